@@ -1,0 +1,38 @@
+# Each target sets up what it needs from nothing but Python 3.11+ and the package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## make .venv with Lamplighter, the llama.cpp engine and the tools of development
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lamplighter needs Python 3.11 or later; say make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[llamacpp]' --group dev
+	touch $@
+
+demo: install  ## wake a real language model with a request, and watch it go to sleep again
+	$(BIN)/lamplighter demo $(ARGS)
+
+test: install  ## run all tests
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: install  ## lint, formatting, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## measure; ONLY=gateway,hold,fleet,cli runs some groups
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+clean:  ## remove what the other targets made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""One controller for each endpoint, and the fleet of them all."""

@@ -1,0 +1,176 @@
+"""What an endpoint is: its spec (what and how), its status (what the provider says), its phase (what a person needs).
+
+All records are frozen. Durations and moments are in seconds; a moment is Unix time unless its name ends in `_mono`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+_NONE_NEEDED: Mapping[str, float] = MappingProxyType({})
+
+
+class State(enum.StrEnum):
+    """What a provider says of an endpoint (the words of Hugging Face Inference Endpoints)."""
+
+    PENDING = "pending"
+    INITIALIZING = "initializing"
+    UPDATING = "updating"
+    UPDATE_FAILED = "updateFailed"
+    RUNNING = "running"
+    PAUSED = "paused"
+    FAILED = "failed"
+    SCALED_TO_ZERO = "scaledToZero"
+
+
+class Phase(enum.StrEnum):
+    """What a person needs to know of an endpoint."""
+
+    RUNNING = "running"
+    SLEEPING = "sleeping"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+ASLEEP = frozenset({State.PAUSED, State.SCALED_TO_ZERO})
+STARTING = frozenset({State.PENDING, State.INITIALIZING, State.UPDATING})
+BROKEN = frozenset({State.FAILED, State.UPDATE_FAILED})
+
+
+def phase_of(state: State | None) -> Phase:
+    """Map a provider's state to a phase; None means that the provider could not be asked."""
+    if state is None:
+        return Phase.UNKNOWN
+    if state in ASLEEP:
+        return Phase.SLEEPING
+    if state in STARTING:
+        return Phase.STARTING
+    return Phase.ERROR if state in BROKEN else Phase.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """How the process that serves a model is run.
+
+    `args` are added behind the preset's own. `{port}`, `{host}`, `{model}` and `{name}` are replaced in `command` and
+    `args`. `headers` go with every request to the engine (an engine's own API key, for one) and are secret.
+    """
+
+    engine: str
+    model: str | None = None
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    cwd: str | None = None
+    health_route: str | None = None
+    start_timeout: float = 1800.0
+    stop_grace: float = 10.0
+    headers: Mapping[str, str] = field(default=_EMPTY, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """When to wake, sleep and give up.
+
+    `idle_timeout` None means never put to sleep. `wake_timeout` is how long a request is held unless it says
+    otherwise. `min_awake` protects a fresh wake from being put to sleep for another endpoint's sake.
+    `wake_attempts` failures in a row fail the waiters; then `backoff_base · 2^n`, at most `backoff_cap`, passes
+    before the next attempt.
+    """
+
+    idle_timeout: float | None = 900.0
+    min_awake: float = 0.0
+    keep_warm: bool = False
+    wake_timeout: float = 300.0
+    max_waiting: int = 10_000
+    wake_attempts: int = 2
+    backoff_base: float = 1.0
+    backoff_cap: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One endpoint as configured. `resources` are per replica, in the provider's own units (`gpu`, `memory_gb`)."""
+
+    name: str
+    provider: str
+    engine: EngineSpec
+    policy: Policy = Policy()
+    aliases: tuple[str, ...] = ()
+    replicas: int = 1
+    resources: Mapping[str, float] = field(default=_NONE_NEEDED)
+    task: str | None = None
+
+    def needs(self) -> dict[str, float]:
+        """What all replicas together take of the provider's resources."""
+        return {key: amount * self.replicas for key, amount in self.resources.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One running copy that answers requests. `url` is `scheme://host:port[/base]`, without a slash at the end."""
+
+    id: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What the provider said when it was last asked.
+
+    `replicas` are those whose health route has answered 200. `permanent` says of a failure that it will come back
+    until somebody changes something (no such command, no such file).
+    """
+
+    state: State
+    replicas: tuple[Replica, ...] = ()
+    message: str | None = None
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A recorded change of state. `duration` is how long the state that was left had lasted, where that is known."""
+
+    endpoint: str
+    at: float
+    before: State | None
+    after: State | None
+    reason: str
+    actor: str
+    message: str | None = None
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An endpoint as a person sees it now.
+
+    `wake_time` and `sleep_time` are when it was last found awake and asleep. `auto_sleep_in` counts down in seconds
+    and is None when asleep, when something holds it awake, and when it never sleeps by itself. While it starts,
+    `starting_for` is the time since the wake began and `expected_start` what it took before. `held_by` says what
+    keeps it from sleep ("2 in flight", "keep_warm"). `state_age` is how long ago the provider said `state`.
+    """
+
+    spec: Spec
+    state: State | None
+    phase: Phase
+    replicas: tuple[Replica, ...] = ()
+    message: str | None = None
+    state_age: float | None = None
+    last_activity: float | None = None
+    wake_time: float | None = None
+    sleep_time: float | None = None
+    auto_sleep_in: float | None = None
+    starting_for: float | None = None
+    expected_start: float | None = None
+    in_flight: int = 0
+    waiting: int = 0
+    held_by: tuple[str, ...] = ()

@@ -1,0 +1,191 @@
+"""Every error that Lamplighter raises on purpose.
+
+LamplighterError                 500  exit 1
+├── InvalidInput                 400  exit 2   a field, its value, and what would be right
+│   └── ConfigError              400  exit 2   the same, in a configuration file, with its line
+├── NotFound                     404  exit 3
+│   └── EndpointNotFound         404  exit 3   with near matches and the known names
+├── NotAllowed                   401  exit 4   no key, or a wrong one
+├── Conflict                     409  exit 1   another server holds the database, a port is taken
+├── Unavailable                  503  exit 1   try again, after `retry_after` seconds if that is known
+│   ├── WakeTimeout              503  exit 5   the endpoint was not ready before the deadline
+│   ├── WakeFailed               503  exit 1   the endpoint could not be started; the reason is in the text
+│   ├── QueueFull                503  exit 1   a bound on waiters or held bytes was reached
+│   └── ShuttingDown             503  exit 1   this server is going away
+├── ProviderError                502  exit 1   the provider answered with a failure
+│   ├── ProviderUnreachable      502  exit 1   the provider could not be asked: the state is unknown
+│   └── EngineError              502  exit 1   an engine could not be started, or died; with its last words
+└── UpstreamError                502  exit 1   an awake endpoint did not answer a request as it should
+    ├── UpstreamUnreachable      502  exit 1   no connection, or lost before the request can have been read
+    ├── UpstreamBroken           502  exit 1   the answer was cut or was not HTTP
+    └── UpstreamTimeout          504  exit 5   the answer did not come in time
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LamplighterError(Exception):
+    """Base of the tree. `status` is the HTTP status, `exit_code` the command line's, `code` a stable word."""
+
+    status = 500
+    exit_code = 1
+    code = "internal_error"
+
+    @property
+    def message(self) -> str:
+        """The text that a person reads; never holds a token."""
+        return str(self)
+
+
+class InvalidInput(LamplighterError):
+    """Something that a user gave is not right: says which field, what it was, and what would be right."""
+
+    status = 400
+    exit_code = 2
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ConfigError(InvalidInput):
+    """A configuration that can't be used: `source` is the file, `line` counts from 1."""
+
+    code = "invalid_configuration"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, source: str | None = None, line: int | None = None
+    ) -> None:
+        place = f"{source}:{line}: " if source and line else f"{source}: " if source else ""
+        super().__init__(place + message, field=field)
+        self.source = source
+        self.line = line
+
+
+class NotFound(LamplighterError):
+    """The thing that was asked for does not exist."""
+
+    status = 404
+    exit_code = 3
+    code = "not_found"
+
+
+class EndpointNotFound(NotFound):
+    """No endpoint of that name; tells near matches and the known names (at most 20)."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = sorted(known)
+        near = difflib.get_close_matches(name[:200], self.known, n=3)
+        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        shown = ", ".join(self.known[:20]) + (", …" if len(self.known) > 20 else "")
+        known_text = f" Known: {shown}." if self.known else " No endpoint is configured."
+        short = name if len(name) <= 80 else name[:77] + "…"
+        super().__init__(f"There is no endpoint or model {short!r}.{hint}{known_text}")
+
+
+class NotAllowed(LamplighterError):
+    """No key was given, or one that this server does not know."""
+
+    status = 401
+    exit_code = 4
+    code = "invalid_api_key"
+
+
+class Conflict(LamplighterError):
+    """Something else already holds what is needed here."""
+
+    status = 409
+    code = "conflict"
+
+
+class Unavailable(LamplighterError):
+    """Not now. `retry_after` is in seconds, None where nothing honest can be said."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class WakeTimeout(Unavailable):
+    """The endpoint was still starting when the request's time to be held ran out."""
+
+    exit_code = 5
+    code = "wake_timeout"
+
+
+class WakeFailed(Unavailable):
+    """The endpoint could not be started."""
+
+    code = "wake_failed"
+
+
+class QueueFull(Unavailable):
+    """Too many requests, or too many bytes, are held already."""
+
+    code = "queue_full"
+
+
+class ShuttingDown(Unavailable):
+    """This server is going away and takes nothing new."""
+
+    code = "shutting_down"
+
+
+class ProviderError(LamplighterError):
+    """The provider refused or failed. `permanent`: it will fail again until somebody changes something."""
+
+    status = 502
+    code = "provider_error"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class ProviderUnreachable(ProviderError):
+    """The provider could not be asked, so the state of its endpoints is not known."""
+
+    code = "provider_unreachable"
+
+
+class EngineError(ProviderError):
+    """An engine could not be started, or died: tells its exit code and last log lines."""
+
+    code = "engine_error"
+
+
+class UpstreamError(LamplighterError):
+    """An awake endpoint did not answer a request as it should."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection to the endpoint: nothing of the request can have been executed."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamBroken(UpstreamError):
+    """The endpoint's answer was cut off or was not HTTP; the request may have been executed."""
+
+    code = "upstream_broken"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The endpoint took the request and did not answer in time."""
+
+    status = 504
+    exit_code = 5
+    code = "upstream_timeout"

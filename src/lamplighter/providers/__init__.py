@@ -1,0 +1,1 @@
+"""Where endpoints live, and what can be done with them there."""

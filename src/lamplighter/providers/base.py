@@ -1,0 +1,71 @@
+"""What a provider must be able to do.
+
+One verb runs through every layer: `wake` and `sleep` here are what the controller decides and what the routes offer.
+`wake` and `sleep` only *begin*: they return when the provider has taken the order, and `observe` tells how far it is.
+Both may be repeated without harm. Only an endpoint's controller calls them, one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from lamplighter.domain.endpoint import Spec, Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What this provider has.
+
+    `resources` bounds what may be awake at once; empty means without bound. `reports_changes` promises a call of
+    `on_change` for each change of an endpoint's status, so that the provider need not be polled. `look_every` is the
+    time between two looks in seconds, for the controllers' safety net.
+    """
+
+    resources: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    reports_changes: bool = False
+    look_every: float = 60.0
+
+
+OnChange = Callable[[str], None]
+"""Called on the event loop with an endpoint's name when its status may have changed; must not block or raise."""
+
+
+class Provider(Protocol):
+    """A place where endpoints live. All methods but `capabilities` are called on the event loop."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """May change only in `open`."""
+
+    async def open(self, on_change: OnChange) -> None:
+        """Start work. Finds what an earlier process left running, so that `create` can adopt it."""
+
+    async def close(self, *, leave_running: bool = False) -> None:
+        """End work; stops what it runs unless told to leave it to the next process."""
+
+    async def create(self, spec: Spec) -> Status:
+        """Make an endpoint known, asleep, or adopt the one that runs already. Starts nothing by itself.
+
+        Raises InvalidInput when the spec can't work here.
+        """
+
+    async def update(self, spec: Spec) -> Status:
+        """Replace the spec of an endpoint that is asleep."""
+
+    async def delete(self, name: str) -> None:
+        """Forget an endpoint; ends what still runs of it."""
+
+    async def observe(self, name: str) -> Status:
+        """Tell the present status. Raises EndpointNotFound, ProviderUnreachable."""
+
+    async def wake(self, name: str) -> None:
+        """Begin to bring up every replica that is not up. Raises ProviderError."""
+
+    async def sleep(self, name: str) -> None:
+        """Begin to end every replica. Raises ProviderError."""
+
+    def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
+        """Yield the last `tail` lines of the engine's output and, with `follow`, each further one as it comes."""

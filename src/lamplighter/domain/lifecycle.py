@@ -1,0 +1,213 @@
+"""When to wake, sleep, wait, back off and give up: one pure function.
+
+A controller shows what it knows as a `View` and does what `decide` answers, over and over. The function compares what
+is with what should be, so a crash, a lost answer or a change made elsewhere heals at the next look.
+All moments are in seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Policy, State
+
+SETTLE_TIME = 30.0
+"""How long a provider may take to show a verb that it has accepted, before the verb counts as lost (seconds)."""
+
+STABLE_TIME = 30.0
+"""An endpoint that was ready this long has proved itself: its next failure starts counting from one (seconds)."""
+
+ROOM_LOOK = 1.0
+"""While a wake waits for room, the room is planned anew at least this often (seconds)."""
+
+
+class Verb(enum.StrEnum):
+    """What a controller asks of a provider."""
+
+    WAKE = "wake"
+    SLEEP = "sleep"
+
+
+class Room(enum.Enum):
+    """Whether the provider's resources that an endpoint needs are set aside for it."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """All that a decision looks at.
+
+    `state` is None while the provider can't be asked; `look_at` is when to ask it next. `begun` is the verb that the
+    provider has accepted and not yet shown the effect of. `replacing` says that a new spec waits for the endpoint to be
+    asleep. `room_wanted` says that another endpoint needs this one's resources. `stay_asleep` is an operator's word
+    that outlasts `keep_warm`. `idle_since` is the end of the last response, or the moment of the wake if that came
+    later. `retry_at`, `heal_at` and `sleep_retry_at` are the earliest moments for another wake, for bringing back a
+    lost replica, and for another sleep after one that failed.
+    """
+
+    policy: Policy
+    replicas: int = 1
+    state: State | None
+    ready: int = 0
+    look_at: float
+    begun: Verb | None = None
+    begun_at: float = 0.0
+    in_flight: int = 0
+    waiting: int = 0
+    leases: int = 0
+    wake_asked: bool = False
+    sleep_asked: bool = False
+    stay_asleep: bool = False
+    replacing: bool = False
+    room_wanted: bool = False
+    room: Room = Room.HELD
+    idle_since: float = 0.0
+    awake_since: float = 0.0
+    failures: int = 0
+    permanent: bool = False
+    retry_at: float = 0.0
+    heal_at: float = 0.0
+    sleep_retry_at: float = 0.0
+
+    @property
+    def demand(self) -> bool:
+        """Whether anything wants this endpoint awake."""
+        warm = self.policy.keep_warm and not self.stay_asleep
+        return self.waiting > 0 or self.leases > 0 or self.wake_asked or warm
+
+    @property
+    def given_up(self) -> bool:
+        """Whether enough wakes failed in a row to tell the waiters."""
+        return self.failures > 0 and (self.permanent or self.failures >= self.policy.wake_attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask the provider how the endpoint is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRoom:
+    """Ask for the provider's resources; a wake without them is not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Tell the provider to bring up what is not up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Tell the provider to end everything."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Give the provider the new spec."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Give the last failure to every waiter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until this moment, or until something happens."""
+
+    until: float
+
+
+Action = Look | TakeRoom | Wake | Sleep | Update | Fail | Wait
+
+
+def decide(view: View, now: float) -> Action:
+    """Tell what to do now. Never answers with a verb while the provider's state is unknown or due for a look."""
+    if now >= view.look_at:
+        return Look()
+    if view.state is None:
+        return Wait(view.look_at)
+    if view.begun is not None and now < view.begun_at + SETTLE_TIME:
+        return Wait(min(view.look_at, view.begun_at + SETTLE_TIME))
+    if view.begun is Verb.SLEEP:
+        return _sleep_at(view, now, now, "its sleep was never confirmed")
+    if view.state in STARTING:
+        return _while_starting(view, now)
+    if view.state in ASLEEP:
+        return _while_asleep(view, now)
+    return _while_broken(view, now) if view.state in BROKEN else _while_awake(view, now)
+
+
+def backoff(policy: Policy, failures: int, jitter: float) -> float:
+    """Seconds to wait after the n-th failure in a row: doubling, capped; jitter (0 to 1) spreads the upper half."""
+    full = min(policy.backoff_cap, policy.backoff_base * 2.0 ** min(failures - 1, 32))
+    return full * (0.5 + 0.5 * jitter)
+
+
+def idle_deadline(view: View) -> float | None:
+    """The moment from which an awake endpoint with nothing to do is put to sleep; None for never."""
+    policy = view.policy
+    if policy.idle_timeout is None or policy.keep_warm:
+        return None
+    return max(view.idle_since + policy.idle_timeout, view.awake_since + policy.min_awake)
+
+
+def _while_starting(view: View, now: float) -> Action:
+    nobody = not (view.waiting or view.in_flight or view.leases)
+    if view.replacing or (view.sleep_asked and nobody):
+        return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
+    return Wait(view.look_at)
+
+
+def _while_asleep(view: View, now: float) -> Action:
+    if view.replacing:
+        return Update()
+    return _bring_up(view, now, "demand") if view.demand else Wait(view.look_at)
+
+
+def _while_broken(view: View, now: float) -> Action:
+    if view.replacing or (view.sleep_asked and not view.waiting):
+        return _sleep_at(view, now, now, "asked for")
+    return _bring_up(view, now, "healing") if view.demand else Wait(view.look_at)
+
+
+def _bring_up(view: View, now: float, reason: str) -> Action:
+    if now < view.retry_at:
+        return Fail() if view.given_up and view.waiting else Wait(min(view.look_at, view.retry_at))
+    if view.room is Room.HELD:
+        return Wake(reason)
+    return TakeRoom() if view.room is Room.NONE else Wait(min(view.look_at, now + ROOM_LOOK))
+
+
+def _while_awake(view: View, now: float) -> Action:
+    if view.in_flight or (view.leases and not view.replacing):
+        return _heal(view, now)
+    if view.replacing:
+        return _sleep_at(view, now, now, "a new specification")
+    if view.waiting:  # awake, but no replica is ready to be given
+        return _heal(view, now)
+    if view.sleep_asked:
+        return _sleep_at(view, now, now, "asked for")
+    if view.room_wanted and not view.policy.keep_warm:
+        return _sleep_at(view, now, view.awake_since + view.policy.min_awake, "room for another endpoint")
+    deadline = idle_deadline(view)
+    return _heal(view, now) if deadline is None else _sleep_at(view, now, deadline, "idle")
+
+
+def _sleep_at(view: View, now: float, moment: float, reason: str) -> Action:
+    due = max(moment, view.sleep_retry_at)
+    return Sleep(reason) if now >= due else Wait(min(view.look_at, due))
+
+
+def _heal(view: View, now: float) -> Action:
+    if view.ready >= view.replicas:
+        return Wait(view.look_at)
+    return Wake("healing") if now >= view.heal_at else Wait(min(view.look_at, view.heal_at))

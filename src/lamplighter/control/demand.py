@@ -80,7 +80,7 @@ class Operations(Protocol):
         """
 
     async def settled(self, name: str, phase: Phase, *, timeout: float) -> Endpoint:
-        """Wait until the endpoint is in `phase` (or has failed to get there); returns it as it is then or at the timeout."""
+        """Wait until the endpoint is in `phase`, or has failed to get there; at most `timeout` seconds."""
 
     def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[str]:
         """Lines of the engine's output."""

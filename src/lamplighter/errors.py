@@ -7,6 +7,7 @@ LamplighterError                 500  exit 1
 │   └── EndpointNotFound         404  exit 3   with near matches and the known names
 ├── NotAllowed                   401  exit 4   no key, or a wrong one
 ├── Conflict                     409  exit 1   another server holds the database, a port is taken
+├── StoreError                   500  exit 1   the database can't be read or written; what to do is in the text
 ├── Unavailable                  503  exit 1   try again, after `retry_after` seconds if that is known
 │   ├── WakeTimeout              503  exit 5   the endpoint was not ready before the deadline
 │   ├── WakeFailed               503  exit 1   the endpoint could not be started; the reason is in the text
@@ -103,6 +104,12 @@ class Conflict(LamplighterError):
 
     status = 409
     code = "conflict"
+
+
+class StoreError(LamplighterError):
+    """The database can't be opened, read or written."""
+
+    code = "store_error"
 
 
 class Unavailable(LamplighterError):

@@ -1,0 +1,120 @@
+"""Every question to the database, by name. Each runs in the caller's transaction, in the store's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, delete, insert, select, update
+
+from lamplighter.domain.endpoint import State, Transition
+from lamplighter.domain.usage import Outcome, UsageRecord
+from lamplighter.store import tables
+from lamplighter.store.records import AuditRecord, SavedEndpoint
+
+_LONGEST_TEXT = 2000
+"""Characters kept of a text that comes from outside (a path, an error): rows must not grow with what clients send."""
+
+
+def save_endpoints(connection: Connection, saved: Sequence[SavedEndpoint]) -> None:
+    """Write the endpoints' rows, new or not."""
+    for endpoint in saved:
+        row = asdict(endpoint)
+        same = tables.endpoints.c.name == endpoint.name
+        if not connection.execute(update(tables.endpoints).where(same).values(row)).rowcount:
+            connection.execute(insert(tables.endpoints).values(row))
+
+
+def load_endpoints(connection: Connection) -> dict[str, SavedEndpoint]:
+    """All saved endpoints by name."""
+    rows = connection.execute(select(tables.endpoints).order_by(tables.endpoints.c.name)).mappings()
+    return {row["name"]: SavedEndpoint(**{**row, "state": _state(row["state"])}) for row in rows}
+
+
+def forget_endpoint(connection: Connection, name: str) -> None:
+    """Remove the endpoint's row; its history stays until it is pruned."""
+    connection.execute(delete(tables.endpoints).where(tables.endpoints.c.name == name))
+
+
+def add_transition(connection: Connection, transition: Transition) -> None:
+    """Record a change of state."""
+    row = {key: getattr(transition, key) for key in transition.__slots__}
+    connection.execute(insert(tables.transitions).values(_clean(row)))
+
+
+def select_transitions(
+    connection: Connection, endpoint: str | None, since: float | None, limit: int
+) -> list[Transition]:
+    """Find the newest transitions first."""
+    rows = connection.execute(_newest(tables.transitions, endpoint, since, limit)).mappings()
+    return [
+        Transition(**{**_without_id(row), "before": _state(row["before"]), "after": _state(row["after"])})
+        for row in rows
+    ]
+
+
+def add_start(connection: Connection, endpoint: str, at: float, duration: float) -> None:
+    """Record that a start which ended at `at` took `duration` seconds."""
+    connection.execute(insert(tables.starts).values(endpoint=endpoint, at=at, duration=duration))
+
+
+def recent_starts(connection: Connection, endpoint: str, limit: int) -> list[float]:
+    """Tell how long the last starts took in seconds, the newest last."""
+    durations = connection.scalars(
+        _newest(tables.starts, endpoint, None, limit).with_only_columns(tables.starts.c.duration)
+    )
+    return list(reversed(durations.all()))
+
+
+def add_usage(connection: Connection, records: Sequence[UsageRecord]) -> None:
+    """Record what requests used, all or none."""
+    if records:
+        connection.execute(insert(tables.usage), [_clean(asdict(record)) for record in records])
+
+
+def select_usage(connection: Connection, endpoint: str | None, since: float | None, limit: int) -> list[UsageRecord]:
+    """Find the newest usage records first."""
+    rows = connection.execute(_newest(tables.usage, endpoint, since, limit)).mappings()
+    return [UsageRecord(**{**_without_id(row), "outcome": Outcome(row["outcome"])}) for row in rows]
+
+
+def add_audit(connection: Connection, record: AuditRecord) -> None:
+    """Record a management operation."""
+    connection.execute(insert(tables.audit).values(_clean(asdict(record))))
+
+
+def select_audit(connection: Connection, endpoint: str | None, since: float | None, limit: int) -> list[AuditRecord]:
+    """Find the newest operations first."""
+    rows = connection.execute(_newest(tables.audit, endpoint, since, limit)).mappings()
+    return [AuditRecord(**_without_id(row)) for row in rows]
+
+
+def prune(connection: Connection, table: Table, before: float, limit: int) -> int:
+    """Delete at most `limit` rows that are older than `before`; returns how many there were."""
+    old = select(table.c.id).where(table.c.at < before).limit(limit)
+    return connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+
+
+def _newest(table: Table, endpoint: str | None, since: float | None, limit: int) -> Select[Any]:
+    query = select(table).order_by(table.c.at.desc(), table.c.id.desc()).limit(limit)
+    if endpoint is not None:
+        query = query.where(table.c.endpoint == endpoint)
+    return query if since is None else query.where(table.c.at >= since)
+
+
+def _without_id(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "id"}
+
+
+def _state(value: str | None) -> State | None:
+    return None if value is None else State(value)
+
+
+def _clean(row: dict[str, Any]) -> dict[str, Any]:
+    """Cut long texts, and replace what UTF-8 can't hold: one odd request must not spoil the batch it is in."""
+    return {key: _clean_text(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _clean_text(text: str) -> str:
+    return text[:_LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8").replace("\0", "�")

@@ -1,0 +1,70 @@
+"""What the store keeps beside the domain's own records. Moments are Unix time in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lamplighter.domain.endpoint import Endpoint, Spec, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """One management operation: who did what to which endpoint, and how it went. `error` is for people."""
+
+    at: float
+    actor: str
+    operation: str
+    endpoint: str | None
+    success: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedEndpoint:
+    """An endpoint as it was last known. `state` None: the provider could not be asked.
+
+    `spec` is for showing and for the ledger, not for starting anything: it names the environment variables and the
+    headers of the engine, and leaves their values out, because they may be secret.
+    """
+
+    name: str
+    provider: str
+    spec: Mapping[str, Any]
+    state: State | None
+    last_activity: float | None
+    wake_time: float | None
+    sleep_time: float | None
+    updated_at: float
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, *, at: float) -> SavedEndpoint:
+        """Take from `endpoint` what is worth keeping."""
+        return cls(
+            name=endpoint.spec.name,
+            provider=endpoint.spec.provider,
+            spec=without_secrets(endpoint.spec),
+            state=endpoint.state,
+            last_activity=endpoint.last_activity,
+            wake_time=endpoint.wake_time,
+            sleep_time=endpoint.sleep_time,
+            updated_at=at,
+        )
+
+
+def without_secrets(spec: Spec) -> dict[str, Any]:
+    """Turn a spec into JSON's types; of `env` and `headers` only the names remain."""
+    engine = {key: getattr(spec.engine, key) for key in spec.engine.__slots__}
+    engine["env"] = sorted(spec.engine.env)
+    engine["headers"] = sorted(spec.engine.headers)
+    return {
+        "name": spec.name,
+        "provider": spec.provider,
+        "engine": engine,
+        "policy": asdict(spec.policy),
+        "aliases": list(spec.aliases),
+        "replicas": spec.replicas,
+        "resources": dict(spec.resources),
+        "task": spec.task,
+    }

@@ -1,0 +1,143 @@
+"""The store's door: asynchronous outside, one thread and one connection inside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+
+from lamplighter.domain.endpoint import Transition
+from lamplighter.domain.usage import UsageRecord
+from lamplighter.errors import StoreError
+from lamplighter.store import queries, tables
+from lamplighter.store.database import Database
+from lamplighter.store.records import AuditRecord, SavedEndpoint
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PRUNED_AT_ONCE = 5000
+"""Rows deleted in one transaction: what else wants to be written waits some milliseconds, not for all of it."""
+
+
+class Store:
+    """What outlives the process.
+
+    A method that writes returns when the row is on the disk; one call is one transaction, and calls run in the order
+    in which they were made. Cancelling a call does not stop its write. Every method raises StoreError when
+    the database fails.
+    """
+
+    def __init__(self, database: Database, thread: ThreadPoolExecutor) -> None:
+        """Use `open`."""
+        self._database = database
+        self._thread = thread
+        self._closed = False
+        self.trouble: str | None = None
+        """What the last call failed with, for a readiness probe; None when it did what it should."""
+
+    @classmethod
+    async def open(cls, where: str | Path) -> Store:
+        """Open the database, made and brought up to date where needed.
+
+        `where` is a file (its folder is made too), `:memory:` or a `sqlite:///` URL. Raises Conflict with the process
+        id of the server that holds it, InvalidInput for another kind of URL, StoreError.
+        """
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        try:
+            database = await asyncio.get_running_loop().run_in_executor(thread, Database, where)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(database, thread)
+
+    async def close(self) -> None:
+        """Finish what was asked for, then close the database and release its lock. A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
+        self._thread.shutdown(wait=False)
+
+    async def save_endpoints(self, saved: Sequence[SavedEndpoint]) -> None:
+        """Keep endpoints as they are now (`SavedEndpoint.of`), in place of what was kept before; all or none."""
+        await self._run(queries.save_endpoints, saved)
+
+    async def load_endpoints(self) -> dict[str, SavedEndpoint]:
+        """All saved endpoints by name."""
+        return await self._run(queries.load_endpoints)
+
+    async def forget_endpoint(self, name: str) -> None:
+        """Remove a saved endpoint; its history stays until it is pruned."""
+        await self._run(queries.forget_endpoint, name)
+
+    async def add_transition(self, transition: Transition) -> None:
+        """Record a change of state."""
+        await self._run(queries.add_transition, transition)
+
+    async def transitions(
+        self, endpoint: str | None = None, *, since: float | None = None, limit: int = 100
+    ) -> list[Transition]:
+        """Find recorded changes, the newest first; `since` is Unix time, and included."""
+        return await self._run(queries.select_transitions, endpoint, since, limit)
+
+    async def add_start(self, endpoint: str, at: float, duration: float) -> None:
+        """Record that a start which ended at the Unix time `at` took `duration` seconds."""
+        await self._run(queries.add_start, endpoint, at, duration)
+
+    async def recent_starts(self, endpoint: str, limit: int = 10) -> list[float]:
+        """Tell how long the last starts took in seconds; the newest is the last."""
+        return await self._run(queries.recent_starts, endpoint, limit)
+
+    async def add_usage(self, records: Sequence[UsageRecord]) -> None:
+        """Record what requests used, all or none."""
+        await self._run(queries.add_usage, records)
+
+    async def usage(
+        self, endpoint: str | None = None, *, since: float | None = None, limit: int = 100
+    ) -> list[UsageRecord]:
+        """Find what requests used, the newest first; `since` is Unix time, and included."""
+        return await self._run(queries.select_usage, endpoint, since, limit)
+
+    async def add_audit(self, record: AuditRecord) -> None:
+        """Record a management operation."""
+        await self._run(queries.add_audit, record)
+
+    async def audit(
+        self, endpoint: str | None = None, *, since: float | None = None, limit: int = 100
+    ) -> list[AuditRecord]:
+        """Find recorded operations, the newest first; `since` is Unix time, and included."""
+        return await self._run(queries.select_audit, endpoint, since, limit)
+
+    async def prune(self, before: float) -> int:
+        """Delete transitions, starts, usage and audit older than the Unix time `before`; returns how many rows.
+
+        Works in small steps, so that others can write meanwhile.
+        """
+        deleted = 0
+        for table in (tables.transitions, tables.starts, tables.usage, tables.audit):
+            while count := await self._run(queries.prune, table, before, _PRUNED_AT_ONCE):
+                deleted += count
+        return deleted
+
+    async def _run(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._closed:
+            raise StoreError("The store is closed.")
+
+        def transact() -> T:
+            with self._database.transaction() as connection:
+                return query(connection, *args, **kwargs)
+
+        # A row on its way is written even if nobody waits for it any more.
+        call = asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        try:
+            result = await asyncio.shield(call)
+        except StoreError as error:
+            self.trouble = error.message
+            raise
+        self.trouble = None
+        return result

@@ -1,0 +1,102 @@
+"""The tables as they are now. `migrations` leads from any earlier shape to this one; a test holds both together.
+
+Moments are Unix time and durations are seconds, both as double precision: a date type would lose what the domain
+counts in, and SQLite has none.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+)
+
+HEAD = "0001"
+"""The newest migration: what a database must carry for this program to use it."""
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
+)
+
+# SQLite numbers rows by itself only where the type is exactly INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("state", Text),
+    Column("last_activity", Double),
+    Column("wake_time", Double),
+    Column("sleep_time", Double),
+    Column("updated_at", Double, nullable=False),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("message", Text),
+    Column("duration", Double),
+    Index(None, "endpoint", "at"),
+    Index(None, "at"),
+)
+
+starts = Table(
+    "starts",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("duration", Double, nullable=False),
+    Index(None, "endpoint", "at"),
+    Index(None, "at"),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("waited", Double, nullable=False),
+    Column("duration", Double, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Index(None, "endpoint", "at"),
+    Index(None, "at"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("endpoint", Text),
+    Column("success", Boolean, nullable=False),
+    Column("error", Text),
+    Index(None, "endpoint", "at"),
+    Index(None, "at"),
+)

@@ -8,10 +8,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-_NONE_NEEDED: Mapping[str, float] = MappingProxyType({})
 
 
 class State(enum.StrEnum):
@@ -66,12 +62,12 @@ class EngineSpec:
     model: str | None = None
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     health_route: str | None = None
     start_timeout: float = 1800.0
     stop_grace: float = 10.0
-    headers: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +100,17 @@ class Spec:
     policy: Policy = Policy()
     aliases: tuple[str, ...] = ()
     replicas: int = 1
-    resources: Mapping[str, float] = field(default=_NONE_NEEDED)
+    resources: Mapping[str, float] = field(default_factory=dict)
     task: str | None = None
 
     def needs(self) -> dict[str, float]:
         """What all replicas together take of the provider's resources."""
         return {key: amount * self.replicas for key, amount in self.resources.items()}
+
+    def same_process(self, other: Spec) -> bool:
+        """Whether replicas of this spec serve the other one just as well: only policy, names or task differ."""
+        mine = (self.engine, self.replicas, dict(self.resources), self.provider)
+        return mine == (other.engine, other.replicas, dict(other.resources), other.provider)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ class View:
     asleep. `room_wanted` says that another endpoint needs this one's resources. `stay_asleep` is an operator's word
     that outlasts `keep_warm`. `idle_since` is the end of the last response, or the moment of the wake if that came
     later. `retry_at`, `heal_at` and `sleep_retry_at` are the earliest moments for another wake, for bringing back a
-    lost replica, and for another sleep after one that failed.
+    lost replica, and for another sleep after one that failed; `room_look_at` is when to plan the room anew.
     """
 
     policy: Policy
@@ -65,6 +65,7 @@ class View:
     replacing: bool = False
     room_wanted: bool = False
     room: Room = Room.HELD
+    room_look_at: float = 0.0
     idle_since: float = 0.0
     awake_since: float = 0.0
     failures: int = 0
@@ -93,6 +94,11 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class TakeRoom:
     """Ask for the provider's resources; a wake without them is not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveRoom:
+    """Give up the resources, or the place in the queue for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Wait:
     until: float
 
 
-Action = Look | TakeRoom | Wake | Sleep | Update | Fail | Wait
+Action = Look | TakeRoom | GiveRoom | Wake | Sleep | Update | Fail | Wait
 
 
 def decide(view: View, now: float) -> Action:
@@ -161,30 +167,40 @@ def idle_deadline(view: View) -> float | None:
 
 
 def _while_starting(view: View, now: float) -> Action:
-    nobody = not (view.waiting or view.in_flight or view.leases)
-    if view.replacing or (view.sleep_asked and nobody):
-        return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
+    if view.in_flight:
+        return Wait(view.look_at)
+    if view.replacing:
+        return _sleep_at(view, now, now, "a new specification")
+    if view.sleep_asked and not view.waiting and not view.leases:
+        return _sleep_at(view, now, now, "asked for")
     return Wait(view.look_at)
 
 
 def _while_asleep(view: View, now: float) -> Action:
     if view.replacing:
         return Update()
-    return _bring_up(view, now, "demand") if view.demand else Wait(view.look_at)
+    return _bring_up(view, now, "demand") if view.demand else _stay_down(view, view.look_at)
 
 
 def _while_broken(view: View, now: float) -> Action:
-    if view.replacing or (view.sleep_asked and not view.waiting):
-        return _sleep_at(view, now, now, "asked for")
-    return _bring_up(view, now, "healing") if view.demand else Wait(view.look_at)
+    asked = view.replacing or (view.sleep_asked and not view.waiting)
+    if asked and not view.in_flight:  # what was in flight ends by itself: its replica is gone
+        return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
+    return _bring_up(view, now, "healing") if view.demand else _stay_down(view, view.look_at)
+
+
+def _stay_down(view: View, until: float) -> Action:
+    return Wait(until) if view.room is Room.NONE else GiveRoom()
 
 
 def _bring_up(view: View, now: float, reason: str) -> Action:
     if now < view.retry_at:
-        return Fail() if view.given_up and view.waiting else Wait(min(view.look_at, view.retry_at))
+        return Fail() if view.given_up and view.waiting else _stay_down(view, min(view.look_at, view.retry_at))
     if view.room is Room.HELD:
         return Wake(reason)
-    return TakeRoom() if view.room is Room.NONE else Wait(min(view.look_at, now + ROOM_LOOK))
+    if view.room is Room.NONE or now >= view.room_look_at:
+        return TakeRoom()
+    return Wait(min(view.look_at, view.room_look_at))
 
 
 def _while_awake(view: View, now: float) -> Action:

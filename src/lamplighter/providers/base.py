@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
 from lamplighter.domain.endpoint import Spec, Status
@@ -24,7 +23,7 @@ class Capabilities:
     time between two looks in seconds, for the controllers' safety net.
     """
 
-    resources: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    resources: Mapping[str, float] = field(default_factory=dict)
     reports_changes: bool = False
     look_every: float = 60.0
 

@@ -29,10 +29,13 @@ class Fault(enum.Enum):
     UNREACHABLE = "unreachable"  # the provider can't be asked
 
 
+_ASLEEP = Status(state=State.SCALED_TO_ZERO)
+
+
 @dataclass(slots=True)
 class _Simulated:
     spec: Spec
-    status: Status = Status(state=State.SCALED_TO_ZERO)
+    status: Status = _ASLEEP
     faults: dict[str, deque[Fault]] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     wakes: int = 0
@@ -64,7 +67,7 @@ class MemoryProvider:
             resources=resources or {}, reports_changes=reports_changes, look_every=look_every
         )
         self._endpoints: dict[str, _Simulated] = {}
-        self._on_change: OnChange = lambda name: None
+        self._on_change: OnChange = lambda _name: None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -77,7 +80,7 @@ class MemoryProvider:
         for simulated in self._endpoints.values():
             self._stop_timer(simulated)
             if not leave_running:
-                simulated.status = Status(state=State.SCALED_TO_ZERO)
+                simulated.status = _ASLEEP
 
     async def create(self, spec: Spec) -> Status:
         simulated = self._endpoints.setdefault(spec.name, _Simulated(spec))

@@ -1,0 +1,561 @@
+"""The one task that looks after one endpoint: look, decide, act, over and over.
+
+Only this task calls the provider's verbs for its endpoint, and only what `decide` says. Everything else (requests,
+people, other endpoints that need room) leaves a word here and nudges it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from lamplighter.control import portrait
+from lamplighter.control.clock import Clock
+from lamplighter.control.gate import ActiveClaim, Gate
+from lamplighter.control.history import History
+from lamplighter.control.journal import Journal, Memory, Operation, Snapshot
+from lamplighter.control.room import RoomKeeper
+from lamplighter.control.trouble import Trouble
+from lamplighter.control.wishes import Wishes
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Endpoint, Phase, Spec, State, Status, Transition
+from lamplighter.domain.lifecycle import (
+    ROOM_LOOK,
+    STABLE_TIME,
+    Action,
+    Fail,
+    GiveRoom,
+    Look,
+    Room,
+    Sleep,
+    TakeRoom,
+    Update,
+    Verb,
+    View,
+    Wait,
+    Wake,
+    decide,
+)
+from lamplighter.errors import LamplighterError, ProviderError, ShuttingDown, WakeFailed, WakeTimeout
+from lamplighter.providers.base import Provider
+
+log = structlog.get_logger("lamplighter.control")
+
+VERB_TIMEOUT = 30.0
+"""A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
+
+_SOONEST_LOOK = 0.25
+_SUSPICION_PAUSE = 1.0
+
+
+class Controller:
+    """Looks after one endpoint from its creation until it is retired."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        provider: Provider,
+        room: RoomKeeper,
+        journal: Journal,
+        *,
+        clock: Clock,
+        memory: Memory,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.spec = spec
+        self.gate = Gate(
+            clock,
+            max_waiting=spec.policy.max_waiting,
+            on_demand=self._demanded,
+            on_quiet=self._became_quiet,
+            on_suspicion=self._suspect,
+        )
+        self._provider = provider
+        self._room = room
+        self._journal = journal
+        self._clock = clock
+        self._history = History(clock, memory)
+        self._trouble = Trouble(jitter)
+        self._wishes = Wishes()
+        self._nudge = asyncio.Event()
+        self._pulse = asyncio.Event()
+
+        self._status = Status(state=State.SCALED_TO_ZERO)
+        self._known: State | None = None  # the last state that the provider told
+        self._blind = True  # the provider could not be asked since
+        self._stale = True
+        self._seen_at = self._look_at = clock.now()
+        self._begun: Verb | None = None
+        self._begun_at = 0.0
+        self._cause = ("seen", "provider")
+        self._room_wanted = False
+        self._room_look_at = 0.0
+
+    # What others say to it. All of this only leaves a word and nudges.
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def needs(self) -> Mapping[str, float]:
+        return self.spec.needs()
+
+    async def claim(self, timeout: float | None) -> ActiveClaim:
+        """Wait for an awake endpoint; see `Demand.claim`."""
+        began = self._clock.now()
+        try:
+            async with asyncio.timeout(self.spec.policy.wake_timeout if timeout is None else timeout):
+                return await self.gate.claim()
+        except TimeoutError:
+            raise self._too_late(self._clock.now() - began) from None
+
+    def look_now(self) -> None:
+        """Say that the provider may have news."""
+        self._stale = True
+        self._nudge.set()
+
+    def ask_wake(self, actor: str) -> None:
+        """An operator wants it awake: withdraws an earlier wish for sleep, and the idle clock starts anew."""
+        self._wishes.ask_wake(actor)
+        self._wishes.wake_asked = not self.gate.is_open
+        self._history.restart_idle_clock()
+        self._trouble.retry_now(self._clock.now())
+        self._nudge.set()
+
+    def ask_sleep(self, actor: str) -> None:
+        """An operator wants it asleep, as soon as nothing is in flight and nothing waits."""
+        self._wishes.ask_sleep(actor)
+        if self._known in ASLEEP and self._begun is None:
+            self._trouble.is_over()
+        self._watch_quiet()
+        self._nudge.set()
+
+    def hold(self, lease: str) -> None:
+        """Add a standing demand."""
+        self._wishes.leases.add(lease)
+        self._demanded()
+
+    def let_go(self, lease: str) -> None:
+        """End a standing demand; one that is not there is no error."""
+        self._wishes.leases.discard(lease)
+        self._history.restart_idle_clock()
+        self._nudge.set()
+
+    def replace(self, spec: Spec) -> None:
+        """Take a new spec: at once if the process stays the same, else as soon as nothing is in flight."""
+        self.gate.bound_waiting(spec.policy.max_waiting)
+        if self.spec.same_process(spec):
+            self.spec, self._wishes.next_spec = spec, None
+        else:
+            self._wishes.next_spec = spec
+            self.gate.shut()
+        self._watch_quiet()
+        self.look_now()
+
+    def retire(self) -> None:
+        """Serve what waits and what is in flight, sleep, be deleted, end."""
+        self._wishes.retiring = True
+        self._wishes.leases.clear()
+        self.ask_sleep("configuration")
+
+    def want_room(self, wanted: bool) -> None:
+        self._room_wanted, before = wanted, self._room_wanted
+        self._watch_quiet()
+        if wanted is not before:
+            self._nudge.set()
+
+    def room_changed(self) -> None:
+        self._nudge.set()
+
+    def evictable_since(self) -> float | None:
+        if self._begun is Verb.SLEEP:
+            return float("-inf")  # on its way out already: count on it before asking anybody else
+        view = self.view()
+        held = portrait.held_by(view) or view.state is not State.RUNNING
+        return None if held or self._clock.now() < view.awake_since + view.policy.min_awake else view.idle_since
+
+    def abandon(self) -> None:
+        """Tell everybody who waits that this server is going away."""
+        self.gate.fail_all(lambda: ShuttingDown(f"Lamplighter is shutting down before {self.name!r} was ready."))
+
+    # What it tells.
+
+    def view(self) -> View:
+        """All that a decision looks at."""
+        last, history, wishes, trouble = self.gate.last_activity, self._history, self._wishes, self._trouble
+        return View(
+            policy=self.spec.policy,
+            replicas=self.spec.replicas,
+            state=None if self._blind else self._known,
+            ready=len(self._status.replicas),
+            look_at=float("-inf") if self._stale else self._look_at,
+            begun=self._begun,
+            begun_at=self._begun_at,
+            in_flight=self.gate.in_flight,
+            waiting=self.gate.waiting,
+            leases=len(wishes.leases),
+            wake_asked=wishes.wake_asked,
+            sleep_asked=wishes.sleep_asked,
+            stay_asleep=wishes.stay_asleep,
+            replacing=wishes.next_spec is not None,
+            room_wanted=self._room_wanted,
+            room=self._room_state(),
+            room_look_at=self._room_look_at,
+            idle_since=history.idle_since if last is None else max(last, history.idle_since),
+            awake_since=history.awake_since,
+            failures=trouble.failures,
+            permanent=trouble.permanent,
+            retry_at=trouble.retry_at,
+            heal_at=trouble.heal_at,
+            sleep_retry_at=trouble.sleep_retry_at,
+        )
+
+    def endpoint(self) -> Endpoint:
+        """The endpoint as a person sees it now."""
+        view, now, history = self.view(), self._clock.now(), self._history
+        phase = portrait.phase(view, now)
+        return Endpoint(
+            spec=self.spec,
+            state=self._known,
+            phase=phase,
+            replicas=self._status.replicas,
+            message=self._message(view),
+            state_age=max(0.0, now - self._seen_at),
+            last_activity=history.last_activity(self.gate.last_activity),
+            wake_time=history.wake_time,
+            sleep_time=history.sleep_time,
+            auto_sleep_in=portrait.auto_sleep_in(view, now),
+            starting_for=history.starting_for() if phase is Phase.STARTING else None,
+            expected_start=history.expected_start(),
+            in_flight=view.in_flight,
+            waiting=view.waiting,
+            held_by=portrait.held_by(view) if phase is Phase.RUNNING else (),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """What is worth keeping between transitions."""
+        return Snapshot(
+            endpoint=self.name,
+            provider=self.spec.provider,
+            state=self._known,
+            last_activity=self._history.last_activity(self.gate.last_activity),
+            wake_time=self._history.wake_time,
+            sleep_time=self._history.sleep_time,
+        )
+
+    async def changed(self) -> None:
+        """Wait for the next change that `endpoint` would show."""
+        await self._pulse.wait()
+
+    def retry_after(self) -> float:
+        """Seconds until a request has a chance, from what earlier starts took."""
+        pause = 0.0 if self._history.start_began is not None else self._trouble.retry_at - self._clock.now()
+        return max(0.0, pause) + self._history.remaining_start()
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Look after the endpoint until it is retired."""
+        while not self._retired():
+            self._nudge.clear()
+            await self._act(decide(self.view(), self._clock.now()))
+        self._room.give_back(self)
+        await self._tell("delete", self._provider.delete(self.name))
+        self._show()
+
+    def _retired(self) -> bool:
+        return self._wishes.retiring and self._known in ASLEEP and self._begun is None and not self.gate.waiting
+
+    async def _act(self, action: Action) -> None:
+        match action:
+            case Look():
+                await self._look()
+            case TakeRoom():
+                self._take_room()
+            case GiveRoom():
+                self._room.give_back(self)
+            case Wake(reason):
+                await self._wake(reason)
+            case Sleep(reason):
+                await self._sleep(reason)
+            case Update():
+                await self._update()
+            case Fail():
+                self._fail_waiters()
+            case Wait(until):
+                await self._rest(until)
+
+    async def _rest(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._nudge.wait()
+        except TimeoutError:
+            return
+
+    # Looking.
+
+    async def _look(self) -> None:
+        self._stale = False  # before asking: a change that comes while the answer travels asks for another look
+        try:
+            async with asyncio.timeout(VERB_TIMEOUT):
+                status = await self._provider.observe(self.name)
+        except (LamplighterError, TimeoutError) as error:
+            self._cannot_see(error)
+        else:
+            self._trouble.look_worked()
+            await self._saw(status)
+        self._show()
+
+    def _cannot_see(self, error: Exception) -> None:
+        """Nothing is woken or slept by guess; the gate stays as it is, so that what runs is served."""
+        self._blind = True
+        pause = self._trouble.look_failed(self.spec.policy, _text(error))
+        self._look_at = self._clock.now() + pause
+        log.warning("look failed", endpoint=self.name, error=_text(error), next_look_in=round(pause, 2))
+
+    async def _saw(self, status: Status) -> None:
+        """Take in what the provider said. A change is on record before anybody is let through or told of it."""
+        before, self._status = self._known, status
+        began = self._settle_verb(status)
+        if not self._serves(status):
+            self.gate.shut()
+        if before is not status.state:
+            await self._record_change(before, status)
+        self._known, self._blind, self._seen_at = status.state, False, self._clock.now()
+        took = self._conclude(before, began, status)
+        self._look_at = self._seen_at + self._look_interval()
+        if self._serves(status):
+            self.gate.open_to(status.replicas)
+        if took is not None:
+            await self._journal.started(self.name, self._clock.wall(), took)
+
+    def _serves(self, status: Status) -> bool:
+        up = status.state is State.RUNNING and bool(status.replicas)
+        return up and self._begun is not Verb.SLEEP and self._wishes.next_spec is None
+
+    def _settle_verb(self, status: Status) -> Verb | None:
+        """Tell the verb that was under way; it is over once the provider shows its effect, or a failure."""
+        began = self._begun
+        shown = status.state in ASLEEP if began is Verb.SLEEP else status.state not in ASLEEP
+        if shown or status.state in BROKEN:
+            self._begun = None
+        return began
+
+    async def _record_change(self, before: State | None, status: Status) -> None:
+        reason, actor = self._cause
+        transition = Transition(
+            endpoint=self.name,
+            at=self._clock.wall(),
+            before=before,
+            after=status.state,
+            reason=reason,
+            actor=actor,
+            message=status.message,
+            duration=None if before is None else self._history.state_changed(),
+        )
+        await self._journal.transition(transition)
+        log.info("state", endpoint=self.name, before=before, after=status.state, reason=reason, actor=actor)
+
+    def _conclude(self, before: State | None, began: Verb | None, status: Status) -> float | None:
+        """Draw the conclusions from a look; tells how long a start took that is now done (seconds)."""
+        state = status.state
+        if state in ASLEEP:
+            self._is_asleep(before, began)
+        elif state in BROKEN:
+            if before not in BROKEN or began is Verb.WAKE:
+                self._broke(before, status)
+        else:
+            self._room.occupy(self)  # it takes up the room, whoever woke it
+            if state is State.RUNNING and status.replicas:
+                return self._is_awake(before)
+            if state in STARTING and self._history.start_began is None:
+                self._history.start_begins()
+        return None
+
+    def _is_awake(self, before: State | None) -> float | None:
+        if before is not State.RUNNING and before is not None:
+            self._history.wake_time = self._clock.wall()
+        if self._begun is not Verb.SLEEP:
+            self._wishes.wake_asked = False
+            self._trouble.error = None
+        took = self._history.is_ready()
+        if took is not None:
+            log.info("ready", endpoint=self.name, seconds=round(took, 3), waiting=self.gate.waiting)
+        return took
+
+    def _is_asleep(self, before: State | None, began: Verb | None) -> None:
+        if before not in ASLEEP and before is not None:
+            self._history.sleep_time = self._clock.wall()
+        if self._begun is Verb.WAKE:
+            return  # accepted, not shown yet
+        self._history.start_began = None
+        self._wishes.sleep_asked = False
+        if began is Verb.SLEEP or before is State.RUNNING:
+            self._trouble.is_over()
+            self._room.give_back(self)
+        elif before in STARTING:
+            self._wake_failed("it went back to sleep while it was starting", permanent=False)
+        self._cause = ("seen", "provider")
+
+    def _broke(self, before: State | None, status: Status) -> None:
+        now = self._clock.now()
+        proved = before is State.RUNNING and now - self._history.awake_since >= STABLE_TIME
+        if proved:
+            self._trouble.is_proved()
+        self._wake_failed(status.message or "the provider gave no reason", permanent=status.permanent)
+        if proved:
+            self._trouble.retry_now(now)
+        self._cause = ("seen", "provider")
+
+    def _wake_failed(self, error: str, *, permanent: bool) -> None:
+        self._begun = None
+        self._history.start_began = None
+        self._trouble.wake_failed(self.spec.policy, self._clock.now(), error, permanent=permanent)
+        if self.view().given_up:
+            self._wishes.wake_asked = False
+        log.error("failed", endpoint=self.name, error=error, failures=self._trouble.failures)
+
+    # Acting.
+
+    def _take_room(self) -> None:
+        self._room_look_at = self._clock.now() + ROOM_LOOK
+        never = self._room.never(self)
+        if never is not None:
+            self._wake_failed(f"it can't fit: {never}", permanent=True)
+        else:
+            self._room.take(self)
+        self._show()
+
+    async def _wake(self, reason: str) -> None:
+        if self._begun is Verb.WAKE:
+            self._wake_failed("the provider accepted the wake and never began it", permanent=False)
+            return
+        self._wishes.sleep_asked = self._wishes.retiring
+        healing = self._known is State.RUNNING
+        if healing:
+            self._trouble.healing(self._clock.now())
+        else:
+            self._begin(Verb.WAKE)
+            self._history.start_begins()
+        self._cause = (reason, self._actor("request" if self.gate.waiting else "policy"))
+        error = await self._tell("wake", self._provider.wake(self.name))
+        if error is not None:
+            self._stale = True
+            if not healing:
+                self._wake_failed(_text(error), permanent=isinstance(error, ProviderError) and error.permanent)
+
+    async def _sleep(self, reason: str) -> None:
+        self.gate.shut()  # no await between the decision and this: no claim can slip between
+        if self._begun is Verb.SLEEP:
+            log.error("sleep not confirmed: it may still be running, and billed", endpoint=self.name)
+        self._cause = (reason, self._actor("policy"))
+        self._begin(Verb.SLEEP)
+        error = await self._tell("sleep", self._provider.sleep(self.name))
+        if error is not None:
+            self._begun, self._stale = None, True
+            self._trouble.sleep_failed(self.spec.policy, self._clock.now(), _text(error))
+            log.error("sleep failed: it is still running, and billed", endpoint=self.name, error=_text(error))
+
+    def _begin(self, verb: Verb) -> None:
+        self._begun, self._begun_at = verb, self._clock.now()
+        self._look_at = min(self._look_at, self._begun_at + self._look_interval())
+        self._show()
+
+    async def _update(self) -> None:
+        spec = self._wishes.next_spec
+        if spec is None:
+            return
+        self._cause = ("a new specification", "configuration")
+        self._room.give_back(self)
+        error = await self._tell("update", self._provider.update(spec))
+        self._stale = True
+        if error is None:
+            self.spec = spec
+            self._trouble.is_over()
+        else:
+            self._trouble.error = f"the new specification was refused: {_text(error)}"
+        if self._wishes.next_spec is spec:
+            self._wishes.next_spec = None
+
+    async def _tell(self, verb: str, call: Awaitable[object]) -> Exception | None:
+        """Make one call of a verb, on record; tells what went wrong, if anything did."""
+        error: LamplighterError | TimeoutError | None = None
+        try:
+            async with asyncio.timeout(VERB_TIMEOUT):
+                await call
+        except (LamplighterError, TimeoutError) as caught:
+            error = caught
+        text = None if error is None else _text(error)
+        log.info("operation", operation=verb, endpoint=self.name, actor=self._cause[1], success=not text, error=text)
+        await self._journal.operation(
+            Operation(at=self._clock.wall(), actor=self._cause[1], operation=verb, endpoint=self.name, error=text)
+        )
+        return error
+
+    def _fail_waiters(self) -> None:
+        pause = max(1.0, self._trouble.retry_at - self._clock.now())
+        text = f"Endpoint {self.name!r} could not be started: {self._trouble.error}"
+        count = self.gate.fail_all(lambda: WakeFailed(text, retry_after=pause))
+        log.warning("waiters failed", endpoint=self.name, waiters=count, error=self._trouble.error)
+        self._show()
+
+    # Small answers.
+
+    def _actor(self, otherwise: str) -> str:
+        wishes = self._wishes
+        return wishes.asker if wishes.wake_asked or wishes.sleep_asked else otherwise
+
+    def _room_state(self) -> Room:
+        if self._room.holds(self):
+            return Room.HELD
+        return Room.QUEUED if self._room.queued(self) else Room.NONE
+
+    def _look_interval(self) -> float:
+        """How long until the next look: by the provider's word while it is quiet, sooner while something changes."""
+        capabilities = self._provider.capabilities
+        if capabilities.reports_changes or (self._begun is None and self._known not in STARTING):
+            return capabilities.look_every * (0.9 + 0.2 * self._trouble.jitter())
+        elapsed = self._clock.now() - self._begun_at
+        return min(capabilities.look_every, max(_SOONEST_LOOK, elapsed / 20))
+
+    def _message(self, view: View) -> str | None:
+        return portrait.message(
+            view, status=self._status.message, error=self._trouble.error, blocked_by=self._room.blocked_by(self)
+        )
+
+    def _too_late(self, waited: float) -> WakeTimeout:
+        view = self.view()
+        what = self._message(view) or f"it is {portrait.phase(view, self._clock.now())}"
+        text = f"Endpoint {self.name!r} was not ready after {waited:.1f} s ({what}). The wake goes on; try again."
+        return WakeTimeout(text, retry_after=self.retry_after())
+
+    # Signals.
+
+    def _demanded(self) -> None:
+        self._wishes.somebody_came()
+        self._nudge.set()
+
+    def _became_quiet(self) -> None:
+        self._room.arrange()
+        self._watch_quiet()
+        self._nudge.set()
+
+    def _suspect(self) -> None:
+        """A replica did not answer: look, but don't let a burst of failures become a burst of looks."""
+        if self._clock.now() - self._seen_at >= _SUSPICION_PAUSE:
+            self.look_now()
+
+    def _watch_quiet(self) -> None:
+        """Be told of the end of the last request only when that matters: most ends need no second look."""
+        self.gate.watched = self._room.contended or self._room_wanted or self._wishes.want_quiet
+
+    def _show(self) -> None:
+        pulse, self._pulse = self._pulse, asyncio.Event()
+        pulse.set()
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or f"no answer in {VERB_TIMEOUT:g} s"

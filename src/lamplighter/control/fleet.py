@@ -1,0 +1,246 @@
+"""All endpoints: finds the controller behind a name, starts and retires controllers, keeps their tasks alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.controller import Controller
+from lamplighter.control.demand import Listing
+from lamplighter.control.gate import ActiveClaim
+from lamplighter.control.journal import Journal, Operation
+from lamplighter.control.room import RoomKeeper
+from lamplighter.domain.endpoint import Endpoint, Phase, Spec
+from lamplighter.errors import EndpointNotFound, ShuttingDown
+from lamplighter.providers.base import Provider
+
+log = structlog.get_logger("lamplighter.control")
+
+REMEMBER_EVERY = 15.0
+"""How often last activity is written down; a crash loses no more than this of an idle clock (seconds)."""
+
+_RESTART_PAUSE = 1.0
+_DRAIN_LOOK = 0.05
+
+
+class Fleet:
+    """Implements `Demand` for the gateway and `Operations` for the management routes."""
+
+    def __init__(self, providers: Mapping[str, Provider], journal: Journal, *, clock: Clock | None = None) -> None:
+        self._providers = dict(providers)
+        self._journal = journal
+        self._clock = clock or Clock()
+        self._rooms: dict[str, RoomKeeper] = {}
+        self._controllers: dict[str, Controller] = {}
+        self._leaving: dict[str, Controller] = {}
+        self._names: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._created = int(time.time())
+        self._closing = False
+        self.troubles: dict[str, str] = {}
+
+    # Opening, changing, closing.
+
+    async def open(self, specs: Iterable[Spec]) -> None:
+        """Open every provider, then make every endpoint known. Starts nothing; adopts what runs.
+
+        Raises InvalidInput when a spec can't work at its provider; everything that was opened is closed again.
+        """
+        try:
+            for key, provider in self._providers.items():
+                await provider.open(self._on_change)
+                self._rooms[key] = RoomKeeper(provider.capabilities.resources)
+            for spec in specs:
+                await self.add(spec)
+        except BaseException:
+            await self.close(drain=0.0)
+            raise
+        self._own("remember", self._remember_for_ever())
+
+    async def add(self, spec: Spec) -> None:
+        """Make an endpoint known and look after it."""
+        leaving = self._leaving.get(spec.name)
+        while leaving is not None:  # its predecessor of the same name is still being put out
+            await leaving.changed()
+            leaving = self._leaving.get(spec.name)
+        provider = self._providers[spec.provider]
+        await provider.create(spec)
+        memory = await self._journal.recall(spec.name)
+        controller = Controller(
+            spec, provider, self._rooms[spec.provider], self._journal, clock=self._clock, memory=memory
+        )
+        self._controllers[spec.name] = controller
+        self._learn_names(spec)
+        self._own(f"endpoint {spec.name}", self._look_after(controller))
+
+    def change(self, spec: Spec) -> None:
+        """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be."""
+        self._forget_names(spec.name)
+        self._learn_names(spec)
+        self._controllers[spec.name].replace(spec)
+
+    def remove(self, name: str) -> None:
+        """Take an endpoint out: no new requests, those that wait or are in flight are served, then it is put out."""
+        controller = self._controllers.pop(name)
+        self._leaving[name] = controller
+        self._forget_names(name)
+        controller.retire()
+
+    async def close(self, *, drain: float, leave_running: bool = False) -> None:
+        """End: requests that wait are served or, after `drain` seconds, refused; then providers are closed."""
+        self._closing = True
+        await self._drain(drain)
+        for controller in self._all():
+            controller.abandon()
+        await self._journal.remember([controller.snapshot() for controller in self._all()])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        results = await asyncio.gather(
+            *(provider.close(leave_running=leave_running) for provider in self._providers.values()),
+            return_exceptions=True,
+        )
+        for key, result in zip(self._providers, results, strict=True):
+            if isinstance(result, BaseException):
+                log.error("closing failed: something may still be running", provider=key, error=str(result))
+
+    async def _drain(self, limit: float) -> None:
+        try:
+            async with asyncio.timeout(limit):
+                while waiting := [controller for controller in self._all() if controller.gate.waiting]:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(waiting[0].changed(), _DRAIN_LOOK)
+        except TimeoutError:
+            log.warning("drain deadline", waiting=sum(c.gate.waiting for c in self._all()))
+
+    # Demand.
+
+    def resolve(self, model: str) -> str | None:
+        return self._names.get(model)
+
+    def known(self) -> Sequence[str]:
+        return sorted(self._names)
+
+    def list(self) -> Sequence[Listing]:
+        return [self._listing(endpoint) for endpoint in self.endpoints()]
+
+    def try_claim(self, name: str) -> ActiveClaim | None:
+        controller = self._controllers.get(name)
+        return controller.gate.try_claim() if controller is not None else None
+
+    async def claim(self, name: str, timeout: float | None) -> ActiveClaim:
+        controller = self._find(name)
+        if self._closing and not controller.gate.is_open:
+            raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
+        return await controller.claim(timeout)
+
+    # Operations.
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        return [self._controllers[name].endpoint() for name in sorted(self._controllers)]
+
+    def endpoint(self, name: str) -> Endpoint:
+        return self._find(name).endpoint()
+
+    async def wake(self, name: str, *, actor: str) -> Endpoint:
+        return await self._operate("wake", name, actor)
+
+    async def sleep(self, name: str, *, actor: str) -> Endpoint:
+        return await self._operate("sleep", name, actor)
+
+    async def settled(self, name: str, phase: Phase, *, timeout: float) -> Endpoint:
+        controller = self._find(name)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not _is_settled(controller.endpoint().phase, phase):
+                    await controller.changed()
+        return controller.endpoint()
+
+    async def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[str]:
+        provider = self._providers[self._find(name).spec.provider]
+        async for line in provider.logs(self._find(name).name, tail=tail, follow=follow):
+            yield line
+
+    async def _operate(self, verb: str, name: str, actor: str) -> Endpoint:
+        controller = self._find(name)
+        operation = Operation(at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name)
+        await self._journal.operation(operation)
+        log.info("operation", operation=operation.operation, endpoint=controller.name, actor=actor, success=True)
+        if verb == "wake":
+            controller.ask_wake(actor)
+        else:
+            controller.ask_sleep(actor)
+        return controller.endpoint()
+
+    # Tasks.
+
+    async def _look_after(self, controller: Controller) -> None:
+        """Run a controller; should it break, say so loudly and start its loop again: an endpoint left alone bills."""
+        while True:
+            try:
+                await controller.run()
+            except Exception as error:  # the boundary to providers of any make
+                log.exception("controller broke", endpoint=controller.name)
+                self.troubles[controller.name] = f"its controller broke: {type(error).__name__}: {error}"
+                controller.look_now()
+                await asyncio.sleep(_RESTART_PAUSE)
+            else:
+                break
+        self._leaving.pop(controller.name, None)
+        self.troubles.pop(controller.name, None)
+
+    async def _remember_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REMEMBER_EVERY)
+            await self._journal.remember([controller.snapshot() for controller in self._all()])
+
+    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._disown)
+
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task broke", task=task.get_name(), error=str(error))
+            self.troubles[task.get_name()] = str(error)
+
+    # Names.
+
+    def _on_change(self, name: str) -> None:
+        controller = self._controllers.get(name) or self._leaving.get(name)
+        if controller is not None:
+            controller.look_now()
+
+    def _all(self) -> Sequence[Controller]:
+        return (*self._controllers.values(), *self._leaving.values())
+
+    def _find(self, name: str) -> Controller:
+        controller = self._controllers.get(self._names.get(name, name))
+        if controller is None:
+            raise EndpointNotFound(name, self._names)
+        return controller
+
+    def _learn_names(self, spec: Spec) -> None:
+        for alias in spec.aliases:
+            self._names[alias] = spec.name
+        self._names[spec.name] = spec.name
+
+    def _forget_names(self, name: str) -> None:
+        self._names = {alias: target for alias, target in self._names.items() if target != name}
+
+    def _listing(self, endpoint: Endpoint) -> Listing:
+        spec = endpoint.spec
+        return Listing(
+            name=spec.name, model=spec.engine.model, phase=endpoint.phase, task=spec.task, created=self._created
+        )
+
+
+def _is_settled(phase: Phase, wanted: Phase) -> bool:
+    return phase is wanted or (wanted is Phase.RUNNING and phase is Phase.ERROR)

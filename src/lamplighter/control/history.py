@@ -1,0 +1,68 @@
+"""When an endpoint was used, woke and slept, and how long its starts take."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.journal import Memory
+from lamplighter.domain.starts import REMEMBERED, expected_start, remaining_start
+
+
+class History:
+    """Moments of one endpoint: `…_since` and `start_began` on the monotonic clock, `…_time` in Unix time."""
+
+    def __init__(self, clock: Clock, memory: Memory) -> None:
+        self._clock = clock
+        self.idle_since = clock.now() - _age(memory.last_activity or memory.wake_time, clock)
+        self.awake_since = clock.now() - _age(memory.wake_time, clock)
+        self.state_since = clock.now()
+        self.start_began: float | None = None
+        self.wake_time = memory.wake_time
+        self.sleep_time = memory.sleep_time
+        self._last_activity = memory.last_activity
+        self._starts: deque[float] = deque(memory.starts, maxlen=REMEMBERED)
+
+    def last_activity(self, last_mono: float | None) -> float | None:
+        """Unix time of the end of the last response, given that of this run on the monotonic clock."""
+        if last_mono is not None:
+            self._last_activity = self._clock.wall() - (self._clock.now() - last_mono)
+        return self._last_activity
+
+    def state_changed(self) -> float:
+        """Begin a new state; tells how many seconds the old one lasted."""
+        now = self._clock.now()
+        lasted, self.state_since = now - self.state_since, now
+        return lasted
+
+    def start_begins(self) -> None:
+        self.start_began = self._clock.now()
+
+    def is_ready(self) -> float | None:
+        """Tell how many seconds the start took; None if it was up already."""
+        if self.start_began is None:
+            return None
+        now = self._clock.now()
+        took, self.start_began = now - self.start_began, None
+        self._starts.append(took)
+        self.awake_since = now
+        self.idle_since = max(self.idle_since, now)
+        return took
+
+    def restart_idle_clock(self) -> None:
+        self.idle_since = self._clock.now()
+
+    def expected_start(self) -> float | None:
+        return expected_start(list(self._starts))
+
+    def starting_for(self) -> float | None:
+        return None if self.start_began is None else self._clock.now() - self.start_began
+
+    def remaining_start(self) -> float:
+        """Seconds until a start that is under way, or would begin now, is likely to be done."""
+        return remaining_start(self.expected_start(), self.starting_for() or 0.0)
+
+
+def _age(moment: float | None, clock: Clock) -> float:
+    """How long ago a moment of an earlier run was; a clock that was set back makes it now, never the future."""
+    return 0.0 if moment is None else max(0.0, clock.wall() - moment)

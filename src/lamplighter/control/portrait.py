@@ -1,0 +1,53 @@
+"""An endpoint as a person sees it: from what its controller knows to phase, countdown and words."""
+
+from __future__ import annotations
+
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, Phase, State, phase_of
+from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
+
+
+def phase(view: View, now: float) -> Phase:
+    """Map state, verb under way and demand to what a person needs to know."""
+    if view.state is None:
+        return Phase.UNKNOWN
+    if view.begun is Verb.SLEEP:
+        return Phase.STOPPING
+    if view.state is State.RUNNING and not view.ready:
+        return Phase.STARTING
+    if view.state not in ASLEEP and view.state not in BROKEN:
+        return phase_of(view.state)
+    gave_up = view.given_up and now < view.retry_at
+    if view.begun is Verb.WAKE or (view.demand and not gave_up):
+        return Phase.STARTING
+    return Phase.ERROR if view.given_up else phase_of(view.state)
+
+
+def held_by(view: View) -> tuple[str, ...]:
+    """What keeps an awake endpoint from being put to sleep."""
+    held = []
+    if view.in_flight:
+        held.append(f"{view.in_flight} in flight")
+    if view.waiting:
+        held.append(f"{view.waiting} waiting")
+    if view.leases:
+        held.append(f"{view.leases} leases")
+    if view.policy.keep_warm:
+        held.append("keep_warm")
+    return tuple(held)
+
+
+def auto_sleep_in(view: View, now: float) -> float | None:
+    """Seconds until it is put to sleep if nothing comes; None where nothing counts down."""
+    deadline = idle_deadline(view)
+    if deadline is None or phase(view, now) is not Phase.RUNNING or held_by(view):
+        return None
+    return max(0.0, deadline - now)
+
+
+def message(view: View, *, status: str | None, error: str | None, blocked_by: tuple[str, ...]) -> str | None:
+    """One line on what is going on: what it waits for, what the provider says, what failed last."""
+    if view.room is Room.QUEUED:
+        return f"waits for room, held by {', '.join(blocked_by) or 'others'}"
+    if view.state is None:
+        return error
+    return status or error

@@ -1,0 +1,343 @@
+"""`decide`: single decisions, and what holds over random histories of a simulated endpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Policy, State
+from lamplighter.domain.lifecycle import (
+    SETTLE_TIME,
+    Fail,
+    GiveRoom,
+    Look,
+    Room,
+    Sleep,
+    TakeRoom,
+    Update,
+    Verb,
+    View,
+    Wait,
+    Wake,
+    backoff,
+    decide,
+    idle_deadline,
+)
+
+NOW = 1000.0
+POLICY = Policy(idle_timeout=60, min_awake=10, wake_attempts=2, backoff_base=1, backoff_cap=8)
+
+
+def view(**changes: Any) -> View:
+    base = View(policy=POLICY, state=State.SCALED_TO_ZERO, look_at=NOW + 100, idle_since=NOW, awake_since=NOW)
+    return dataclasses.replace(base, **changes)
+
+
+def awake(**changes: Any) -> View:
+    return view(**({"state": State.RUNNING, "ready": 1} | changes))
+
+
+def test_nothing_is_decided_before_a_look_that_is_due() -> None:
+    assert decide(view(look_at=NOW, waiting=1), NOW) == Look()
+
+
+def test_nothing_is_woken_or_slept_while_the_state_is_unknown() -> None:
+    assert decide(view(state=None, waiting=5, sleep_asked=True), NOW) == Wait(NOW + 100)
+
+
+@pytest.mark.parametrize("demand", [{"waiting": 1}, {"leases": 1}, {"wake_asked": True}])
+def test_any_demand_wakes_what_is_asleep(demand: dict[str, Any]) -> None:
+    assert decide(view(**demand), NOW) == Wake("demand")
+
+
+def test_an_endpoint_without_demand_stays_asleep_and_gives_its_room_back() -> None:
+    assert decide(view(), NOW) == GiveRoom()
+    assert decide(view(room=Room.NONE), NOW) == Wait(NOW + 100)
+
+
+def test_keep_warm_wakes_unless_an_operator_put_it_to_sleep() -> None:
+    warm = dataclasses.replace(POLICY, keep_warm=True)
+    assert decide(view(policy=warm), NOW) == Wake("demand")
+    assert decide(view(policy=warm, stay_asleep=True, room=Room.NONE), NOW) == Wait(NOW + 100)
+
+
+def test_a_wake_needs_room_first() -> None:
+    assert decide(view(waiting=1, room=Room.NONE), NOW) == TakeRoom()
+    assert decide(view(waiting=1, room=Room.QUEUED, room_look_at=NOW + 1), NOW) == Wait(NOW + 1)
+    assert decide(view(waiting=1, room=Room.QUEUED, room_look_at=NOW), NOW) == TakeRoom()
+
+
+def test_a_wake_under_way_is_not_repeated_until_it_counts_as_lost() -> None:
+    begun = view(waiting=1, begun=Verb.WAKE, begun_at=NOW)
+    assert decide(begun, NOW) == Wait(NOW + SETTLE_TIME)
+    assert decide(begun, NOW + SETTLE_TIME) == Wake("demand")
+
+
+def test_a_start_under_way_is_left_alone() -> None:
+    assert decide(view(state=State.INITIALIZING, waiting=1), NOW) == Wait(NOW + 100)
+
+
+def test_an_operator_can_stop_a_start_that_nobody_waits_for() -> None:
+    assert decide(view(state=State.INITIALIZING, sleep_asked=True), NOW) == Sleep("asked for")
+    assert decide(view(state=State.INITIALIZING, sleep_asked=True, waiting=1), NOW) == Wait(NOW + 100)
+
+
+def test_an_idle_endpoint_sleeps_when_its_time_is_up_and_not_before() -> None:
+    assert decide(awake(idle_since=NOW - 59, awake_since=NOW - 59), NOW) == Wait(NOW + 1)
+    assert decide(awake(idle_since=NOW - 60, awake_since=NOW - 60), NOW) == Sleep("idle")
+
+
+@pytest.mark.parametrize("hold", [{"in_flight": 1}, {"waiting": 1}, {"leases": 1}])
+@pytest.mark.parametrize("wish", [{}, {"sleep_asked": True}, {"room_wanted": True}])
+def test_nothing_that_is_used_is_put_to_sleep(hold: dict[str, Any], wish: dict[str, Any]) -> None:
+    assert decide(awake(idle_since=0.0, awake_since=0.0, **hold, **wish), NOW) == Wait(NOW + 100)
+
+
+def test_min_awake_outlasts_idleness_and_the_need_of_others_but_not_an_operators_word() -> None:
+    fresh = {"awake_since": NOW - 9, "idle_since": NOW - 9}
+    assert decide(awake(room_wanted=True, **fresh), NOW) == Wait(NOW + 1)
+    assert decide(awake(policy=dataclasses.replace(POLICY, idle_timeout=0), **fresh), NOW) == Wait(NOW + 1)
+    assert decide(awake(sleep_asked=True, **fresh), NOW) == Sleep("asked for")
+
+
+def test_never_and_keep_warm_have_no_idle_deadline() -> None:
+    assert idle_deadline(awake(policy=Policy(idle_timeout=None))) is None
+    assert idle_deadline(awake(policy=Policy(keep_warm=True))) is None
+    assert decide(awake(policy=Policy(keep_warm=True), room_wanted=True, idle_since=0.0), NOW) == Wait(NOW + 100)
+
+
+def test_a_failed_wake_is_tried_again_after_a_pause_while_waiters_hold() -> None:
+    failed = view(state=State.FAILED, waiting=3, failures=1, retry_at=NOW + 2, room=Room.NONE)
+    assert decide(failed, NOW) == Wait(NOW + 2)
+    assert decide(failed, NOW + 2) == TakeRoom()
+
+
+def test_enough_failures_or_a_lasting_one_fail_the_waiters() -> None:
+    assert decide(view(state=State.FAILED, waiting=3, failures=2, retry_at=NOW + 2), NOW) == Fail()
+    assert decide(view(state=State.FAILED, waiting=3, failures=1, permanent=True, retry_at=NOW + 2), NOW) == Fail()
+
+
+def test_after_the_pause_the_next_demand_gets_another_attempt() -> None:
+    assert decide(view(state=State.FAILED, waiting=1, failures=5, retry_at=NOW), NOW) == Wake("healing")
+
+
+def test_a_lost_replica_is_brought_back_while_the_endpoint_is_used() -> None:
+    assert decide(awake(replicas=2, in_flight=1), NOW) == Wake("healing")
+    assert decide(awake(replicas=2, in_flight=1, heal_at=NOW + 5), NOW) == Wait(NOW + 5)
+    assert decide(awake(replicas=2), NOW) == Wait(NOW + 60)  # nobody uses it: it sleeps as it is
+
+
+def test_a_sleep_that_failed_is_tried_again_after_a_pause() -> None:
+    idle = awake(idle_since=0.0, awake_since=0.0, sleep_retry_at=NOW + 3)
+    assert decide(idle, NOW) == Wait(NOW + 3)
+    assert decide(idle, NOW + 3) == Sleep("idle")
+
+
+def test_a_sleep_that_is_never_confirmed_is_told_again() -> None:
+    assert isinstance(decide(awake(begun=Verb.SLEEP, begun_at=NOW - SETTLE_TIME), NOW), Sleep)
+
+
+def test_a_new_spec_waits_for_those_in_flight_but_not_for_those_who_wait() -> None:
+    assert decide(awake(replacing=True, in_flight=1), NOW) == Wait(NOW + 100)
+    assert decide(awake(replacing=True, waiting=4), NOW) == Sleep("a new specification")
+    assert decide(view(replacing=True, waiting=4), NOW) == Update()
+
+
+def test_backoff_doubles_to_its_cap_and_jitter_spreads_the_upper_half() -> None:
+    assert [backoff(POLICY, n, 1.0) for n in (1, 2, 3, 4, 5, 90)] == [1, 2, 4, 8, 8, 8]
+    assert backoff(POLICY, 3, 0.0) == 2
+
+
+# Random histories: a small model of a controller and its provider, driven by events in any order.
+
+
+class World:
+    """An endpoint at a provider that may refuse, lose or break anything, kept to what `decide` says."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.now = 0.0
+        self.true = State.SCALED_TO_ZERO
+        self.seen = State.SCALED_TO_ZERO
+        self.begun: Verb | None = None
+        self.begun_at = 0.0
+        self.in_flight = self.waiting = self.leases = 0
+        self.raised = self.served = self.failed = self.left = 0
+        self.failures = 0
+        self.retry_at = self.sleep_retry_at = self.idle_since = self.awake_since = 0.0
+        self.sleep_asked = False
+        self.fresh = True
+        self.script: list[str] = []
+
+    def view(self) -> View:
+        return View(
+            policy=self.policy,
+            state=self.seen,
+            ready=1 if self.seen is State.RUNNING else 0,
+            look_at=self.now if not self.fresh else self.now + 50,
+            begun=self.begun,
+            begun_at=self.begun_at,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            leases=self.leases,
+            sleep_asked=self.sleep_asked,
+            idle_since=self.idle_since,
+            awake_since=self.awake_since,
+            failures=self.failures,
+            retry_at=self.retry_at,
+            sleep_retry_at=self.sleep_retry_at,
+        )
+
+    def settle(self) -> None:
+        """Do what is decided until it is to wait."""
+        for _ in range(50):
+            match decide(self.view(), self.now):
+                case Look():
+                    self.look()
+                case Wake():
+                    self.wake()
+                case Sleep():
+                    self.sleep()
+                case Fail():
+                    assert self.waiting, "failing nobody"
+                    self.failed += self.waiting
+                    self.waiting = 0
+                case Wait(until):
+                    assert until > self.now, "waiting for the past spins"
+                    return
+                case _:
+                    return
+        raise AssertionError("the controller spins")
+
+    def look(self) -> None:
+        self.fresh = True
+        before, self.seen = self.seen, self.true
+        if self.begun is Verb.WAKE and (self.true not in ASLEEP):
+            self.begun = None
+        if self.begun is Verb.SLEEP and (self.true in ASLEEP or self.true in BROKEN):
+            self.begun = None
+        if self.seen is State.RUNNING and before is not State.RUNNING:
+            self.awake_since = self.now
+        if self.seen in BROKEN and before not in BROKEN:
+            self.wake_failed()
+        if self.seen in ASLEEP:
+            self.sleep_asked = False
+        if self.seen is State.RUNNING and self.begun is None:
+            self.served += self.waiting
+            self.in_flight += self.waiting
+            self.waiting = 0
+
+    def wake_failed(self) -> None:
+        self.failures += 1
+        self.begun = None
+        self.retry_at = self.now + backoff(self.policy, self.failures, 0.5)
+
+    def wake(self) -> None:
+        assert self.true is not State.RUNNING or self.seen is not State.RUNNING, "woke what is awake"
+        assert self.begun is not Verb.SLEEP, "a wake while a sleep is under way"
+        assert self.waiting or self.leases or self.policy.keep_warm, "woke for nobody"
+        if self.begun is Verb.WAKE:
+            self.wake_failed()
+            return
+        fault = self.script.pop() if self.script else "none"
+        if fault == "refuse":
+            self.wake_failed()
+            return
+        self.begun, self.begun_at = Verb.WAKE, self.now
+        if fault != "lose" and self.true is not State.RUNNING:
+            self.true = State.INITIALIZING
+
+    def sleep(self) -> None:
+        assert not self.in_flight, "put to sleep with a request in flight"
+        assert not self.waiting or self.begun is Verb.SLEEP, "put to sleep with a request waiting"
+        assert self.begun is not Verb.WAKE, "a sleep while a wake is under way"
+        fault = self.script.pop() if self.script else "none"
+        if fault == "refuse":
+            self.sleep_retry_at = self.now + 1
+            return
+        self.begun, self.begun_at = Verb.SLEEP, self.now
+        if fault != "lose":
+            self.true = State.SCALED_TO_ZERO if fault == "none" else State.RUNNING
+
+    def event(self, kind: str, amount: float) -> None:
+        match kind:
+            case "claim":
+                self.raised += 1
+                if self.seen is State.RUNNING and self.begun is None:
+                    self.in_flight += 1
+                    self.served += 1
+                else:
+                    self.waiting += 1
+            case "end" if self.in_flight:
+                self.in_flight -= 1
+                self.idle_since = self.now
+            case "leave" if self.waiting:
+                self.waiting -= 1
+                self.left += 1
+            case "lease":
+                self.leases = 1 - self.leases
+            case "ask sleep":
+                self.sleep_asked = True
+            case "time":
+                self.now += amount
+                self.fresh = self.fresh and amount < 50
+            case "ready" if self.true in STARTING:
+                self.true, self.fresh = State.RUNNING, False
+            case "break" if self.true in STARTING or self.true is State.RUNNING:
+                self.true, self.fresh = State.FAILED, False
+            case "fault":
+                self.script = [*self.script, ["refuse", "lose"][int(amount) % 2]][:2]
+            case _:
+                pass
+
+
+_EVENTS = st.sampled_from(
+    ["claim", "claim", "end", "end", "leave", "lease", "ask sleep", "time", "time", "ready", "break", "fault"]
+)
+_POLICIES = st.builds(
+    Policy,
+    idle_timeout=st.sampled_from([0.0, 5.0, 60.0, None]),
+    min_awake=st.sampled_from([0.0, 10.0]),
+    keep_warm=st.booleans(),
+    wake_attempts=st.integers(1, 3),
+)
+
+
+@given(_POLICIES, st.lists(st.tuples(_EVENTS, st.floats(0.1, 80)), max_size=60))
+@settings(max_examples=400, deadline=None)
+def test_over_any_history_no_verb_is_out_of_place_and_every_demand_ends(
+    policy: Policy, events: list[tuple[str, float]]
+) -> None:
+    world = World(policy)
+    for kind, amount in events:
+        world.event(kind, amount)
+        world.settle()
+    world.script = []
+    for _ in range(40):  # from here on the provider works: whoever still waits must end
+        world.event("time", 60.0)
+        world.settle()
+        world.event("ready", 0)
+        world.settle()
+    assert world.waiting == 0
+    assert world.raised == world.served + world.failed + world.left
+
+
+@given(_POLICIES, st.lists(st.tuples(_EVENTS, st.floats(0.1, 80)), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_over_any_history_what_nobody_uses_sleeps_in_the_end(policy: Policy, events: list[tuple[str, float]]) -> None:
+    world = World(dataclasses.replace(policy, keep_warm=False, idle_timeout=60.0))
+    for kind, amount in events:
+        world.event(kind, amount)
+        world.settle()
+    world.script, world.leases = [], 0
+    for _ in range(60):
+        world.event("ready", 0)
+        world.settle()
+        world.event("end", 0)
+        world.event("time", 40.0)
+        world.settle()
+    assert world.in_flight or world.true in ASLEEP or world.true in BROKEN

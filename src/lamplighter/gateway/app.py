@@ -1,0 +1,140 @@
+"""The gateway as an ASGI application, in front of the management one."""
+
+from __future__ import annotations
+
+import ssl
+
+from lamplighter.control.demand import Demand
+from lamplighter.domain.usage import UsageSink
+from lamplighter.errors import ShuttingDown
+from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
+from lamplighter.gateway.body import HeldBytes
+from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.keys import Keys
+from lamplighter.gateway.openai import OPENAI
+from lamplighter.gateway.passthrough import PLAIN
+from lamplighter.gateway.pipeline import serve
+from lamplighter.gateway.pool import Pool
+from lamplighter.gateway.request import Request
+from lamplighter.gateway.services import Services
+from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.surface import Surface, error_headers, send_json
+from lamplighter.gateway.sweeper import Sweeper
+from lamplighter.gateway.target import Targets
+
+_SETTLE = 1.0
+
+
+class Gateway:
+    """Serves `/v1/…` and `/endpoints/{name}/…`; everything else goes to `management`.
+
+    Shut down in this order: `begin_shutdown`, then `await drain(timeout)`, then let the server stop. `close` is for
+    when no event loop runs any more, and is called at the end of ASGI's lifespan as well.
+    """
+
+    def __init__(
+        self,
+        demand: Demand,
+        usage: UsageSink,
+        settings: GatewaySettings | None = None,
+        management: ASGIApp | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` is for connections to endpoints; the system's trusted authorities by default."""
+        settings = settings or GatewaySettings()
+        pool = Pool(
+            per_origin=settings.idle_connections,
+            idle_timeout=settings.idle_connection_timeout,
+            connect_timeout=settings.connect_timeout,
+            tls=tls,
+        )
+        self._services = Services(
+            demand=demand,
+            usage=usage,
+            settings=settings,
+            keys=Keys(settings.keys),
+            pool=pool,
+            targets=Targets(),
+            held=HeldBytes(settings.max_held_bytes),
+            sweeper=Sweeper(settings.sweep_every, pool.sweep),
+        )
+        self._management = management or _nothing_else
+        self._closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection: a request, a websocket that is refused, or the lifespan."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        path: str = scope["path"]
+        surface = OPENAI if path.startswith("/v1/") else PLAIN if path.startswith("/endpoints/") else None
+        if surface is None:
+            await self._management(scope, receive, send)
+        elif kind == "websocket":
+            await _deny_websocket(scope, receive, send)
+        elif self._closing:
+            await self._turn_away(surface, Exchange(self._services, Request(scope), receive, send))
+        else:
+            await serve(Exchange(self._services, Request(scope), receive, send), surface)
+
+    @property
+    def in_progress(self) -> int:
+        """Requests that are being answered or held."""
+        return len(self._services.sweeper.active)
+
+    def begin_shutdown(self) -> None:
+        """Refuse new requests from now on; those in progress go on."""
+        self._closing = True
+
+    async def drain(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for the requests in progress, then end them: 503, or cut if begun."""
+        self.begin_shutdown()
+        if not await self._services.sweeper.emptied(timeout):
+            for one in list(self._services.sweeper.active):
+                assert isinstance(one, Exchange)
+                one.stop(ShuttingDown("This server is going away.", retry_after=1.0))
+            await self._services.sweeper.emptied(_SETTLE)
+        self.close()
+
+    def close(self) -> None:
+        """Hang up on idle connections to endpoints and stop the sweeper."""
+        self._services.pool.close()
+        self._services.sweeper.close()
+
+    async def _turn_away(self, surface: Surface, x: Exchange) -> None:
+        error = ShuttingDown("This server is going away.", retry_after=1.0)
+        await send_json(x, error.status, surface.describe(error), error_headers(error))
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._management(scope, receive, send)
+        finally:
+            self.close()
+
+
+async def _deny_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1003})
+        return
+    await send({"type": "websocket.http.response.start", "status": 501, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b""})
+
+
+async def _nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand where the management application would."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    elif scope["type"] == "websocket":
+        await _deny_websocket(scope, receive, send)
+    else:
+        body = b'{"error": "Nothing is served here.", "code": "unknown_path"}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        start: Message = {"type": "http.response.start", "status": 404, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,193 @@
+"""One request in progress: what is known of it, its deadline, and how it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from time import monotonic
+
+from lamplighter.control.demand import Claim
+from lamplighter.domain.usage import Outcome, UsageRecord
+from lamplighter.gateway.asgi import Receive, Send
+from lamplighter.gateway.refusals import ClientGone
+from lamplighter.gateway.request import Request
+from lamplighter.gateway.services import Services
+from lamplighter.gateway.target import Target
+from lamplighter.gateway.upstream import UpstreamConnection
+
+_NEVER = float("inf")
+
+
+def _never() -> Exception:
+    raise AssertionError
+
+
+class Exchange:
+    """Everything that a request holds is given back in `finish`, whichever way the request went.
+
+    Only its own task drives an exchange. The sweeper and the watcher may `stop` it: that cancels the task, and
+    `interruption` turns the cancellation into the reason.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_held",
+        "_late",
+        "_progress",
+        "_watcher",
+        "_why",
+        "body",
+        "bytes_in",
+        "bytes_out",
+        "claim",
+        "endpoint",
+        "has_body",
+        "hold_capped",
+        "hold_timeout",
+        "outcome",
+        "path",
+        "receive",
+        "replied",
+        "request",
+        "send",
+        "services",
+        "started",
+        "status",
+        "target",
+        "task",
+        "upstream",
+        "waited",
+        "watched_from",
+    )
+
+    def __init__(self, services: Services, request: Request, receive: Receive, send: Send) -> None:
+        self.services = services
+        self.request = request
+        self.receive = receive
+        self.send = send
+        self.task = asyncio.current_task()
+        self.started = monotonic()
+        self.endpoint: str | None = None
+        self.path = request.raw_path
+        self.body = b""
+        self.has_body = False
+        self.hold_timeout: float | None = None
+        self.hold_capped = False
+        self.target: Target | None = None
+        self.claim: Claim | None = None
+        self.waited = 0.0
+        self.upstream: UpstreamConnection | None = None
+        self.replied = False
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.outcome = Outcome.FAILED
+        self.watched_from = self.started + services.settings.sweep_every
+        self._held = 0
+        self._why: Exception | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._deadline = _NEVER
+        self._late: Callable[[], Exception] = _never
+        self._progress = 0
+
+    def hold_left(self) -> float | None:
+        """What is left of the time that the client allows; None leaves it to the endpoint's policy."""
+        if self.hold_timeout is None:
+            return None
+        return max(0.0, self.hold_timeout - (monotonic() - self.started))
+
+    def charge(self, size: int) -> None:
+        """Count bytes that this request makes us hold. Raises QueueFull."""
+        self.services.held.take(size)
+        self._held += size
+
+    def hold_body(self) -> None:
+        """Count the whole body, unless it was counted as it came."""
+        self.charge(max(0, len(self.body) - self._held))
+
+    def drop_body(self) -> None:
+        """Nothing will be sent again: free what is held for it."""
+        self.body = b""
+        self.services.held.give_back(self._held)
+        self._held = 0
+
+    def must(self, within: float, late: Callable[[], Exception]) -> None:
+        """Begin a stage that ends with `late()` after `within` seconds without any progress."""
+        self._deadline = monotonic() + within
+        self._late = late
+
+    def may_last(self) -> None:
+        """Begin a stage that has no deadline here."""
+        self._deadline = _NEVER
+
+    def tick(self, now: float) -> None:
+        """Called by the sweeper."""
+        if self.replied:
+            self._note_progress(now)
+        if now >= self._deadline:
+            self.stop(self._late())
+        elif self.has_body and now >= self.watched_from:
+            self.watch()
+
+    def _note_progress(self, now: float) -> None:
+        progress = self.bytes_out + (self.upstream.received if self.upstream is not None else 0)
+        if progress != self._progress:
+            self._progress = progress
+            self._deadline = now + self.services.settings.between_bytes_timeout
+
+    def watch(self) -> None:
+        """Notice from now on when the client leaves. Costs a task, so short requests go without."""
+        if self._watcher is None:
+            name = f"watch client of {self.endpoint}"
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(), name=name)
+
+    async def _watch(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.stop(ClientGone())
+
+    def stop(self, why: Exception) -> None:
+        """Interrupt the exchange wherever it waits."""
+        if self._why is None and self.task is not None and self in self.services.sweeper.active:
+            self._why = why
+            self.task.cancel()
+
+    def interruption(self) -> BaseException:
+        """What a CancelledError in this task means: the reason given to `stop`, or that the server cancels us."""
+        why = self._why
+        if why is None or self.task is None or self.task.uncancel() > 0:
+            return asyncio.CancelledError()
+        self._why = None
+        return why
+
+    def finish(self) -> None:
+        """Give everything back and write down what was used. Never waits."""
+        self.services.sweeper.leave(self)
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self.upstream is not None:
+            self.upstream.abort()
+        if self.claim is not None:
+            self.claim.release()
+        if self._held:
+            self.services.held.give_back(self._held)
+        if self.endpoint is not None:
+            self._note_usage(self.endpoint)
+
+    def _note_usage(self, endpoint: str) -> None:
+        request = self.request
+        self.services.usage.add(
+            UsageRecord(
+                endpoint=endpoint,
+                at=time.time(),
+                request_id=request.id.decode("ascii"),
+                path=request.path,
+                status=self.status,
+                outcome=self.outcome,
+                waited=self.waited,
+                duration=monotonic() - self.started,
+                bytes_in=self.bytes_in,
+                bytes_out=self.bytes_out,
+            )
+        )

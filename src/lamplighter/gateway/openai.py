@@ -1,0 +1,119 @@
+"""`/v1/…`: the surface that OpenAI's clients speak. The model's name chooses the endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from lamplighter.control.demand import Demand, Listing
+from lamplighter.errors import EndpointNotFound, InvalidInput
+from lamplighter.gateway.admission import admit_body, check_entry, set_hold
+from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.model import model_in_form, model_in_json
+from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
+from lamplighter.gateway.surface import Surface, openai_error, send_json
+
+_MODELS = "/v1/models"
+
+# Paths that a wrong method is told about; a POST to any other path is relayed as well.
+_POSTED = frozenset(
+    f"/v1/{path}"
+    for path in (
+        "chat/completions",
+        "completions",
+        "embeddings",
+        "responses",
+        "rerank",
+        "score",
+        "classify",
+        "moderations",
+        "messages",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "images/generations",
+        "images/edits",
+    )
+)
+
+
+async def admit(x: Exchange) -> bool:
+    """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound, QueueFull, ClientGone."""
+    check_entry(x)
+    path = x.request.path
+    if path == _MODELS or path.startswith(_MODELS + "/"):
+        await _answer_models(x, path[len(_MODELS) + 1 :])
+        return False
+    asked = x.request.kept.get(b"x-lamplighter-model")
+    if asked is None and x.request.method != "POST":
+        raise _misdirected(x.request.method, path)
+    set_hold(x)
+    await admit_body(x)
+    name = _model_of(x, asked)
+    x.endpoint = resolve(x.services.demand, name)
+    if x.request.query:
+        x.path = x.request.raw_path + b"?" + x.request.query
+    return True
+
+
+def resolve(demand: Demand, name: str) -> str:
+    """The endpoint behind a name. Raises EndpointNotFound."""
+    endpoint = demand.resolve(name)
+    if endpoint is None:
+        raise EndpointNotFound(name, demand.known())
+    return endpoint
+
+
+def _model_of(x: Exchange, asked: bytes | None) -> str:
+    if x.body[:1] == b"{":
+        return model_in_json(x.body)
+    content_type = x.request.header(b"content-type") or b""
+    if content_type[:20].lower().startswith(b"multipart/form-data"):
+        return model_in_form(x.body, content_type)
+    if asked is not None:
+        return asked.decode("utf-8", "replace")
+    return model_in_json(x.body)
+
+
+def _misdirected(method: str, path: str) -> InvalidInput:
+    if path in _POSTED:
+        return MethodNotAllowed(f"{path} takes POST, not {method}.", allow="POST")
+    text = (
+        f"{method} {path[:200]} is not served here: it does not tell which model it is for. "
+        "Send a POST whose body names a model, or the header x-lamplighter-model, "
+        "or call /endpoints/{name}/… ; GET /v1/models lists the names."
+    )
+    return UnknownPath(text)
+
+
+async def _answer_models(x: Exchange, wanted: str) -> None:
+    if x.request.method not in {"GET", "HEAD"}:
+        raise MethodNotAllowed(f"{x.request.path[:200]} takes GET, not {x.request.method}.", allow="GET, HEAD")
+    listings = x.services.demand.list()
+    if not wanted:
+        await send_json(x, 200, {"object": "list", "data": [_shown(one) for one in listings]}, [])
+        return
+    name = resolve(x.services.demand, unquote(wanted))
+    await send_json(x, 200, _shown(_find(name, listings)), [])
+
+
+def _find(name: str, listings: Sequence[Listing]) -> Listing:
+    for one in listings:
+        if one.name == name:
+            return one
+    raise EndpointNotFound(name, [one.name for one in listings])
+
+
+def _shown(one: Listing) -> dict[str, object]:
+    return {
+        "id": one.name,
+        "object": "model",
+        "created": one.created,
+        "owned_by": "lamplighter",
+        "model": one.model,
+        "phase": one.phase.value,
+        "task": one.task,
+    }
+
+
+OPENAI = Surface(admit=admit, describe=openai_error)

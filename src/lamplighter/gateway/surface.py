@@ -1,0 +1,66 @@
+"""The two faces of the gateway, and how each words an error."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from math import ceil
+
+import msgspec
+
+from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, Unavailable
+from lamplighter.gateway.asgi import Headers
+from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.refusals import MethodNotAllowed
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """`admit` reads what it needs of a request and sets `endpoint`, `path` and `body` of the exchange.
+
+    It raises what is to be refused, before anything is woken; it returns False when it has answered by itself.
+    """
+
+    admit: Callable[[Exchange], Awaitable[bool]]
+    describe: Callable[[LamplighterError], object]
+
+
+def openai_error(error: LamplighterError) -> object:
+    """An error as OpenAI's API words it, so that its clients raise their own exceptions with our text."""
+    param = error.field if isinstance(error, InvalidInput) else "model" if isinstance(error, EndpointNotFound) else None
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
+
+
+def plain_error(error: LamplighterError) -> object:
+    """An error as plain JSON."""
+    return {"error": error.message, "code": error.code}
+
+
+def error_headers(error: LamplighterError) -> Headers:
+    """What else a client needs to know, to do the right thing next."""
+    headers = []
+    if isinstance(error, Unavailable):
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after or 1))))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("ascii")))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if error.code in {"shutting_down", "body_timeout"}:
+        headers.append((b"connection", b"close"))
+    return headers
+
+
+async def send_json(x: Exchange, status: int, payload: object, headers: Headers) -> None:
+    """Answer with a small JSON document of our own."""
+    body = msgspec.json.encode(payload)
+    x.replied = True
+    x.status = status
+    x.bytes_out = len(body)
+    own = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", x.request.id),
+    ]
+    await x.send({"type": "http.response.start", "status": status, "headers": own + headers})
+    await x.send({"type": "http.response.body", "body": body})

@@ -1,0 +1,76 @@
+"""Where a replica is, with everything about it that goes into each request already rendered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from lamplighter.domain.endpoint import Replica
+from lamplighter.errors import UpstreamUnreachable
+from lamplighter.gateway.headers import NOT_SENT_UPSTREAM
+
+_MAX_KNOWN = 1024
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+
+
+class Origin(NamedTuple):
+    """What connections are shared by."""
+
+    host: str
+    port: int
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take."""
+
+    origin: Origin
+    base: bytes
+    lines: bytes
+    owned: frozenset[bytes]
+
+
+class Targets:
+    """Remembers what was rendered, by URL, for as long as the replica stays the same object."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Replica, Target]] = {}
+
+    def of(self, replica: Replica) -> Target:
+        """The target of a replica. Raises UpstreamUnreachable if its URL or headers can't be used."""
+        entry = self._known.get(replica.url)
+        if entry is not None and entry[0] is replica:
+            return entry[1]
+        target = render(replica)
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[replica.url] = (replica, target)
+        return target
+
+
+def render(replica: Replica) -> Target:
+    """Take a replica's URL and headers apart, once."""
+    parts = urlsplit(replica.url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not _VALUE(replica.url):
+        raise UpstreamUnreachable(f"Replica {replica.id!r} has a URL that can't be used.")
+    tls = parts.scheme == "https"
+    host = parts.netloc.rpartition("@")[2]
+    headers = [("host", host), *replica.headers]
+    if not all(_NAME(name) and _VALUE(value) for name, value in headers):
+        raise UpstreamUnreachable(f"Replica {replica.id!r} has a header that can't be sent.")
+    return Target(
+        origin=Origin(parts.hostname, port or (443 if tls else 80), tls),
+        base=parts.path.rstrip("/").encode(),
+        lines="".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1"),
+        owned=frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM,
+    )

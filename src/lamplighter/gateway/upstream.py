@@ -1,0 +1,260 @@
+"""One connection to an endpoint, and the answer that is being read from it."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import cast
+
+import httptools
+
+from lamplighter.errors import UpstreamBroken
+from lamplighter.gateway.asgi import Headers
+from lamplighter.gateway.headers import NOT_SENT_BACK, named_by_connection, without
+
+# A stream's client may be slow: past this much unread answer we stop reading from the endpoint.
+HIGH_WATER = 256 * 1024
+# Heads, trailers and chunk extensions pile up in the parser before we see them, so what is not body is bounded.
+MAX_OVERHEAD = 128 * 1024
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Reads one answer after another. `begin`, `write`, then `head`, then `take` and `more` until `complete`.
+
+    Interim answers (1xx) are passed over, trailers are dropped. `headers` are those that may go to the client.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_chunks",
+        "_framed",
+        "_head_only",
+        "_named",
+        "_overhead",
+        "_parser",
+        "_paused",
+        "_poll",
+        "_problem",
+        "_waiter",
+        "_write_paused",
+        "complete",
+        "ended",
+        "head_done",
+        "headers",
+        "idle_since",
+        "keep_alive",
+        "loop",
+        "received",
+        "status",
+        "transport",
+        "uploaded",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.ended = False
+        self.idle_since = 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._write_paused = False
+        self._paused = False
+        self._poll: select.poll | None = None
+        self.begin(head_only=False)
+        self.complete = True  # nothing has been asked yet: whatever comes now is not an answer
+
+    def begin(self, *, head_only: bool) -> None:
+        """Get ready for the next answer; `head_only` when the request is a HEAD."""
+        self.status = 0
+        self.headers: Headers = []
+        self.head_done = False
+        self.complete = False
+        self.keep_alive = False
+        self.uploaded = False
+        self.received = 0
+        self._head_only = head_only
+        self._framed = False
+        self._named: frozenset[bytes] | None = None
+        self._problem: str | None = None
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._overhead = 0
+
+    # What the owner of the connection calls
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Hand over a piece of the request; see `writable`."""
+        self.transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait while the endpoint reads slowly. Returns early when it answers before it has read everything."""
+        while self._write_paused and not self.head_done and not self.ended:
+            await self._something()
+
+    async def head(self) -> None:
+        """Wait for `status` and `headers`. Raises UpstreamBroken when no answer comes that can be read."""
+        while not self.head_done:
+            if self.ended:
+                raise UpstreamBroken(self._problem or "The endpoint closed the connection without an answer.")
+            await self._something()
+
+    async def more(self) -> None:
+        """Wait for more of the body or its end. Raises UpstreamBroken when it was cut off."""
+        while not self._chunks and not self.complete:
+            if self.ended:
+                raise UpstreamBroken(self._problem or "The endpoint closed the connection in the middle of its answer.")
+            await self._something()
+
+    def take(self) -> bytes:
+        """What has come of the body since the last call; makes room for more."""
+        chunks = self._chunks
+        if not chunks:
+            return b""
+        self._chunks = []
+        self._buffered = 0
+        if self._paused:
+            self._paused = False
+            if not self.ended and not self.transport.is_closing():
+                self.transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def is_reusable(self) -> bool:
+        """Whether the exchange ended so that another one can follow.
+
+        A parser can't be told that the answer to a HEAD has no body, so such a connection isn't used again.
+        """
+        return (
+            self.complete
+            and self.keep_alive
+            and self.uploaded
+            and not self.ended
+            and not self._head_only
+            and not self._paused
+            and not self._write_paused
+            and not self.transport.is_closing()
+        )
+
+    def has_news(self) -> bool:
+        """Whether an idle connection's socket holds anything: a goodbye, most likely."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
+
+    def abort(self) -> None:
+        """Hang up now; the endpoint should stop working on what nobody waits for."""
+        self.transport.abort()
+
+    async def _something(self) -> None:
+        self._waiter = waiter = self.loop.create_future()
+        await waiter
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _break(self, problem: str) -> None:
+        self._problem = problem
+        self.ended = True
+        self.transport.abort()
+        self._wake()
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += 1
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            return self._not_understood(error)
+        if self._overhead > MAX_OVERHEAD:
+            return self._break("The endpoint's answer has headers without end.")
+        if self._buffered > HIGH_WATER and not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+        waiter = self._waiter
+        if waiter is not None and (self._chunks or self.head_done):
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        return None
+
+    def _not_understood(self, error: Exception) -> None:
+        if self.complete:  # more than was asked for: the answer is whole, but the connection is not to be trusted
+            self.keep_alive = False
+            self.transport.abort()
+            self._wake()
+        else:
+            cause = error.__context__ if isinstance(error.__context__, UpstreamBroken) else error
+            self._break(f"The endpoint's answer is not HTTP that can be passed on: {cause}.")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.head_done and not self.complete and not self._framed and exc is None and not self.ended:
+            self.complete = True  # a body without a length lasts until the connection is closed
+        self.ended = True
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._wake()
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise UpstreamBroken("bytes after its end")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.head_done:
+            return
+        name = name.lower()
+        if name == b"content-length":
+            self._framed = True
+        elif name in NOT_SENT_BACK:
+            if name == b"connection":
+                self._named = named_by_connection(value) | (self._named or frozenset())
+            elif name == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise UpstreamBroken("a transfer encoding other than chunked")
+                self._framed = True
+            return
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            if status == 101:
+                raise UpstreamBroken("a change of protocol that was not asked for")
+            self.headers = []
+            return
+        if status > 599:
+            raise UpstreamBroken("a status that HTTP does not know")
+        self.status = status
+        self.head_done = True
+        self.keep_alive = self._parser.should_keep_alive()
+        if self._named:
+            self.headers = without(self.headers, self._named)
+        if status in {204, 304}:
+            self.headers = without(self.headers, frozenset({b"content-length"}))
+        if self._head_only:
+            self.complete = True
+
+    def on_body(self, data: bytes) -> None:
+        self._overhead = 0
+        if not self._head_only:
+            self._chunks.append(data)
+            self._buffered += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.head_done:
+            self.complete = True

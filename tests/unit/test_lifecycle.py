@@ -94,7 +94,13 @@ def test_an_idle_endpoint_sleeps_when_its_time_is_up_and_not_before() -> None:
 @pytest.mark.parametrize("hold", [{"in_flight": 1}, {"waiting": 1}, {"leases": 1}])
 @pytest.mark.parametrize("wish", [{}, {"sleep_asked": True}, {"room_wanted": True}])
 def test_nothing_that_is_used_is_put_to_sleep(hold: dict[str, Any], wish: dict[str, Any]) -> None:
-    assert decide(awake(idle_since=0.0, awake_since=0.0, **hold, **wish), NOW) == Wait(NOW + 100)
+    action = decide(awake(idle_since=0.0, awake_since=0.0, **hold, **wish), NOW)
+    assert isinstance(action, Wait)
+
+
+def test_with_a_request_in_flight_the_next_look_comes_when_it_could_have_idled_out() -> None:
+    assert decide(awake(in_flight=1), NOW) == Wait(NOW + 60)
+    assert decide(awake(in_flight=1, policy=Policy(idle_timeout=None)), NOW) == Wait(NOW + 100)
 
 
 def test_min_awake_outlasts_idleness_and_the_need_of_others_but_not_an_operators_word() -> None:
@@ -142,7 +148,7 @@ def test_a_sleep_that_is_never_confirmed_is_told_again() -> None:
 
 
 def test_a_new_spec_waits_for_those_in_flight_but_not_for_those_who_wait() -> None:
-    assert decide(awake(replacing=True, in_flight=1), NOW) == Wait(NOW + 100)
+    assert decide(awake(replacing=True, in_flight=1), NOW) == Wait(NOW + 60)
     assert decide(awake(replacing=True, waiting=4), NOW) == Sleep("a new specification")
     assert decide(view(replacing=True, waiting=4), NOW) == Update()
 

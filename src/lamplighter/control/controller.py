@@ -22,6 +22,7 @@ from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
 from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Endpoint, Phase, Spec, State, Status, Transition
 from lamplighter.domain.lifecycle import (
+    QUIET_LOOK,
     ROOM_LOOK,
     STABLE_TIME,
     Action,
@@ -92,6 +93,7 @@ class Controller:
         self._cause = ("seen", "provider")
         self._room_wanted = False
         self._room_look_at = 0.0
+        self._watch_quiet()
 
     # What others say to it. All of this only leaves a word and nudges.
 
@@ -550,7 +552,9 @@ class Controller:
 
     def _watch_quiet(self) -> None:
         """Be told of the end of the last request only when that matters: most ends need no second look."""
-        self.gate.watched = self._room.contended or self._room_wanted or self._wishes.want_quiet
+        timeout = self.spec.policy.idle_timeout
+        hasty = timeout is not None and timeout < QUIET_LOOK
+        self.gate.watched = hasty or self._room.contended or self._room_wanted or self._wishes.want_quiet
 
     def _show(self) -> None:
         pulse, self._pulse = self._pulse, asyncio.Event()

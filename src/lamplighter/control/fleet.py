@@ -167,6 +167,14 @@ class Fleet:
         async for line in provider.logs(self._find(name).name, tail=tail, follow=follow):
             yield line
 
+    def hold(self, name: str, lease: str) -> None:
+        """Keep an endpoint awake until the lease is let go."""
+        self._find(name).hold(lease)
+
+    def let_go(self, name: str, lease: str) -> None:
+        """End a lease; one that has ended already is no error."""
+        self._find(name).let_go(lease)
+
     async def _operate(self, verb: str, name: str, actor: str) -> Endpoint:
         controller = self._find(name)
         operation = Operation(at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name)

@@ -22,6 +22,10 @@ ROOM_LOOK = 1.0
 """While a wake waits for room, the room is planned anew at least this often (seconds)."""
 
 
+QUIET_LOOK = 1.0
+"""With an idle timeout below this, the end of the last request in flight has to be told to the controller (seconds)."""
+
+
 class Verb(enum.StrEnum):
     """What a controller asks of a provider."""
 
@@ -204,18 +208,26 @@ def _bring_up(view: View, now: float, reason: str) -> Action:
 
 
 def _while_awake(view: View, now: float) -> Action:
-    if view.in_flight or (view.leases and not view.replacing):
-        return _heal(view, now)
+    if view.in_flight:
+        return _heal(view, now, _soonest_idle(view, now))
+    if view.leases and not view.replacing:
+        return _heal(view, now, view.look_at)
     if view.replacing:
         return _sleep_at(view, now, now, "a new specification")
     if view.waiting:  # awake, but no replica is ready to be given
-        return _heal(view, now)
+        return _heal(view, now, view.look_at)
     if view.sleep_asked:
         return _sleep_at(view, now, now, "asked for")
     if view.room_wanted and not view.policy.keep_warm:
         return _sleep_at(view, now, view.awake_since + view.policy.min_awake, "room for another endpoint")
     deadline = idle_deadline(view)
-    return _heal(view, now) if deadline is None else _sleep_at(view, now, deadline, "idle")
+    return _heal(view, now, view.look_at) if deadline is None else _sleep_at(view, now, deadline, "idle")
+
+
+def _soonest_idle(view: View, now: float) -> float:
+    """When a request that ends right now would leave the endpoint idle for long enough; ends need not be told then."""
+    timeout = view.policy.idle_timeout
+    return view.look_at if timeout is None else min(view.look_at, now + max(timeout, QUIET_LOOK))
 
 
 def _sleep_at(view: View, now: float, moment: float, reason: str) -> Action:
@@ -223,7 +235,7 @@ def _sleep_at(view: View, now: float, moment: float, reason: str) -> Action:
     return Sleep(reason) if now >= due else Wait(min(view.look_at, due))
 
 
-def _heal(view: View, now: float) -> Action:
+def _heal(view: View, now: float, until: float) -> Action:
     if view.ready >= view.replicas:
-        return Wait(view.look_at)
-    return Wake("healing") if now >= view.heal_at else Wait(min(view.look_at, view.heal_at))
+        return Wait(until)
+    return Wake("healing") if now >= view.heal_at else Wait(min(until, view.heal_at))

@@ -1,0 +1,70 @@
+"""What must fit together across the file."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from lamplighter.config.document import Document
+from lamplighter.config.file import EndpointSettings, File, ServerSettings
+from lamplighter.config.problems import Path, Problem, dotted, near
+
+ALWAYS_THERE = "local"
+
+
+def check(file: File, document: Document) -> Iterator[Problem]:
+    """Find what contradicts something else."""
+    for path, text in (*_exposure(file.server), *_names(file), *_references(file)):
+        yield Problem(place=document.place(path), key=dotted(path), text=text)
+
+
+def _exposure(server: ServerSettings) -> Iterator[tuple[Path, str]]:
+    if not server.keys and not _is_loopback(server.host):
+        text = (
+            f"{server.host!r} would let everybody in who can reach this machine. Give `server.keys` (for one: "
+            "[env:LAMPLIGHTER_KEY]) or set LAMPLIGHTER_KEYS, or listen on 127.0.0.1"
+        )
+        yield ("server", "host"), text
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _names(file: File) -> Iterator[tuple[Path, str]]:
+    """Each name that clients use leads to one endpoint."""
+    owners = {name: ("endpoints", name) for name in file.endpoints}
+    taken: dict[str, Path] = dict(owners)
+    for name, endpoint in file.endpoints.items():
+        for index, alias in enumerate(endpoint.aliases):
+            path: Path = ("endpoints", name, "aliases", index)
+            if alias in taken:
+                yield path, f"{alias!r} is taken by {dotted(taken[alias])}; each name leads to one endpoint"
+            taken.setdefault(alias, path)
+
+
+def _references(file: File) -> Iterator[tuple[Path, str]]:
+    known = {ALWAYS_THERE, *file.providers}
+    for name, endpoint in file.endpoints.items():
+        path = ("endpoints", name)
+        if endpoint.provider not in known:
+            yield (*path, "provider"), f"there is no provider {endpoint.provider!r}; {near(endpoint.provider, known)}"
+        elif endpoint.provider in file.providers:
+            bounds = file.providers[endpoint.provider].resources
+            yield from (((*path, "resources", kind), text) for kind, text in _misfits(endpoint, bounds))
+
+
+def _misfits(endpoint: EndpointSettings, bounds: dict[str, float]) -> Iterator[tuple[str, str]]:
+    """What can never be had. A provider that names no resources has no bounds."""
+    if not bounds:
+        return
+    for kind, amount in endpoint.resources.items():
+        needed = amount * endpoint.replicas
+        if kind not in bounds:
+            yield kind, f"the provider {endpoint.provider!r} has no such resource; {near(kind, bounds)}"
+        elif needed > bounds[kind]:
+            many = f" for {endpoint.replicas} replicas" if endpoint.replicas > 1 else ""
+            yield kind, f"{needed:g} are needed{many}, and {endpoint.provider!r} has {bounds[kind]:g} in all"

@@ -1,0 +1,62 @@
+"""What pydantic found, in the words of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic_core import ErrorDetails
+
+from lamplighter.config.document import Document
+from lamplighter.config.file import known_keys
+from lamplighter.config.problems import Problem, dotted, near
+
+_SECRET = frozenset({"keys", "env", "headers", "options"})
+_LONGEST_VALUE = 60
+
+_TEXTS = {
+    "missing": "is required",
+    "dict_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+    "list_type": "should be a list",
+    "tuple_type": "should be a list",
+    "frozen_set_type": "should be a list",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "finite_number": "should be a finite number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be text; put it in quotes",
+    "string_pattern_mismatch": "should begin with a slash",
+}
+
+
+def problem_of(error: ErrorDetails, document: Document) -> Problem:
+    """Translate one finding."""
+    path = tuple(part for part in error["loc"] if part != "[key]")
+    return Problem(
+        place=document.place(path),
+        key=dotted(path),
+        value=_value(error, path),
+        text=_text(error, path),
+    )
+
+
+def _text(error: ErrorDetails, path: Sequence[str | int]) -> str:
+    if error["type"] == "extra_forbidden":
+        section = path[0] if len(path) > 1 else None
+        return f"unknown key; {near(str(path[-1]), known_keys(section))}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    return _TEXTS.get(error["type"]) or error["msg"].removeprefix("Input ")
+
+
+def _value(error: ErrorDetails, path: Sequence[str | int]) -> str | None:
+    """What was given; nothing where it may be secret, is long, or says nothing."""
+    value = error["input"]
+    if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or isinstance(value, dict):
+        return None
+    text = "an empty value" if value is None else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -1,0 +1,127 @@
+"""Reads the configuration. The last one wins: built in, the file's `defaults`, the environment, an endpoint's own."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lamplighter.config import document as documents
+from lamplighter.config.checks import ALWAYS_THERE, check
+from lamplighter.config.complaints import problem_of
+from lamplighter.config.document import Document
+from lamplighter.config.environment import apply
+from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings, ServerSettings
+from lamplighter.config.problems import Problem, raise_for
+from lamplighter.config.values import Context
+from lamplighter.domain.endpoint import Spec
+from lamplighter.errors import ConfigError
+
+FILE_NAME = "lamplighter.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A configuration that can be used. `source` is the file it came from."""
+
+    source: str
+    server: ServerSettings
+    defaults: PolicySettings
+    providers: Mapping[str, ProviderSettings]
+    endpoints: Mapping[str, EndpointSettings]
+
+    def specs(self) -> dict[str, Spec]:
+        """The endpoints by name, with their policies filled in."""
+        return {name: endpoint.spec(name, self.defaults) for name, endpoint in self.endpoints.items()}
+
+
+def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError."""
+    file = Path(path) if path else find(environ)
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"The configuration can't be read: {reason}.", source=str(file)) from error
+    return parse(text, str(file), environ)
+
+
+def find(environ: Mapping[str, str]) -> Path:
+    """The first of $LAMPLIGHTER_CONFIG, ./lamplighter.yaml and the user's configuration folder.
+
+    Raises ConfigError that tells where it looked and how to make one.
+    """
+    if named := environ.get("LAMPLIGHTER_CONFIG"):
+        return Path(named)
+    home = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "~").expanduser() / ".config")
+    places = [Path(FILE_NAME), home / "lamplighter" / FILE_NAME]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(place) for place in places)
+    raise ConfigError(
+        f"There is no configuration: looked for {looked}. "
+        "`lamplighter init` writes one; --config or LAMPLIGHTER_CONFIG names one that lies elsewhere."
+    )
+
+
+def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
+    """Read the text of a configuration file.
+
+    Relative paths begin at the folder of `source`. Raises ConfigError, or ConfigErrors where several things are wrong.
+    """
+    document = documents.read(text, source)
+    apply(environ, document)
+    context = Context(environ, Path(source).absolute().parent)
+    file, problems = _validate(document, context)
+    raise_for([*document.problems, *problems, *check(file, document)])
+    return Settings(
+        source=source,
+        server=file.server,
+        defaults=file.defaults,
+        providers=_with_types({ALWAYS_THERE: ProviderSettings()} | file.providers),
+        endpoints=file.endpoints,
+    )
+
+
+def starter_yaml() -> str:
+    """The file that `lamplighter init` writes: a small model on this machine, and what else can be set."""
+    return resources.files("lamplighter.config").joinpath("starter.yaml").read_text("utf-8")
+
+
+def _with_types(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+    return {
+        name: provider if provider.type else provider.model_copy(update={"type": name})
+        for name, provider in providers.items()
+    }
+
+
+def _validate(document: Document, context: Context) -> tuple[File, list[Problem]]:
+    """Check each value; what is sound goes on to be checked as a whole, so that all problems are told at once."""
+    try:
+        return File.model_validate(document.data, context=context), []
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False)
+    problems = [problem_of(error, document) for error in errors]
+    sound = _without(document.data, [error["loc"] for error in errors])
+    return File.model_validate(sound, context=context), problems
+
+
+def _without(data: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[str, Any]:
+    """Leave out what is wrong. A provider stays, without bounds, so that what refers to it is not blamed."""
+    rest = copy.deepcopy(data)
+    for path in paths:
+        match path:
+            case ("endpoints", name, *_):
+                rest["endpoints"].pop(name, None)
+            case ("providers", name, *_):
+                rest["providers"][name] = {}
+            case (section, *_):
+                rest.pop(str(section), None)
+    return rest

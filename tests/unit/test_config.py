@@ -1,0 +1,351 @@
+"""A configuration is read whole, checked whole, and told of in the words of the file."""
+
+import hashlib
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+from lamplighter.config import ConfigErrors, Settings, diff, find, json_schema, load, parse, starter_yaml
+from lamplighter.domain.endpoint import Policy
+from lamplighter.errors import ConfigError
+
+
+def read(text: str, **environ: str) -> Settings:
+    return parse(dedent(text), "/etc/lamplighter/lamplighter.yaml", environ)
+
+
+def problem(text: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        read(text, **environ)
+    return raised.value.message.replace("/etc/lamplighter/lamplighter.yaml:", "line ")
+
+
+def in_endpoint(line: str) -> str:
+    return f"endpoints:\n  chat:\n    engine: llamacpp\n    {line}\n"
+
+
+def test_the_starter_file_is_a_configuration_with_one_endpoint():
+    settings = parse(starter_yaml(), "lamplighter.yaml", {})
+    assert list(settings.specs()) == ["chat"]
+    assert settings.specs()["chat"].engine.model == "SmolLM2-135M-Instruct"
+
+
+def test_what_the_starter_file_shows_is_right_too():
+    shown = "\n".join(
+        line.replace("# ", "", 1) if line.lstrip().startswith("# ") and ":" in line else line
+        for line in starter_yaml().splitlines()
+        if not line.lstrip("# ").startswith(("The ", "A ", "Any ", "Holds ", "How "))
+    )
+    settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t")
+    assert set(settings.specs()) == {"chat", "coder", "mine"}
+    assert (settings.server.max_body, settings.server.max_hold) == (64_000_000, 3600.0)
+    assert settings.providers["local"].resources == {"gpu": 1, "memory_gb": 16}
+    assert settings.specs()["mine"].engine.command == ("my-server", "--port", "{port}")
+
+
+def test_an_empty_file_is_a_server_without_endpoints():
+    for text in ("", "# nothing\n", "server:\nendpoints:\n", "providers: {local: }"):
+        settings = read(text)
+        assert settings.specs() == {}
+        assert settings.server.port == 8470
+        assert settings.providers["local"].type == "local"
+
+
+def test_an_endpoint_gets_everything_it_was_given():
+    spec = read(
+        """
+        endpoints:
+          chat:
+            engine: llamacpp
+            model: M
+            task: text-generation
+            aliases: [org/M]
+            replicas: 2
+            resources: {memory_gb: 1}
+            args: [--threads, 2, --flag]
+            env: {A: "${TOKEN}", B: "$${X} 010", C: 5}
+            headers: {Authorization: "Bearer ${TOKEN}"}
+            cwd: work
+            health_route: /ready
+            start_timeout: 1h
+            stop_grace: 0
+        """,
+        TOKEN="hush",
+    ).specs()["chat"]
+    assert spec.aliases == ("org/M",)
+    assert spec.needs() == {"memory_gb": 2.0}
+    assert spec.engine.args == ("--threads", "2", "--flag")
+    assert dict(spec.engine.env) == {"A": "hush", "B": "${X} 010", "C": "5"}
+    assert dict(spec.engine.headers) == {"Authorization": "Bearer hush"}
+    assert spec.engine.cwd == "/etc/lamplighter/work"
+    assert (spec.engine.health_route, spec.engine.start_timeout, spec.engine.stop_grace) == ("/ready", 3600.0, 0.0)
+
+
+def test_a_command_may_be_one_text_and_is_an_engine():
+    engine = read("endpoints: {a: {command: \"serve --name 'my model' --port {port}\"}}").specs()["a"].engine
+    assert engine.engine == "command"
+    assert engine.command == ("serve", "--name", "my model", "--port", "{port}")
+
+
+def test_the_more_specific_policy_wins():
+    text = """
+        defaults: {idle_timeout: 10m, wake_timeout: 1m, max_waiting: 5}
+        endpoints:
+          plain: {engine: a}
+          own: {engine: a, idle_timeout: never, max_waiting: 7}
+        """
+    specs = read(text, ENDPOINT_AUTO_SLEEP="60", ENDPOINT_WAKE_TIMEOUT="").specs()
+    assert specs["plain"].policy == Policy(idle_timeout=60.0, wake_timeout=60.0, max_waiting=5)
+    assert specs["own"].policy == Policy(idle_timeout=None, wake_timeout=60.0, max_waiting=7)
+
+
+def test_the_built_in_policy_is_the_domains():
+    assert read("endpoints: {a: {engine: b}}").specs()["a"].policy == Policy()
+
+
+def test_the_environment_overrides_the_servers_settings():
+    server = read(
+        "server: {host: 10.0.0.1, port: 1, data: /x}",
+        LAMPLIGHTER_HOST="0.0.0.0",
+        LAMPLIGHTER_PORT="9000",
+        LAMPLIGHTER_DATA="~/d",
+        LAMPLIGHTER_KEYS="one, two",
+        HOME="/home/me",
+    ).server
+    assert (server.host, server.port, server.data) == ("0.0.0.0", 9000, Path("/home/me/d"))
+    assert server.keys == {hashlib.sha256(key).hexdigest() for key in (b"one", b"two")}
+
+
+@pytest.mark.parametrize(
+    ("environ", "data"),
+    [
+        ({"HOME": "/h"}, "/h/.local/state/lamplighter"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "/s"}, "/s/lamplighter"),
+        ({"XDG_STATE_HOME": "/s", "LAMPLIGHTER_DATA": "/d"}, "/d"),
+    ],
+)
+def test_data_lies_where_the_system_keeps_state(environ, data):
+    assert read("", **environ).server.data == Path(data)
+
+
+def test_relative_paths_begin_at_the_files_folder(tmp_path):
+    (tmp_path / "key").write_text("abc\n")
+    (tmp_path / "lamplighter.yaml").write_text("server: {data: state, keys: ['file:key']}")
+    server = load(tmp_path / "lamplighter.yaml", {}).server
+    assert server.data == tmp_path / "state"
+    assert server.keys == {hashlib.sha256(b"abc").hexdigest()}
+
+
+def test_a_key_may_be_its_digest():
+    assert read(f"server: {{keys: ['sha256:{'AB' * 32}']}}").server.keys == {"ab" * 32}
+
+
+def test_no_secret_shows():
+    settings = read(
+        """
+        server: {keys: ["env:KEY"]}
+        endpoints: {a: {engine: b, env: {T: "${KEY}"}, headers: {H: "${KEY}"}}}
+        """,
+        KEY="hush-hush",
+    )
+    digest = hashlib.sha256(b"hush-hush").hexdigest()
+    for shown in (repr(settings), repr(settings.specs())):
+        assert "hush-hush" not in shown
+        assert digest not in shown
+
+
+def test_a_secret_in_the_wrong_place_does_not_show_in_the_error():
+    told = problem("server: {keys: [hush-hush]}\nendpoints: {a: {engine: b, env: {X: [hush-hush]}}}")
+    assert "env:NAME" in told
+    assert "hush" not in told
+
+
+def test_words_that_old_yaml_turned_into_values_stay_words():
+    spec = read("endpoints: {120b: {engine: on, model: 'no', task: 1:30, args: [010, yes]}}").specs()["120b"]
+    assert (spec.engine.engine, spec.task, spec.engine.args) == ("on", "1:30", ("010", "yes"))
+
+
+def test_anchors_and_merges_work():
+    specs = read(
+        """
+        endpoints:
+          a: &base {engine: x, wake_timeout: 1m, replicas: 2}
+          b:
+            <<: *base
+            replicas: 3
+        """
+    ).specs()
+    assert (specs["b"].engine.engine, specs["b"].replicas, specs["a"].replicas) == ("x", 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("idle_timout: 1", "endpoints.chat.idle_timout: unknown key; did you mean idle_timeout?"),
+        ("idle_timeout: soon", "idle_timeout: 'soon' should be a number of seconds, or a duration such as 90s"),
+        ("idle_timeout: 0", "idle_timeout: 0 could mean two things: write never"),
+        ("wake_timeout: never", "wake_timeout: 'never' should be a number of seconds"),
+        ("wake_timeout: 0", "wake_timeout: 0.0 should be greater than 0"),
+        ("min_awake:", "min_awake: an empty value should be"),
+        ("replicas: two", "replicas: 'two' should be a whole number"),
+        ("replicas: 0", "replicas: 0 should be greater than or equal to 1"),
+        ("keep_warm: maybe", "keep_warm: 'maybe' should be true or false"),
+        ("model: 7", "model: 7 should be text; put it in quotes"),
+        ("aliases: one", "aliases: 'one' should be a list"),
+        ("aliases: [two words]", "aliases[0]: 'two words' should be a name of letters"),
+        ("resources: {gpu: many}", "resources.gpu: 'many' should be a number"),
+        ("resources: {gpu: .nan}", "resources.gpu: '.nan' should be a number"),
+        ("resources: [gpu]", "resources: ['gpu'] should be a mapping of keys to values"),
+        ('command: "a \'b"', "can't be split into words as a shell would: no closing quotation"),
+        ("args: {a: 1}", "args: should be a list of words"),
+        ("env: {A: true}", "env.A: should be text; put it in quotes"),
+        ("env: {A: '${NOPE}'}", "env.A: names the environment variable NOPE, which is not set"),
+        ("health_route: ready", "health_route: 'ready' should begin with a slash"),
+        ("provider: locl", "provider: there is no provider 'locl'; did you mean local?"),
+        ("engine: other", "engine: stands here a second time; the first is in line 3"),
+    ],
+)
+def test_an_error_names_line_key_value_and_what_is_right(line, told):
+    text = problem(in_endpoint(line))
+    assert text.startswith("line 4: endpoints.chat.")
+    assert told in text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("foo: 1", "line 1: foo: unknown key; known are defaults, endpoints, providers, server"),
+        ("- a\n- b", "line 1: should be a mapping of keys to values"),
+        ("endpoints: []", "line 1: endpoints: [] should be a mapping"),
+        ("endpoints:\n  chat: [", "line 2: this is not YAML: "),
+        ("a: *b", "line 1: this is not YAML: found undefined alias 'b'"),
+        ("endpoints: &a\n  x: *a", "line 1: this is not YAML: an alias refers to what it stands in"),
+        ("endpoints: {Chat: {engine: a}}", "endpoints.Chat: 'Chat' should be a name of at most 63 lower-case"),
+        ("endpoints:\n  chat: {model: a}", "line 2: endpoints.chat: needs an `engine`, such as llamacpp, or a"),
+        ("endpoints:\n  chat:", "line 2: endpoints.chat: an empty value should be a mapping"),
+        ("server:\n  port: 70000", "line 2: server.port: 70000 should be less than or equal to 65535"),
+        ("server: {on_shutdown: kill}", "server.on_shutdown: 'kill' should be 'stop' or 'leave'"),
+        ("server: {max_body: big}", "server.max_body: 'big' should be a number of bytes, or a size such as 64MB"),
+        ("server: {keys: ['env:NOPE']}", "server.keys[0]: names the environment variable NOPE, which is not set"),
+        ("server: {keys: ['file:/nope']}", "names the file /nope, which can't be read"),
+        ("server: {host: 0.0.0.0}", "server.host: '0.0.0.0' would let everybody in who can reach this machine. Give"),
+        ("server: {host: '::'}", "LAMPLIGHTER_KEYS, or listen on 127.0.0.1"),
+        ("x: \x07", "this is not YAML"),
+        ("a: 1\n---\nb: 2", "expected a single document"),
+    ],
+)
+def test_an_error_elsewhere_in_the_file_is_told_as_clearly(text, told):
+    assert told in problem(text)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_alone_needs_no_key(host):
+    assert read(f"server: {{host: '{host}'}}").server.keys == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ("aliases: [chat]", "endpoints.b.aliases[0]: 'chat' is taken by endpoints.chat"),
+        ("aliases: [M, M]", "endpoints.b.aliases[1]: 'M' is taken by endpoints.b.aliases[0]"),
+        ("aliases: [org/m]", "endpoints.b.aliases[0]: 'org/m' is taken by endpoints.chat.aliases[0]"),
+    ],
+)
+def test_each_name_leads_to_one_endpoint(second, told):
+    assert told in problem(f"endpoints:\n  chat: {{engine: a, aliases: [org/m]}}\n  b: {{engine: a, {second}}}")
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ("{gpus: 1}", "gpus: the provider 'big' has no such resource; did you mean gpu?"),
+        ("{gpu: 2}", "gpu: 2 are needed, and 'big' has 1 in all"),
+        ("{gpu: 0.6}, replicas: 2", "gpu: 1.2 are needed for 2 replicas, and 'big' has 1 in all"),
+    ],
+)
+def test_what_can_never_fit_is_refused(wish, told):
+    text = "providers: {big: {type: memory, resources: {gpu: 1}}}\nendpoints: {a: {engine: a, provider: big, resources: %s}}"
+    assert told in problem(text % wish)
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_lines():
+    with pytest.raises(ConfigErrors) as raised:
+        read(
+            """
+            server: {host: 0.0.0.0}
+            endpoints:
+              a: {engine: a, replicas: x}
+              b: {engine: a, provider: nope}
+              b: {engine: a, aliases: [a b], provider: nope}
+              c: {engine: a, provider: nope}
+            """,
+            ENDPOINT_WAKE_TIMEOUT="long",
+        )
+    errors = raised.value.errors
+    assert [error.line for error in errors] == [2, 4, 6, 6, 7, None]
+    assert errors[-1].source == "environment variable ENDPOINT_WAKE_TIMEOUT"
+    assert raised.value.exit_code == 2
+    assert raised.value.message.startswith("The configuration has 6 problems:\n  /etc/lamplighter/lamplighter.yaml:2: ")
+
+
+def test_a_broken_provider_is_not_blamed_on_those_who_refer_to_it():
+    text = problem("providers: {x: {resources: 3}}\nendpoints: {a: {engine: b, provider: x, resources: {gpu: 1}}}")
+    assert "providers.x.resources" in text
+    assert "endpoints" not in text
+
+
+def test_aliases_of_aliases_have_a_bound():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert "too many values" in problem("\n".join(lines))
+
+
+def test_the_file_is_looked_for_where_people_put_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "HOME": str(tmp_path)}
+    with pytest.raises(ConfigError, match="lamplighter init"):
+        find(environ)
+    user = tmp_path / "config" / "lamplighter" / "lamplighter.yaml"
+    user.parent.mkdir(parents=True)
+    user.write_text("server: {port: 1}")
+    assert load(environ=environ).server.port == 1
+    Path("lamplighter.yaml").write_text("server: {port: 2}")
+    assert load(environ=environ).server.port == 2
+    (tmp_path / "named.yaml").write_text("server: {port: 3}")
+    assert load(environ=environ | {"LAMPLIGHTER_CONFIG": str(tmp_path / "named.yaml")}).server.port == 3
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9")
+    for name, told in (("nope.yaml", "No such file"), ("latin.yaml", "not UTF-8"), ("", "Is a directory")):
+        with pytest.raises(ConfigError, match=told):
+            load(tmp_path / name, {})
+
+
+def test_a_reload_finds_what_changed():
+    old = read(
+        "defaults: {idle_timeout: 1m}\nendpoints: {a: {engine: x}, b: {engine: x, idle_timeout: 2m}, c: {engine: x}}"
+    )
+    new = read(
+        """
+        server: {port: 1, max_body: 1MB}
+        defaults: {idle_timeout: 3m}
+        providers: {local: {resources: {gpu: 1}}}
+        endpoints: {d: {engine: x}, b: {engine: x, idle_timeout: 2m}, a: {engine: x}}
+        """
+    )
+    changes = diff(old, new)
+    assert (changes.added, changes.removed, changes.changed) == (("d",), ("c",), ("a",))
+    assert changes.restart == ("server.port", "server.max_body", "providers.local")
+    assert changes
+    assert not diff(new, new)
+
+
+def test_the_schema_describes_every_key():
+    schema = json_schema()
+    for shape in (schema, *schema["$defs"].values()):
+        for key, value in shape["properties"].items():
+            assert value.get("description"), key
+    assert yaml.safe_load(yaml.safe_dump(schema)) == schema

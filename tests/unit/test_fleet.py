@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lamplighter.control.fleet import Fleet
-from lamplighter.control.journal import MemoryJournal, Snapshot
+from lamplighter.control.journal import Memory, MemoryJournal
 from lamplighter.domain.endpoint import EngineSpec, Phase, Policy, Spec, State
 from lamplighter.domain.lifecycle import SETTLE_TIME
 from lamplighter.errors import EndpointNotFound, QueueFull, ShuttingDown, WakeFailed, WakeTimeout
@@ -173,14 +173,7 @@ async def test_start_times_are_learned_and_survive_a_restart() -> None:
 @virtual
 async def test_the_idle_clock_goes_on_over_a_restart() -> None:
     journal = MemoryJournal()
-    journal.snapshots["chat"] = Snapshot(
-        endpoint="chat",
-        provider="memory",
-        state=State.RUNNING,
-        last_activity=BEGINNING - 50,
-        wake_time=BEGINNING - 500,
-        sleep_time=None,
-    )
+    journal.memories["chat"] = Memory(last_activity=BEGINNING - 50, wake_time=BEGINNING - 500)
     async with stage(journal=journal) as s:
         s.provider.set_state("chat", State.RUNNING)
         await asyncio.sleep(1)

@@ -16,7 +16,7 @@ from lamplighter.control import portrait
 from lamplighter.control.clock import Clock
 from lamplighter.control.gate import ActiveClaim, Gate
 from lamplighter.control.history import History
-from lamplighter.control.journal import Journal, Memory, Operation, Snapshot
+from lamplighter.control.journal import Journal, Memory, log_fields
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
@@ -41,6 +41,7 @@ from lamplighter.domain.lifecycle import (
 )
 from lamplighter.errors import LamplighterError, ProviderError, ShuttingDown, WakeFailed, WakeTimeout
 from lamplighter.providers.base import Provider
+from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -179,6 +180,10 @@ class Controller:
         held = portrait.held_by(view) or view.state is not State.RUNNING
         return None if held or self._clock.now() < view.awake_since + view.policy.min_awake else view.idle_since
 
+    def ended(self) -> None:
+        """It is retired and gone: wake those who wait for that."""
+        self._show()
+
     def abandon(self) -> None:
         """Tell everybody who waits that this server is going away."""
         self.gate.fail_all(lambda: ShuttingDown(f"Lamplighter is shutting down before {self.name!r} was ready."))
@@ -237,17 +242,6 @@ class Controller:
             held_by=portrait.held_by(view) if phase is Phase.RUNNING else (),
         )
 
-    def snapshot(self) -> Snapshot:
-        """What is worth keeping between transitions."""
-        return Snapshot(
-            endpoint=self.name,
-            provider=self.spec.provider,
-            state=self._known,
-            last_activity=self._history.last_activity(self.gate.last_activity),
-            wake_time=self._history.wake_time,
-            sleep_time=self._history.sleep_time,
-        )
-
     async def changed(self) -> None:
         """Wait for the next change that `endpoint` would show."""
         await self._pulse.wait()
@@ -266,7 +260,6 @@ class Controller:
             await self._act(decide(self.view(), self._clock.now()))
         self._room.give_back(self)
         await self._tell("delete", self._provider.delete(self.name))
-        self._show()
 
     def _retired(self) -> bool:
         return self._wishes.retiring and self._known in ASLEEP and self._begun is None and not self.gate.waiting
@@ -490,11 +483,16 @@ class Controller:
                 await call
         except (LamplighterError, TimeoutError) as caught:
             error = caught
-        text = None if error is None else _text(error)
-        log.info("operation", operation=verb, endpoint=self.name, actor=self._cause[1], success=not text, error=text)
-        await self._journal.operation(
-            Operation(at=self._clock.wall(), actor=self._cause[1], operation=verb, endpoint=self.name, error=text)
+        record = AuditRecord(
+            at=self._clock.wall(),
+            actor=self._cause[1],
+            operation=verb,
+            endpoint=self.name,
+            success=error is None,
+            error=None if error is None else _text(error),
         )
+        log.info("operation", **log_fields(record))
+        await self._journal.operation(record)
         return error
 
     def _fail_waiters(self) -> None:

@@ -14,11 +14,12 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.controller import Controller
 from lamplighter.control.demand import Listing
 from lamplighter.control.gate import ActiveClaim
-from lamplighter.control.journal import Journal, Operation
+from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec
 from lamplighter.errors import EndpointNotFound, ShuttingDown
 from lamplighter.providers.base import Provider
+from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -98,7 +99,7 @@ class Fleet:
         await self._drain(drain)
         for controller in self._all():
             controller.abandon()
-        await self._journal.remember([controller.snapshot() for controller in self._all()])
+        await self._journal.remember([controller.endpoint() for controller in self._all()])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -177,9 +178,11 @@ class Fleet:
 
     async def _operate(self, verb: str, name: str, actor: str) -> Endpoint:
         controller = self._find(name)
-        operation = Operation(at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name)
-        await self._journal.operation(operation)
-        log.info("operation", operation=operation.operation, endpoint=controller.name, actor=actor, success=True)
+        record = AuditRecord(
+            at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name, success=True
+        )
+        await self._journal.operation(record)
+        log.info("operation", **log_fields(record))
         if verb == "wake":
             controller.ask_wake(actor)
         else:
@@ -200,13 +203,15 @@ class Fleet:
                 await asyncio.sleep(_RESTART_PAUSE)
             else:
                 break
+        await self._journal.forget(controller.name)
         self._leaving.pop(controller.name, None)
+        controller.ended()
         self.troubles.pop(controller.name, None)
 
     async def _remember_for_ever(self) -> None:
         while True:
             await asyncio.sleep(REMEMBER_EVERY)
-            await self._journal.remember([controller.snapshot() for controller in self._all()])
+            await self._journal.remember([controller.endpoint() for controller in self._all()])
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

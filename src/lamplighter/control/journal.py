@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lamplighter.domain.endpoint import State, Transition
+import structlog
+
+from lamplighter.control.clock import Clock
+from lamplighter.domain.endpoint import Endpoint, Transition
+from lamplighter.errors import StoreError
+from lamplighter.store import AuditRecord, SavedEndpoint, Store
+
+log = structlog.get_logger("lamplighter.control")
+
+PATIENCE = 1.0
+"""How long a change of state waits to be on record before it is acted on all the same (seconds)."""
+
+_BOUND = 10_000
+_RETRY_CAP = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,27 +36,9 @@ class Memory:
     starts: Sequence[float] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What is kept of an endpoint between transitions. Moments in Unix time."""
-
-    endpoint: str
-    provider: str
-    state: State | None
-    last_activity: float | None
-    wake_time: float | None
-    sleep_time: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """Somebody's management operation, for the audit."""
-
-    at: float
-    actor: str
-    operation: str
-    endpoint: str
-    error: str | None = None
+def log_fields(record: AuditRecord) -> dict[str, object]:
+    """An operation as a log line tells it; the line has its own time."""
+    return {key: getattr(record, key) for key in ("operation", "endpoint", "actor", "success", "error")}
 
 
 class Journal(Protocol):
@@ -58,9 +56,13 @@ class Journal(Protocol):
     async def started(self, endpoint: str, at: float, duration: float) -> None:
         """A start that succeeded took `duration` seconds."""
 
-    async def operation(self, operation: Operation) -> None: ...
+    async def operation(self, record: AuditRecord) -> None: ...
 
-    async def remember(self, snapshots: Sequence[Snapshot]) -> None: ...
+    async def remember(self, endpoints: Sequence[Endpoint]) -> None:
+        """Keep when these were used, woken and put to sleep."""
+
+    async def forget(self, endpoint: str) -> None:
+        """The endpoint was taken out; its history stays."""
 
 
 class MemoryJournal:
@@ -68,17 +70,17 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self.transitions: deque[Transition] = deque(maxlen=100_000)
-        self.operations: deque[Operation] = deque(maxlen=10_000)
+        self.operations: deque[AuditRecord] = deque(maxlen=10_000)
         self.starts: dict[str, list[float]] = {}
-        self.snapshots: dict[str, Snapshot] = {}
+        self.memories: dict[str, Memory] = {}
 
     async def recall(self, endpoint: str) -> Memory:
-        seen = self.snapshots.get(endpoint)
-        starts = tuple(self.starts.get(endpoint, ()))
-        if seen is None:
-            return Memory(starts=starts)
+        memory = self.memories.get(endpoint, Memory())
         return Memory(
-            last_activity=seen.last_activity, wake_time=seen.wake_time, sleep_time=seen.sleep_time, starts=starts
+            last_activity=memory.last_activity,
+            wake_time=memory.wake_time,
+            sleep_time=memory.sleep_time,
+            starts=tuple(self.starts.get(endpoint, ())),
         )
 
     async def transition(self, transition: Transition) -> None:
@@ -87,8 +89,126 @@ class MemoryJournal:
     async def started(self, endpoint: str, at: float, duration: float) -> None:  # noqa: ARG002 - kept by the store
         self.starts.setdefault(endpoint, []).append(duration)
 
-    async def operation(self, operation: Operation) -> None:
-        self.operations.append(operation)
+    async def operation(self, record: AuditRecord) -> None:
+        self.operations.append(record)
 
-    async def remember(self, snapshots: Sequence[Snapshot]) -> None:
-        self.snapshots.update({snapshot.endpoint: snapshot for snapshot in snapshots})
+    async def remember(self, endpoints: Sequence[Endpoint]) -> None:
+        for seen in endpoints:
+            self.memories[seen.spec.name] = Memory(
+                last_activity=seen.last_activity, wake_time=seen.wake_time, sleep_time=seen.sleep_time
+            )
+
+    async def forget(self, endpoint: str) -> None:
+        self.memories.pop(endpoint, None)
+
+
+@dataclass(slots=True)
+class _Entry:
+    write: Callable[[], Awaitable[None]]
+    done: asyncio.Future[None]
+
+
+class StoreJournal:
+    """Writes to the store, in order, from one task.
+
+    A write that the database refuses stays first in the queue and is tried again with growing pauses, while at most
+    10,000 others wait behind it; then the oldest are dropped, counted in `dropped` and logged.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._queue: deque[_Entry] = deque()
+        self._some = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._saved: dict[str, SavedEndpoint] = {}
+        self.dropped = 0
+
+    async def open(self) -> None:
+        """Read what earlier runs left and begin to write. Raises StoreError."""
+        self._saved = await self._store.load_endpoints()
+        self._task = asyncio.create_task(self._work(), name="journal")
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued, for at most `timeout` seconds."""
+        if self._queue:
+            await asyncio.wait([self._queue[-1].done], timeout=timeout)
+        if self._queue:
+            log.error("records lost", count=len(self._queue), reason="the database did not take them in time")
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def recall(self, endpoint: str) -> Memory:
+        saved = self._saved.get(endpoint)
+        starts = await self._store.recent_starts(endpoint)
+        if saved is None:
+            return Memory(starts=starts)
+        return Memory(
+            last_activity=saved.last_activity, wake_time=saved.wake_time, sleep_time=saved.sleep_time, starts=starts
+        )
+
+    async def transition(self, transition: Transition) -> None:
+        await self._write(lambda: self._store.add_transition(transition))
+
+    async def started(self, endpoint: str, at: float, duration: float) -> None:
+        await self._write(lambda: self._store.add_start(endpoint, at, duration))
+
+    async def operation(self, record: AuditRecord) -> None:
+        await self._write(lambda: self._store.add_audit(record))
+
+    async def remember(self, endpoints: Sequence[Endpoint]) -> None:
+        """Write those that differ from what is saved."""
+        at = self._clock.wall()
+        news = [seen for seen in (SavedEndpoint.of(e, at=at) for e in endpoints) if self._is_news(seen)]
+        if news:
+            self._saved.update({saved.name: saved for saved in news})
+            await self._write(lambda: self._store.save_endpoints(news))
+
+    async def forget(self, endpoint: str) -> None:
+        self._saved.pop(endpoint, None)
+        await self._write(lambda: self._store.forget_endpoint(endpoint))
+
+    def _is_news(self, seen: SavedEndpoint) -> bool:
+        old = self._saved.get(seen.name)
+        moments = (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time, seen.spec)
+        return old is None or moments != (old.state, old.last_activity, old.wake_time, old.sleep_time, old.spec)
+
+    async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
+        if len(self._queue) >= _BOUND:
+            self._drop(self._queue.popleft())
+        entry = _Entry(write, asyncio.get_running_loop().create_future())
+        self._queue.append(entry)
+        self._some.set()
+        await asyncio.wait([entry.done], timeout=PATIENCE)
+
+    def _drop(self, entry: _Entry) -> None:
+        self.dropped += 1
+        if not entry.done.done():
+            entry.done.set_result(None)
+        if self.dropped == 1 or self.dropped % 1000 == 0:
+            log.error("records dropped", count=self.dropped, reason="the database has failed for too long")
+
+    async def _work(self) -> None:
+        while True:
+            self._some.clear()
+            while self._queue:
+                entry = self._queue[0]
+                await self._write_once(entry)
+                with contextlib.suppress(ValueError):  # it may have been dropped meanwhile
+                    self._queue.remove(entry)
+            await self._some.wait()
+
+    async def _write_once(self, entry: _Entry) -> None:
+        failures = 0
+        while not entry.done.done():
+            try:
+                await entry.write()
+            except StoreError as error:
+                failures += 1
+                pause = min(_RETRY_CAP, 0.1 * 2 ** min(failures, 16)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+                log.warning("record not written", error=error.message, queued=len(self._queue), retry_in=round(pause, 2))
+                await asyncio.sleep(pause)
+            else:
+                if not entry.done.done():  # it may have been dropped while it was written
+                    entry.done.set_result(None)

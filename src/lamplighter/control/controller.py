@@ -164,6 +164,11 @@ class Controller:
         self._wishes.leases.clear()
         self.ask_sleep("configuration")
 
+    @property
+    def target_spec(self) -> Spec:
+        """The spec that it has, or is about to have."""
+        return self._wishes.next_spec or self.spec
+
     def want_room(self, wanted: bool) -> None:
         self._room_wanted, before = wanted, self._room_wanted
         self._watch_quiet()

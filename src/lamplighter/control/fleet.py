@@ -17,7 +17,7 @@ from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec
-from lamplighter.errors import EndpointNotFound, ShuttingDown
+from lamplighter.errors import EndpointNotFound, LamplighterError, ShuttingDown
 from lamplighter.providers.base import Provider
 from lamplighter.store import AuditRecord
 
@@ -59,10 +59,32 @@ class Fleet:
                 self._rooms[key] = RoomKeeper(provider.capabilities.resources)
             for spec in specs:
                 await self.add(spec)
+            for key, provider in self._providers.items():
+                for orphan in await provider.end_orphans():
+                    log.warning("orphan ended", provider=key, orphan=orphan)
         except BaseException:
             await self.close(drain=0.0)
             raise
         self._own("remember", self._remember_for_ever())
+
+    async def apply(self, specs: Mapping[str, Spec]) -> dict[str, str]:
+        """Make the endpoints be these: only what differs is touched, and no request is dropped.
+
+        Tells by name why an endpoint could not be added; the others are applied all the same.
+        """
+        for name in [name for name in self._controllers if name not in specs]:
+            self.remove(name)
+        refused: dict[str, str] = {}
+        for name, spec in specs.items():
+            controller = self._controllers.get(name)
+            if controller is None:
+                try:
+                    await self.add(spec)
+                except LamplighterError as error:
+                    refused[name] = error.message
+            elif controller.target_spec != spec:
+                self.change(spec)
+        return refused
 
     async def add(self, spec: Spec) -> None:
         """Make an endpoint known and look after it."""

@@ -207,7 +207,9 @@ class StoreJournal:
             except StoreError as error:
                 failures += 1
                 pause = min(_RETRY_CAP, 0.1 * 2 ** min(failures, 16)) * random.uniform(0.5, 1)  # noqa: S311 - no secret
-                log.warning("record not written", error=error.message, queued=len(self._queue), retry_in=round(pause, 2))
+                log.warning(
+                    "record not written", error=error.message, queued=len(self._queue), retry_in=round(pause, 2)
+                )
                 await asyncio.sleep(pause)
             else:
                 if not entry.done.done():  # it may have been dropped while it was written

@@ -51,6 +51,9 @@ class Provider(Protocol):
         Raises InvalidInput when the spec can't work here.
         """
 
+    async def end_orphans(self) -> list[str]:
+        """End what an earlier process left running and no `create` has adopted; tells what that was."""
+
     async def update(self, spec: Spec) -> Status:
         """Replace the spec of an endpoint that is asleep."""
 

@@ -87,6 +87,9 @@ class MemoryProvider:
         simulated.spec = spec
         return simulated.status
 
+    async def end_orphans(self) -> list[str]:
+        return []
+
     async def update(self, spec: Spec) -> Status:
         simulated = self._find(spec.name)
         if simulated.status.state not in ASLEEP:

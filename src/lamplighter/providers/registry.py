@@ -1,0 +1,76 @@
+"""Providers by their kind: those that come with Lamplighter, and those that plug-ins bring.
+
+A plug-in names a factory in the entry-point group `lamplighter.providers`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from lamplighter.engines.registry import ENGINES
+from lamplighter.errors import InvalidInput
+from lamplighter.providers.base import Provider
+
+GROUP = "lamplighter.providers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a provider is made from. `data` is a folder of its own; `options` are the configuration's."""
+
+    name: str
+    data: Path
+    resources: Mapping[str, float] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+Factory = Callable[[Site], Provider]
+
+
+def make_provider(kind: str, site: Site) -> Provider:
+    """Make a provider of this kind. Raises InvalidInput for an unknown kind, or options that it does not take."""
+    factory = _BUILT_IN.get(kind) or _plugged_in(kind)
+    try:
+        return factory(site)
+    except TypeError as error:
+        raise InvalidInput(
+            f"providers.{site.name}.options: {error}.", field=f"providers.{site.name}.options"
+        ) from error
+
+
+def _plugged_in(kind: str) -> Factory:
+    found: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if kind in found:
+        factory: Factory = found[kind].load()
+        return factory
+    known = sorted({*_BUILT_IN, *found})
+    near = difflib.get_close_matches(kind, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InvalidInput(f"type: {kind!r} is no kind of provider.{hint} Known: {', '.join(known)}.", field="type")
+
+
+def _local(site: Site) -> Provider:
+    module = importlib.import_module("lamplighter.providers.local")
+    provider: Provider = module.LocalProvider(
+        resources=site.resources,
+        state_dir=site.data / "run",
+        log_dir=site.data / "logs",
+        engines=ENGINES,
+        **site.options,
+    )
+    return provider
+
+
+def _memory(site: Site) -> Provider:
+    module = importlib.import_module("lamplighter.providers.memory")
+    provider: Provider = module.MemoryProvider(resources=site.resources, **site.options)
+    return provider
+
+
+_BUILT_IN: Mapping[str, Factory] = {"local": _local, "memory": _memory}

@@ -1,0 +1,338 @@
+"""Puts the pieces together: a configuration becomes a running server, and a signal ends it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+
+from lamplighter import __version__
+from lamplighter.api import management
+from lamplighter.config import Settings, diff
+from lamplighter.control.clock import Clock
+from lamplighter.control.fleet import Fleet
+from lamplighter.control.journal import StoreJournal
+from lamplighter.errors import Conflict, InvalidInput, LamplighterError
+from lamplighter.gateway.app import Gateway
+from lamplighter.gateway.server import uvicorn_config
+from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.providers.base import Provider
+from lamplighter.providers.registry import Site, make_provider
+from lamplighter.store import Store, UsageWriter
+
+log = structlog.get_logger("lamplighter")
+
+PRUNE_EVERY = 3600.0
+_BACKLOG = 4096
+_LAST_WORDS = 5.0
+
+
+class Server:
+    """A server that listens. Made by `running`."""
+
+    def __init__(self, settings: Settings, url: str, fleet: Fleet, gateway: Gateway, health: Health) -> None:
+        self.settings = settings
+        self.url = url
+        self.fleet = fleet
+        self.health = health
+        self._gateway = gateway
+        self._hurry = asyncio.Event()
+
+    @property
+    def in_progress(self) -> int:
+        """Requests that are being answered or held."""
+        return self._gateway.in_progress
+
+    def hurry(self) -> None:
+        """Stop waiting for requests: somebody asked a second time to stop."""
+        self._hurry.set()
+
+    async def apply(self, settings: Settings) -> None:
+        """Take a new configuration: touches only what changed and drops no request."""
+        changes = diff(self.settings, settings)
+        refused = await self.fleet.apply(settings.specs())
+        self.settings = settings
+        for name, reason in refused.items():
+            log.error("endpoint refused", endpoint=name, error=reason)
+        for key in changes.restart:
+            log.warning("takes effect at the next start", key=key)
+        log.info("reloaded", added=changes.added, removed=changes.removed, changed=changes.changed)
+
+    async def drain(self) -> None:
+        """Let the requests in progress end, until the configured time is up or somebody is in a hurry."""
+        draining = asyncio.create_task(self._gateway.drain(self.settings.server.drain_timeout), name="drain")
+        hurrying = asyncio.create_task(self._hurry.wait(), name="hurry")
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        if not draining.done():
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+            await self._gateway.drain(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a readiness probe is told."""
+
+    store: Store
+    fleet: Fleet
+    usage: UsageWriter
+    journal: StoreJournal
+
+    def problems(self) -> list[str]:
+        """Everything that is not as it should be; empty when ready."""
+        found = [f"{name}: {trouble}" for name, trouble in self.fleet.troubles.items()]
+        if self.store.trouble:
+            found.append(f"database: {self.store.trouble}")
+        if self.journal.dropped:
+            found.append(f"{self.journal.dropped} records could not be written")
+        return found
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Server]:
+    """Run a server while the context lasts, and end it in order: requests, endpoints, records.
+
+    Raises Conflict when the address or the database is taken, InvalidInput when an endpoint can't work, StoreError.
+    """
+    data = _own_folder(settings.server.data)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(_listen(settings.server.host, settings.server.port))
+        store = await Store.open(data / "lamplighter.db")
+        stack.push_async_callback(store.close)
+        journal = StoreJournal(store, Clock())
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        usage = UsageWriter(store)
+        usage.start()
+        stack.push_async_callback(usage.close)
+        fleet = Fleet(_providers(settings, data), journal)
+        await fleet.open(settings.specs().values())
+        stack.push_async_callback(fleet.close, drain=0.0, leave_running=settings.server.on_shutdown == "leave")
+        await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
+        health = Health(store, fleet, usage, journal)
+        api = management(fleet, health=health, keys=settings.server.keys, version=__version__)
+        gateway = Gateway(fleet, usage, _gateway_settings(settings), api)
+        server = Server(settings, _url(listener), fleet, gateway, health)
+        async with _listening(gateway, listener, settings):
+            try:
+                yield server
+            finally:
+                await server.drain()
+
+
+def serve(
+    settings: Settings,
+    *,
+    announce: Callable[[Server], None],
+    reload: Callable[[], Settings] | None = None,
+) -> int:
+    """Run a server until a signal ends it; returns the exit code.
+
+    SIGTERM and SIGINT end it in order, a second one in a hurry; SIGHUP calls `reload` and takes what it returns.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, announce, reload))
+    return 0
+
+
+def configure_logging(fmt: str = "text", level: str = "info") -> None:
+    """Log to standard error, one line an event: `text` for people, `json` for programs."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = structlog.processors.JSONRenderer() if fmt == "json" else pretty
+    logger = structlog.PrintLoggerFactory(sys.stderr)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    errors = [structlog.processors.format_exc_info] if fmt == "json" else []
+    structlog.configure(
+        processors=[*shared, *errors, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=logger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+async def _serve(settings: Settings, announce: Callable[[Server], None], reload: Callable[[], Settings] | None) -> None:
+    stop, hup = asyncio.Event(), asyncio.Event()
+    servers: list[Server] = []
+
+    def on_stop() -> None:
+        for server in servers if stop.is_set() else []:
+            server.hurry()
+        stop.set()
+
+    # Signals count from before the first thing is started until the last has ended: a server that is told to stop
+    # while it starts, or twice, must not leave engines behind.
+    with _signals({signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: hup.set}):
+        async with running(settings) as server:
+            servers.append(server)
+            announce(server)
+            async with _background(_reload_for_ever(server, hup, reload), "reload"):
+                await stop.wait()
+            log.info("shutting down", in_progress=server.in_progress)
+
+
+async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[[], Settings] | None) -> None:
+    while True:
+        await hup.wait()
+        hup.clear()
+        if reload is None:
+            log.warning("reload refused", reason="this server has no configuration file")
+            continue
+        try:
+            settings = await asyncio.to_thread(reload)
+        except LamplighterError as error:
+            log.error("reload refused: the configuration in force stays", error=error.message)  # noqa: TRY400
+        else:
+            await server.apply(settings)
+
+
+async def _prune_for_ever(store: Store, retention: float) -> None:
+    while True:
+        try:
+            count = await store.prune(time.time() - retention)
+        except LamplighterError as error:
+            log.warning("pruning failed", error=error.message)
+        else:
+            log.debug("pruned", rows=count)
+        await asyncio.sleep(PRUNE_EVERY)
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn's server, less its signal handlers, and with a word when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+
+@asynccontextmanager
+async def _listening(gateway: Gateway, listener: socket.socket, settings: Settings) -> AsyncIterator[None]:
+    """Accept connections while the context lasts."""
+    config = uvicorn_config(
+        gateway,
+        _gateway_settings(settings),
+        log_config=None,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=int(_LAST_WORDS),
+    )
+    web = _Uvicorn(config)
+    async with _background(web.listens.wait(), "wait until it listens") as listens:
+        serving = asyncio.create_task(web.serve(sockets=[listener]), name="listen")
+        await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if serving.done():
+            raise LamplighterError(f"The server ended while it started: {serving.exception()}")
+        yield
+    finally:
+        web.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[asyncio.Task[object]]:
+    """Own a task while the context lasts."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextmanager
+def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise InvalidInput(f"server.host: {host!r} is no address: {error.strerror}.", field="server.host") from error
+    except OSError as error:
+        text = f"Can't listen on {host} port {port}: {error.strerror}. Another server may hold it; try another --port."
+        raise Conflict(text) from error
+    with listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
+    used = {endpoint.provider for endpoint in settings.endpoints.values()}
+    return {
+        name: make_provider(
+            provider.type or name,
+            Site(name=name, data=data / name, resources=provider.resources, options=provider.options),
+        )
+        for name, provider in settings.providers.items()
+        if name in used or name == "local"
+    }
+
+
+def _gateway_settings(settings: Settings) -> GatewaySettings:
+    server = settings.server
+    return GatewaySettings(
+        keys=frozenset(server.keys),
+        max_body_bytes=server.max_body,
+        max_held_bytes=server.max_held,
+        max_hold=server.max_hold,
+    )
+
+
+def _own_folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InvalidInput(f"server.data: {path} can't be made: {error.strerror}.", field="server.data") from error
+    return path
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every system
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,130 @@
+"""What the management routes answer. What stands under each field is its description in the OpenAPI document, too."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lamplighter.domain.endpoint import Endpoint, Phase, State
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class EndpointStatus(_Wire):
+    """How an endpoint is now. Moments are Unix seconds, durations seconds; null where there is nothing to say."""
+
+    name: str
+    """Its name: what a client gives as `model`."""
+    status: Phase
+    """In one word: `unknown` when its provider can't be asked."""
+    url: str
+    """Where its requests go. Always usable: a request there wakes the endpoint and is held until it is ready."""
+    last_activity: float | None
+    """When the last request ended."""
+    wake_time: float | None
+    """When it was last found awake."""
+    sleep_time: float | None
+    """When it was last found asleep."""
+    auto_sleep_in: float | None
+    """Counts down to being put to sleep; null when asleep, held awake, or never put to sleep by itself."""
+    state: State | None
+    """What its provider said last."""
+    state_age: float | None
+    """How long ago the provider said so."""
+    message: str | None
+    """What there is to add: the progress of a start, the reason of a failure."""
+    model: str | None
+    """The model it runs."""
+    task: str | None
+    """What it does, such as `text-generation`."""
+    engine: str
+    """What runs the model."""
+    provider: str
+    """Where it lives."""
+    aliases: list[str]
+    """Further model names that lead to it."""
+    replicas_ready: int
+    """How many copies answer requests now."""
+    replicas: int
+    """How many copies there are when it is awake."""
+    in_flight: int
+    """Requests being answered."""
+    waiting: int
+    """Requests held until it is awake."""
+    held_by: list[str]
+    """What keeps it from being put to sleep."""
+    idle_timeout: float | None
+    """After how long without a request it is put to sleep; null for never."""
+    starting_for: float | None
+    """How long the start under way has taken."""
+    expected_start: float | None
+    """How long earlier starts took."""
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, base: str) -> EndpointStatus:
+        """Describe `endpoint`, on the server that clients call `base`."""
+        spec = endpoint.spec
+        return cls(
+            name=spec.name,
+            status=endpoint.phase,
+            url=f"{base.rstrip('/')}/endpoints/{spec.name}",
+            last_activity=endpoint.last_activity,
+            wake_time=endpoint.wake_time,
+            sleep_time=endpoint.sleep_time,
+            auto_sleep_in=endpoint.auto_sleep_in,
+            state=endpoint.state,
+            state_age=endpoint.state_age,
+            message=endpoint.message,
+            model=spec.engine.model,
+            task=spec.task,
+            engine=spec.engine.engine,
+            provider=spec.provider,
+            aliases=list(spec.aliases),
+            replicas_ready=len(endpoint.replicas),
+            replicas=spec.replicas,
+            in_flight=endpoint.in_flight,
+            waiting=endpoint.waiting,
+            held_by=list(endpoint.held_by),
+            idle_timeout=spec.policy.idle_timeout,
+            starting_for=endpoint.starting_for,
+            expected_start=endpoint.expected_start,
+        )
+
+
+class OneStatus(_Wire):
+    """One endpoint."""
+
+    success: Literal[True] = True
+    """Always true here."""
+    endpoint: EndpointStatus
+    """How it is now."""
+
+
+class AllStatuses(_Wire):
+    """All endpoints."""
+
+    success: Literal[True] = True
+    """Always true here."""
+    endpoints: dict[str, EndpointStatus]
+    """How they are now, by name."""
+
+
+class OneBegun(OneStatus):
+    """What was begun with one endpoint."""
+
+    operation: Literal["wake", "sleep"]
+    """What was asked for."""
+    done: bool
+    """Whether it is there already; else the operation goes on."""
+
+
+class AllBegun(AllStatuses):
+    """What was begun with all endpoints."""
+
+    operation: Literal["wake", "sleep"]
+    """What was asked for."""
+    done: bool
+    """Whether all are there already; else the operation goes on."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import httpx2
 import pytest
+from starlette.types import Message
 
 from lamplighter.api import management
 from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Policy, Replica, Spec, State
@@ -265,10 +266,10 @@ async def test_a_failure_within_the_logs_is_their_last_line(fleet, http):
 
 async def test_logs_that_are_followed_end_when_the_client_goes(fleet, health):
     app = management(fleet, health=health, version="1")
-    got: asyncio.Queue[dict] = asyncio.Queue()
+    got: asyncio.Queue[Message] = asyncio.Queue()
     gone = asyncio.Event()
 
-    async def receive() -> dict:
+    async def receive() -> Message:
         await gone.wait()
         return {"type": "http.disconnect"}
 

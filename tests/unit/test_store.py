@@ -100,7 +100,7 @@ async def test_usage_comes_back_as_it_was_written(store):
 @settings(max_examples=25, deadline=None)
 @given(path=st.text(st.characters(), max_size=50))
 def test_any_text_of_a_client_can_be_written(path):
-    async def write_and_read():
+    async def write_and_read() -> list[UsageRecord]:
         store = await Store.open(":memory:")
         await store.add_usage([used(path=path), used(path="x" * 100_000)])
         rows = await store.usage()

@@ -41,6 +41,7 @@ def test_what_the_starter_file_shows_is_right_too():
     settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t")
     assert set(settings.specs()) == {"chat", "coder", "mine"}
     assert (settings.server.max_body, settings.server.max_hold) == (64_000_000, 3600.0)
+    assert settings.server == read("", LAMPLIGHTER_KEYS="k", LAMPLIGHTER_HOST="127.0.0.1").server
     assert settings.providers["local"].resources == {"gpu": 1, "memory_gb": 16}
     assert settings.specs()["mine"].engine.command == ("my-server", "--port", "{port}")
 
@@ -330,7 +331,7 @@ def test_a_reload_finds_what_changed():
     )
     new = read(
         """
-        server: {port: 1, max_body: 1MB}
+        server: {port: 1, max_body: 1MB, drain_timeout: 1s}
         defaults: {idle_timeout: 3m}
         providers: {local: {resources: {gpu: 1}}}
         endpoints: {d: {engine: x}, b: {engine: x, idle_timeout: 2m}, a: {engine: x}}

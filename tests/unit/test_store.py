@@ -78,6 +78,7 @@ async def test_no_secret_of_a_spec_reaches_the_database(tmp_path):
     loaded = (await store.load_endpoints())["chat"]
     await store.close()
     assert loaded.spec["engine"]["env"] == ["TOKEN"]
+    assert loaded == SavedEndpoint.of(endpoint, at=4.0)
     assert (loaded.state, loaded.wake_time, loaded.updated_at) == (State.RUNNING, 3.0, 4.0)
     assert b"hush" not in (tmp_path / "db").read_bytes()
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from lamplighter.config.settings import Settings
 
+_READ_WHEN_USED = frozenset({"drain_timeout"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
@@ -42,4 +44,5 @@ def _providers(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def _differing(section: str, old: BaseModel, new: BaseModel) -> tuple[str, ...]:
-    return tuple(f"{section}.{key}" for key in type(old).model_fields if getattr(old, key) != getattr(new, key))
+    keys = [key for key in type(old).model_fields if key not in _READ_WHEN_USED]
+    return tuple(f"{section}.{key}" for key in keys if getattr(old, key) != getattr(new, key))

@@ -34,7 +34,7 @@ class _Model(BaseModel):
 
 
 class ServerSettings(_Model):
-    """The server itself. A change here takes a restart."""
+    """The server itself. A change here takes a restart, but for `drain_timeout`."""
 
     host: str = "127.0.0.1"
     """The address to listen on. Any other than this machine's own needs keys."""
@@ -54,6 +54,8 @@ class ServerSettings(_Model):
     """How long a shutdown waits for requests to end."""
     on_shutdown: Literal["stop", "leave"] = "stop"
     """Whether a shutdown ends the engines, or leaves them to the next start."""
+    retention: PositiveDuration = 90 * 86400.0
+    """How long the history is kept: state changes, start times, what requests used, who operated what."""
 
 
 class PolicySettings(_Model):

@@ -54,8 +54,9 @@ class SavedEndpoint:
 
 
 def without_secrets(spec: Spec) -> dict[str, Any]:
-    """Turn a spec into JSON's types; of `env` and `headers` only the names remain."""
+    """Turn a spec into JSON's types, equal to what is loaded again; of `env` and `headers` only the names remain."""
     engine = {key: getattr(spec.engine, key) for key in spec.engine.__slots__}
+    engine["command"], engine["args"] = list(spec.engine.command), list(spec.engine.args)
     engine["env"] = sorted(spec.engine.env)
     engine["headers"] = sorted(spec.engine.headers)
     return {

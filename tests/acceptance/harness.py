@@ -1,0 +1,150 @@
+"""A real Lamplighter in a process of its own, as a user would start it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+
+_LISTENS = re.compile(r"(http://127\.0\.0\.1:\d+)")
+
+CHAT = """
+  chat:
+    engine: llamacpp
+    model: SmolLM2-135M-Instruct
+    aliases: [smollm2]
+"""
+
+
+class LamplighterProcess:
+    """Started with a configuration text; `{data}` and `{port}` are filled in."""
+
+    def __init__(self, folder: Path, configuration: str, *, environ: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.config = folder / "lamplighter.yaml"
+        self._environ = {**os.environ, **(environ or {})}
+        self.write(configuration)
+        self.process: subprocess.Popen[str]
+        self.lines: list[str] = []
+        self.url = ""
+        self._news = threading.Condition()
+
+    def write(self, configuration: str) -> None:
+        """Write the configuration file anew."""
+        self.config.write_text(f"server: {{data: {self.data}, drain_timeout: 5s}}\n{configuration}")
+
+    def start(self) -> LamplighterProcess:
+        command = [sys.executable, "-m", "lamplighter", "serve", "--config", str(self.config), "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, "--log-format", "json"], stderr=subprocess.PIPE, text=True, env=self._environ, cwd=self.folder
+        )
+        self.lines = []
+        threading.Thread(target=self._read, args=(self.process, self.lines), daemon=True).start()
+        self.url = self.await_line(lambda line: _LISTENS.search(line) is not None, "an address").strip()
+        found = _LISTENS.search(self.url)
+        assert found
+        self.url = found[1]
+        return self
+
+    def _read(self, process: subprocess.Popen[str], lines: list[str]) -> None:
+        assert process.stderr is not None
+        with process.stderr:
+            for line in process.stderr:
+                with self._news:
+                    lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            lines.append("")
+            self._news.notify_all()
+
+    def await_line(self, wanted: Callable[[str], bool], what: str, timeout: float = 30.0) -> str:
+        """Wait for a line of its log."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while True:
+                for line in self.lines:
+                    if wanted(line):
+                        return line
+                left = deadline - time.monotonic()
+                if left <= 0 or (self.lines and self.lines[-1] == ""):
+                    raise AssertionError(f"no {what} in:\n{''.join(self.lines)}")
+                self._news.wait(left)
+
+    def kill(self) -> None:
+        """What an out-of-memory killer does."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def close(self) -> None:
+        """End it, and whatever it left."""
+        engines = self.engines()
+        if self.process.poll() is None:
+            self.stop()
+        for engine in engines:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                engine.kill()
+
+    def engines(self) -> list[psutil.Process]:
+        """The processes of its engines, whoever started them."""
+        marker = str(self.data)
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                environ = process.environ()
+                mine = any(key.startswith("LAMPLIGHTER_") and marker in value for key, value in environ.items())
+                if mine and process.pid != self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def status(self, name: str) -> dict[str, Any]:
+        answer = httpx2.get(f"{self.url}/api/endpoints/status/{name}", timeout=10)
+        answer.raise_for_status()
+        endpoint: dict[str, Any] = answer.json()["endpoint"]
+        return endpoint
+
+    def sleep(self, name: str, *, wait: float = 30) -> None:
+        httpx2.post(f"{self.url}/api/endpoints/sleep/{name}?wait={wait}", timeout=wait + 10).raise_for_status()
+
+    def wake(self, name: str, *, wait: float = 60) -> None:
+        httpx2.post(f"{self.url}/api/endpoints/wake/{name}?wait={wait}", timeout=wait + 10).raise_for_status()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.data / "lamplighter.db")) as database:
+            return database.execute(query).fetchall()
+
+
+def eventually(check: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+    """Wait for something outside that tells nobody when it happens."""
+    deadline = time.monotonic() + timeout
+    wait = threading.Event()
+    while not check():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in {timeout:g} s: {what}")
+        wait.wait(0.05)
+
+
+@contextlib.contextmanager
+def lamplighter(folder: Path, configuration: str, **options: Any) -> Iterator[LamplighterProcess]:
+    """Run one while the context lasts."""
+    one = LamplighterProcess(folder, configuration, **options).start()
+    try:
+        yield one
+    finally:
+        one.close()

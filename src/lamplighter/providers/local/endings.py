@@ -45,12 +45,18 @@ class Endings:
             if ending.task.done():
                 self.begin(ending.id, ending.port, ending.end)
 
-    async def finished(self) -> None:
-        """Wait until all are over. Being cancelled stops none. Raises ProviderError when something survived."""
-        if tasks := {ending.task for ending in self._endings.values()}:
+    async def finished(self, only: str | None = None) -> None:
+        """Wait until all are over, or the one of this replica. Being cancelled stops none.
+
+        Raises ProviderError when something survived.
+        """
+        while tasks := {ending.task for ending in self._chosen(only) if not ending.task.done()}:
             await asyncio.wait(tasks)
-        if self._endings:
+        if self._chosen(only):
             raise ProviderError(self.error or "something of what ran before can't be ended")
+
+    def _chosen(self, only: str | None) -> list[_Ending]:
+        return [ending for ending in self._endings.values() if only in (None, ending.id)]
 
     async def abandon(self) -> None:
         """Stop working on them: they are left to the next server."""

@@ -8,15 +8,18 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from lamplighter.errors import ProviderError
-from lamplighter.providers.local.ports import listener, listens
+from lamplighter.providers.local.listeners import holder, holds, listening_sockets
 from lamplighter.providers.local.process import reap, start_mark
 
 MARKER = "LAMPLIGHTER_REPLICA"
 """The environment variable by which a replica's processes are found again, whatever session they moved to."""
+
+_PROC = Path("/proc/self/environ").exists()
 
 KILL_WAIT = 10.0
 """Seconds after SIGKILL within which a group has to be gone."""
@@ -37,7 +40,7 @@ class Group:
     def members(self) -> list[int]:
         """Everything that lives. Zombies do not count: where nobody reaps orphans, they stay for ever."""
         ours = start_mark(self.leader) in (self.mark, None)
-        return [pid for pid in psutil.pids() if _alive(pid) and ((ours and self._in_session(pid)) or self._bears(pid))]
+        return [pid for pid in psutil.pids() if ((ours and self._in_session(pid)) or self._bears(pid)) and _alive(pid)]
 
     def _in_session(self, pid: int) -> bool:
         try:
@@ -87,9 +90,10 @@ def foreign_listener(group: Group, port: int) -> bool:
     Strange is a process that was there before the group, or that bears another replica's marker. Where the listener
     can't be seen it counts as ours: a container's port, for one, is opened by the container runtime.
     """
-    if listens(group.members(), port):
+    sockets = listening_sockets(port)
+    if not sockets or holds(group.leader, sockets):
         return False
-    pid = listener(port)
+    pid = holder(sockets)
     if pid is None or pid in group.members():
         return False
     marker = marker_of(pid)
@@ -98,6 +102,15 @@ def foreign_listener(group: Group, port: int) -> bool:
 
 def marker_of(pid: int) -> str | None:
     """The marker in a process's environment, None where there is none or it can't be read."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return _portable_marker(pid) if not _PROC else None
+    name = f"{MARKER}=".encode()
+    return next((v.removeprefix(name).decode("utf-8", "replace") for v in variables if v.startswith(name)), None)
+
+
+def _portable_marker(pid: int) -> str | None:
     try:
         return psutil.Process(pid).environ().get(MARKER)
     except (psutil.Error, OSError):

@@ -1,14 +1,10 @@
-"""Which ports replicas listen on, and whose a listening port is."""
+"""Which ports replicas listen on."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
-from collections.abc import Iterable
 from pathlib import Path
-
-import psutil
 
 from lamplighter.errors import ProviderError
 
@@ -62,32 +58,9 @@ def is_taken(host: str, port: int) -> bool:
     return False
 
 
-def listens(pids: Iterable[int], port: int) -> bool:
-    """Whether one of these processes listens on the port."""
-    for pid in pids:
-        with contextlib.suppress(psutil.Error):  # it ended, or it is not ours to look into
-            connections = psutil.Process(pid).net_connections("tcp")
-            if any(_is_listener(c.status, c.laddr, port) for c in connections):
-                return True
-    return False
-
-
-def listener(port: int) -> int | None:
-    """The process that listens on the port, where the system tells."""
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.Error:
-        return None
-    return next((c.pid for c in connections if c.pid and _is_listener(c.status, c.laddr, port)), None)
-
-
 def reachable(host: str) -> str:
     """Where to connect to what listens on `host`."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (is not bound here)
-
-
-def _is_listener(status: str, address: object, port: int) -> bool:
-    return status == psutil.CONN_LISTEN and getattr(address, "port", None) == port
 
 
 def _range() -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import signal
 import subprocess
@@ -66,9 +67,14 @@ def start_mark(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
             return None
-        return f"{_BOOT_ID.read_text(encoding='ascii').strip()}:{int(fields[19])}"
+        return f"{_boot_id()}:{int(fields[19])}"
     except (OSError, ValueError, IndexError):
         return _portable_mark(pid)
+
+
+@functools.cache
+def _boot_id() -> str:
+    return _BOOT_ID.read_text(encoding="ascii").strip()
 
 
 def _portable_mark(pid: int) -> str | None:
@@ -133,15 +139,6 @@ class ExitWatch:
         if self._poll is not None:
             self._poll.cancel()
             self._poll = None
-
-    async def exited_within(self, seconds: float) -> bool:
-        """Wait for the end, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.exited.wait()
-        except TimeoutError:
-            return self.exited.is_set()
-        return True
 
     async def _look_often(self) -> None:
         while start_mark(self.pid) == self._mark is not None:  # noqa: ASYNC110 (nothing would set an event)

@@ -96,14 +96,27 @@ class LocalReplica:
 
     async def become_ready(self) -> None:
         """Ask until it answers 200. Raises EngineError when it ends, or is not ready within its `start_timeout`."""
+        name = self.running.id
+        asking = asyncio.create_task(self._ask_until_ready(), name=f"probe {name}")
+        dying = asyncio.create_task(self._watch.exited.wait(), name=f"await the exit of {name}")
+        timeout = self._spec.engine.start_timeout
+        try:
+            await asyncio.wait({asking, dying}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                asking.result()
+            elif not self.exited:
+                raise EngineError(await self._quoted(self._not_ready_text()))
+            if self.exited:
+                raise await self.obituary(" while starting")
+        finally:
+            asking.cancel()
+            dying.cancel()
+
+    async def _ask_until_ready(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while not await self.check():
-            elapsed = loop.time() - began
-            if elapsed >= self._spec.engine.start_timeout:
-                raise EngineError(await self._quoted(self._not_ready_text()))
-            if await self._watch.exited_within(probe_interval(elapsed)):
-                raise await self.obituary(" while starting")
+        while not await self.check():  # noqa: ASYNC110 (only asking tells)
+            await asyncio.sleep(probe_interval(loop.time() - began))
 
     async def obituary(self, when: str = "") -> EngineError:
         """How it ended, with its last words."""

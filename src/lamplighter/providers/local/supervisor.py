@@ -74,7 +74,10 @@ class Supervisor:
     # What is wanted of it.
 
     def wake(self) -> None:
-        """Begin to bring up every replica that is not up; joins what is under way, waits for what is stopping."""
+        """Begin to bring up every replica that is not up; joins what is under way, waits for what is stopping.
+
+        A stop that was asked for and has not begun is withdrawn.
+        """
         if _Step.RAISE in (self._next, self._current if self._next is None else None):
             return
         ready = self._ready()
@@ -82,7 +85,6 @@ class Supervisor:
             return
         self._serving = bool(ready) and _Step.END not in (self._current, self._next)
         self._failure = None
-        self._preparing = True
         self._want(_Step.RAISE)
 
     def sleep(self) -> None:
@@ -107,6 +109,7 @@ class Supervisor:
             else:
                 self._take_on(running)
         await asyncio.gather(*(self._look_once(replica) for replica in self._replicas.values()))
+        self._serving = bool(self._ready())
         if len(self._ready()) < len(self._replicas):
             self._want(_Step.AWAIT)
 
@@ -164,7 +167,7 @@ class Supervisor:
     def _starting(self, ready: tuple[Replica, ...]) -> Status:
         if self._serving and ready:
             return Status(state=State.RUNNING, replicas=ready, message=self._incomplete(ready))
-        if self._preparing:
+        if self._preparing or (self._current is None and self._next is _Step.RAISE):
             said = self._preparation.message if self._preparation else None
             return Status(state=State.PENDING, message=self.clean(said) if said else None)
         return Status(state=State.INITIALIZING, replicas=ready, message=self._incomplete(ready))
@@ -232,6 +235,8 @@ class Supervisor:
     # Bringing up.
 
     async def _raise_all(self) -> None:
+        self._preparing = True
+        self._endings.retry()
         await self._endings.finished()
         missing = [slot for slot in range(self.spec.replicas) if slot not in self._replicas]
         model = await self._prepare() if missing else None
@@ -280,7 +285,7 @@ class Supervisor:
         except ProviderError as error:
             died = replica.exited
             self._put_down(replica)
-            await self._endings.finished()
+            await self._endings.finished(replica.running.id)
             if died and is_taken(self._machine.host, replica.running.port):
                 raise PortTaken(str(error)) from error
             raise

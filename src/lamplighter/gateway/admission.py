@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lamplighter.errors import InvalidInput
+from lamplighter.gateway.asgi import TAKE_BODY
 from lamplighter.gateway.body import read_body
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UpgradeNotSupported
@@ -10,30 +11,47 @@ from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAll
 
 def check_entry(x: Exchange) -> None:
     """Refuse by the head alone. Raises NotAllowed, InvalidInput."""
-    request, services = x.request, x.services
-    services.keys.check(request.kept)
-    if request.wants_websocket():
-        raise UpgradeNotSupported
+    request, kept = x.request, x.request.kept
+    x.services.keys.check(kept)
     if ".." in request.path and ".." in request.path.split("/"):
         raise InvalidInput("The path must not contain '..': it could lead out of the endpoint.")
+    if b"upgrade" in kept and request.wants_websocket():
+        raise UpgradeNotSupported
     if request.method == "OPTIONS" and request.is_preflight():
         raise MethodNotAllowed("Requests from other origins' pages are not served.", allow="GET, POST")
-    if request.content_length() > services.settings.max_body_bytes:
-        raise BodyTooLarge(services.settings.max_body_bytes)
+    if b"content-length" in kept and int(kept[b"content-length"]) > x.services.settings.max_body_bytes:
+        raise BodyTooLarge(x.services.settings.max_body_bytes)
+    if b"x-scale-up-timeout" in kept:
+        _set_hold(x)
 
 
-def set_hold(x: Exchange) -> None:
-    """How long the request may be held. Raises InvalidInput."""
+def body_at_once(x: Exchange) -> bool:
+    """Take the body if all of it is here, as it mostly is. Raises BodyTooLarge."""
+    take = x.extensions.get(TAKE_BODY)
+    body = take(x.receive) if take is not None else None
+    if body is None:
+        return False
+    _set_body(x, body)
+    return True
+
+
+async def body_in_time(x: Exchange) -> None:
+    """Read the body. Raises BodyTooLarge, QueueFull, ClientGone; the sweeper ends it with BodyTooSlow."""
+    settings = x.services.settings
+    x.must(settings.body_timeout, lambda: BodyTooSlow(settings.body_timeout))
+    _set_body(x, await read_body(x.receive, settings.max_body_bytes, x.charge))
+
+
+def _set_body(x: Exchange, body: bytes) -> None:
+    if len(body) > x.services.settings.max_body_bytes:
+        raise BodyTooLarge(x.services.settings.max_body_bytes)
+    x.body = body
+    x.bytes_in = len(body)
+    x.has_body = True
+
+
+def _set_hold(x: Exchange) -> None:
     timeout = x.request.hold_timeout()
     if timeout is not None:
         x.hold_timeout = min(timeout, x.services.settings.max_hold)
         x.hold_capped = timeout > x.hold_timeout
-
-
-async def admit_body(x: Exchange) -> None:
-    """Read the body. Raises BodyTooLarge, QueueFull, ClientGone; the sweeper ends it with BodyTooSlow."""
-    settings = x.services.settings
-    x.must(settings.body_timeout, lambda: BodyTooSlow(settings.body_timeout))
-    x.body = await read_body(x.receive, settings.max_body_bytes, x.charge)
-    x.bytes_in = len(x.body)
-    x.has_body = True

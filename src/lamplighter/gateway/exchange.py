@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.usage import Outcome, UsageRecord
@@ -30,36 +31,27 @@ class Exchange:
     `interruption` turns the cancellation into the reason.
     """
 
-    __slots__ = (
-        "_deadline",
-        "_held",
-        "_late",
-        "_progress",
-        "_watcher",
-        "_why",
-        "body",
-        "bytes_in",
-        "bytes_out",
-        "claim",
-        "endpoint",
-        "has_body",
-        "hold_capped",
-        "hold_timeout",
-        "outcome",
-        "path",
-        "receive",
-        "replied",
-        "request",
-        "send",
-        "services",
-        "started",
-        "status",
-        "target",
-        "task",
-        "upstream",
-        "waited",
-        "watched_from",
-    )
+    # Defaults stand on the class, so that a short request sets only what it needs.
+    endpoint = ""
+    body = b""
+    has_body = False
+    hold_timeout: float | None = None
+    hold_capped = False
+    claim: Claim | None = None
+    waited = 0.0
+    target: Target | None = None
+    upstream: UpstreamConnection | None = None
+    replied = False
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    outcome = Outcome.FAILED
+    _held = 0
+    _why: Exception | None = None
+    _watcher: asyncio.Task[None] | None = None
+    _deadline = _NEVER
+    _late: Callable[[], Exception] = staticmethod(_never)
+    _progress = 0
 
     def __init__(self, services: Services, request: Request, receive: Receive, send: Send) -> None:
         self.services = services
@@ -68,28 +60,8 @@ class Exchange:
         self.send = send
         self.task = asyncio.current_task()
         self.started = monotonic()
-        self.endpoint: str | None = None
         self.path = request.raw_path
-        self.body = b""
-        self.has_body = False
-        self.hold_timeout: float | None = None
-        self.hold_capped = False
-        self.target: Target | None = None
-        self.claim: Claim | None = None
-        self.waited = 0.0
-        self.upstream: UpstreamConnection | None = None
-        self.replied = False
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.outcome = Outcome.FAILED
-        self.watched_from = self.started + services.settings.sweep_every
-        self._held = 0
-        self._why: Exception | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self._deadline = _NEVER
-        self._late: Callable[[], Exception] = _never
-        self._progress = 0
+        self.extensions: dict[str, Any] = request.scope.get("extensions") or {}
 
     def hold_left(self) -> float | None:
         """What is left of the time that the client allows; None leaves it to the endpoint's policy."""
@@ -127,7 +99,7 @@ class Exchange:
             self._note_progress(now)
         if now >= self._deadline:
             self.stop(self._late())
-        elif self.has_body and now >= self.watched_from:
+        elif self.has_body and now >= self.started + self.services.settings.sweep_every:
             self.watch()
 
     def _note_progress(self, now: float) -> None:
@@ -161,6 +133,13 @@ class Exchange:
         self._why = None
         return why
 
+    def give_up_claim(self) -> None:
+        """The replica did not answer at all: say so, and let go of it."""
+        if self.claim is not None:
+            self.claim.failed()
+            self.claim.release()
+            self.claim = None
+
     def finish(self) -> None:
         """Give everything back and write down what was used. Never waits."""
         self.services.sweeper.leave(self)
@@ -172,14 +151,14 @@ class Exchange:
             self.claim.release()
         if self._held:
             self.services.held.give_back(self._held)
-        if self.endpoint is not None:
-            self._note_usage(self.endpoint)
+        if self.endpoint:
+            self._note_usage()
 
-    def _note_usage(self, endpoint: str) -> None:
+    def _note_usage(self) -> None:
         request = self.request
         self.services.usage.add(
             UsageRecord(
-                endpoint=endpoint,
+                endpoint=self.endpoint,
                 at=time.time(),
                 request_id=request.id.decode("ascii"),
                 path=request.path,

@@ -40,6 +40,8 @@ NOT_SENT_BACK = HOP_BY_HOP | {
     b"x-lamplighter-hold-limit",
 }
 
+ORDINARY_CONNECTION = frozenset({b"keep-alive", b"close"})
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _RUN = secrets.token_hex(6).encode()
 _COUNT = itertools.count(1)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import unquote
 
 from lamplighter.control.demand import Demand, Listing
 from lamplighter.errors import EndpointNotFound, InvalidInput
-from lamplighter.gateway.admission import admit_body, check_entry, set_hold
+from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.model import model_in_form, model_in_json
 from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
-from lamplighter.gateway.surface import Surface, openai_error, send_json
+from lamplighter.gateway.surface import Surface, openai_error
 
 _MODELS = "/v1/models"
+_HEADER = b"x-lamplighter-model"
 
 # Paths that a wrong method is told about; a POST to any other path is relayed as well.
 _POSTED = frozenset(
@@ -37,23 +37,24 @@ _POSTED = frozenset(
 )
 
 
-async def admit(x: Exchange) -> bool:
-    """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound, QueueFull, ClientGone."""
+def enter(x: Exchange) -> object | None:
+    """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound."""
     check_entry(x)
-    path = x.request.path
-    if path == _MODELS or path.startswith(_MODELS + "/"):
-        await _answer_models(x, path[len(_MODELS) + 1 :])
-        return False
-    asked = x.request.kept.get(b"x-lamplighter-model")
-    if asked is None and x.request.method != "POST":
-        raise _misdirected(x.request.method, path)
-    set_hold(x)
-    await admit_body(x)
-    name = _model_of(x, asked)
-    x.endpoint = resolve(x.services.demand, name)
+    request = x.request
+    if request.path.startswith(_MODELS):
+        rest = request.path[len(_MODELS) :]
+        if not rest or rest[0] == "/":
+            return _models(x, rest[1:])
+    if request.method != "POST" and _HEADER not in request.kept:
+        raise _misdirected(request.method, request.path)
+    return None
+
+
+def route(x: Exchange) -> None:
+    """See Surface. Raises InvalidInput, EndpointNotFound."""
+    x.endpoint = resolve(x.services.demand, _model_of(x))
     if x.request.query:
         x.path = x.request.raw_path + b"?" + x.request.query
-    return True
 
 
 def resolve(demand: Demand, name: str) -> str:
@@ -64,14 +65,14 @@ def resolve(demand: Demand, name: str) -> str:
     return endpoint
 
 
-def _model_of(x: Exchange, asked: bytes | None) -> str:
+def _model_of(x: Exchange) -> str:
     if x.body[:1] == b"{":
         return model_in_json(x.body)
     content_type = x.request.header(b"content-type") or b""
     if content_type[:20].lower().startswith(b"multipart/form-data"):
         return model_in_form(x.body, content_type)
-    if asked is not None:
-        return asked.decode("utf-8", "replace")
+    if _HEADER in x.request.kept:
+        return x.request.kept[_HEADER].decode("utf-8", "replace")
     return model_in_json(x.body)
 
 
@@ -86,15 +87,13 @@ def _misdirected(method: str, path: str) -> InvalidInput:
     return UnknownPath(text)
 
 
-async def _answer_models(x: Exchange, wanted: str) -> None:
+def _models(x: Exchange, wanted: str) -> object:
     if x.request.method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"{x.request.path[:200]} takes GET, not {x.request.method}.", allow="GET, HEAD")
     listings = x.services.demand.list()
     if not wanted:
-        await send_json(x, 200, {"object": "list", "data": [_shown(one) for one in listings]}, [])
-        return
-    name = resolve(x.services.demand, unquote(wanted))
-    await send_json(x, 200, _shown(_find(name, listings)), [])
+        return {"object": "list", "data": [_shown(one) for one in listings]}
+    return _shown(_find(resolve(x.services.demand, wanted), listings))
 
 
 def _find(name: str, listings: Sequence[Listing]) -> Listing:
@@ -116,4 +115,4 @@ def _shown(one: Listing) -> dict[str, object]:
     }
 
 
-OPENAI = Surface(admit=admit, describe=openai_error)
+OPENAI = Surface(enter=enter, route=route, describe=openai_error)

@@ -1,4 +1,8 @@
-"""The way of one request: admit, claim, ask, answer. Each step calls nothing that comes before it."""
+"""The way of one request: enter, route, claim, ask, answer.
+
+What mostly happens (a small request to an endpoint that is awake, a small answer) is done by the two functions named
+`…_at_once`, which await nothing; what they leave undone, the others do.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ from lamplighter.errors import (
     WakeTimeout,
 )
 from lamplighter.gateway import relay
-from lamplighter.gateway.asgi import Headers
+from lamplighter.gateway.admission import body_at_once, body_in_time
+from lamplighter.gateway.asgi import ABORT, RESPOND, Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.surface import Surface, error_headers, send_json
@@ -31,74 +36,84 @@ async def serve(x: Exchange, surface: Surface) -> None:
     """Take a request from its head to its last byte, and account for it however it ends."""
     x.services.sweeper.enter(x)
     try:
-        await _serve(x, surface)
-    except asyncio.CancelledError:
-        # The server's own deadline for going away has passed: `cut` is for the client, the rest happens in `finish`.
-        x.outcome = Outcome.CUT if x.replied else Outcome.REFUSED
-        raise
-    finally:
-        x.finish()
-
-
-async def _serve(x: Exchange, surface: Surface) -> None:
-    try:
-        if await surface.admit(x):
-            await _claim(x)
-            await _answer(x, await _ask_with_second_chance(x))
+        document = surface.enter(x)
+        if document is not None:
+            await send_json(x, 200, document, [])
+            return
+        if not body_at_once(x):
+            await body_in_time(x)
+        surface.route(x)
+        answer = _ask_at_once(x)
+        if answer is not None:
+            await answer
+        if x.upstream is None or not x.upstream.head_done:
+            await _ask_patiently(x)
+        if not _answer_at_once(x):
+            await _answer(x)
     except asyncio.CancelledError:
         why = x.interruption()
-        if not isinstance(why, Exception):
+        if not isinstance(why, Exception):  # the server ends us: its own deadline for going away has passed
+            x.outcome = Outcome.CUT if x.replied else Outcome.REFUSED
             raise
         await _fail(x, surface, why)
     except (LamplighterError, ClientGone) as error:
         await _fail(x, surface, error)
+    finally:
+        x.finish()
 
 
-async def _claim(x: Exchange) -> None:
-    assert x.endpoint is not None
-    x.claim = x.services.demand.try_claim(x.endpoint)
+def _ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
+    """The way of most requests: the endpoint is awake, and a connection to it is open. None if it isn't so."""
+    services, request = x.services, x.request
+    x.claim = claim = services.demand.try_claim(x.endpoint)
+    if claim is None or len(x.body) > relay.JOINED:
+        return None
+    x.target = target = services.targets.of(claim.replica)
+    connection = services.pool.take(target.origin)
+    if connection is None:
+        return None
+    x.upstream = connection
+    x.must(services.settings.first_byte_timeout, _no_first_byte)
+    head = relay.render_head(request, target, x.path, len(x.body))
+    return connection.ask(head + x.body, head_only=request.method == "HEAD")
+
+
+async def _ask_patiently(x: Exchange) -> None:
+    """Claim and ask. An endpoint that can't be reached died since it was looked at: claim again, which wakes it."""
     if x.claim is None:
-        await _claim_by_waiting(x, x.endpoint)
+        await _claim_by_waiting(x)
+    try:
+        await _ask(x)
+    except UpstreamUnreachable as error:
+        _log_failure(x, error)
+        x.give_up_claim()
+        x.upstream = None
+        await _claim_by_waiting(x)
+        await _ask(x)
 
 
-async def _claim_by_waiting(x: Exchange, endpoint: str) -> None:
+async def _claim_by_waiting(x: Exchange) -> None:
     x.hold_body()
     x.may_last()
     x.watch()
-    x.claim = await x.services.demand.claim(endpoint, x.hold_left())
+    x.claim = await x.services.demand.claim(x.endpoint, x.hold_left())
     x.waited += x.claim.waited
 
 
-async def _ask_with_second_chance(x: Exchange) -> UpstreamConnection:
-    """Ask; if the endpoint can't even be reached, it died since it was last looked at: claim again, which wakes it."""
-    assert x.endpoint is not None
-    assert x.claim is not None
-    try:
-        return await _ask(x)
-    except UpstreamUnreachable as error:
-        _log_failure(x, error)
-        x.claim.release()
-        x.claim = None
-        await _claim_by_waiting(x, x.endpoint)
-        return await _ask(x)
-
-
-async def _ask(x: Exchange) -> UpstreamConnection:
+async def _ask(x: Exchange) -> None:
     assert x.claim is not None
     services, request = x.services, x.request
-    try:
-        x.target = services.targets.of(x.claim.replica)
-        head = relay.render_head(request, x.target, x.path, len(x.body))
-        x.must(services.settings.first_byte_timeout, _no_first_byte)
-        return await relay.ask(services.pool, x.target, head, x.body, method=request.method)
-    except asyncio.CancelledError:
-        why = x.interruption()
-        if isinstance(why, UpstreamError):
-            x.claim.failed()
-        raise why from None
-    except UpstreamError:
-        x.claim.failed()
-        raise
+    x.target = services.targets.of(x.claim.replica)
+    head = relay.render_head(request, x.target, x.path, len(x.body))
+    x.must(services.settings.first_byte_timeout, _no_first_byte)
+    tried = x.upstream
+    if tried is None:
+        x.upstream = await relay.ask(services.pool, x.target, head, x.body, method=request.method)
+    elif tried.ended and relay.may_ask_again(tried, request.method):
+        x.upstream = None
+        x.upstream = await relay.ask_anew(services.pool, x.target, head, x.body, method=request.method)
+    else:
+        await tried.head()
 
 
 def _no_first_byte() -> UpstreamTimeout:
@@ -109,15 +124,36 @@ def _silence() -> UpstreamTimeout:
     return UpstreamTimeout("The answer stood still for too long.")
 
 
-async def _answer(x: Exchange, upstream: UpstreamConnection) -> None:
-    x.upstream = upstream
+def _answer_at_once(x: Exchange) -> bool:
+    """Pass on an answer that has come whole, if the server can write it in one go."""
+    upstream, target = x.upstream, x.target
+    respond = x.extensions.get(RESPOND)
+    assert upstream is not None
+    assert target is not None
+    if not upstream.complete or respond is None:
+        return False
+    body = upstream.whole()
+    headers = [pair for pair in upstream.headers if pair[0] != b"content-length"]
+    if not respond(x.send, upstream.status, _headers(x, headers), body):
+        return False
+    x.replied = True
+    x.status = upstream.status
+    x.bytes_out = len(body)
+    x.outcome = Outcome.SERVED
+    x.upstream = None
+    x.services.pool.give(target.origin, upstream)
+    return True
+
+
+async def _answer(x: Exchange) -> None:
+    """Pass on an answer as it comes."""
+    upstream = x.upstream
+    assert upstream is not None
     x.status = upstream.status
     x.replied = True
-    if x.body:
-        x.drop_body()
+    x.drop_body()
     start = {"type": "http.response.start", "status": upstream.status, "headers": _headers(x, upstream.headers)}
-    if not upstream.complete:
-        x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.must(x.services.settings.between_bytes_timeout, _silence)
     await x.send(start)
     while not await _pass_on(x, upstream):
         await upstream.more()
@@ -139,9 +175,8 @@ async def _pass_on(x: Exchange, upstream: UpstreamConnection) -> bool:
 
 
 def _headers(x: Exchange, headers: Headers) -> Headers:
-    assert x.endpoint is not None
     headers.append((b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace")))
-    headers.append((b"x-lamplighter-waited-ms", b"%d" % (x.waited * 1000)))
+    headers.append((b"x-lamplighter-waited-ms", b"%d" % (x.waited * 1000) if x.waited else b"0"))
     headers.append((b"x-request-id", x.request.id))
     if x.hold_capped:
         headers.append((b"x-lamplighter-hold-limit", b"%g" % x.services.settings.max_hold))
@@ -160,9 +195,11 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         x.outcome = Outcome.CUT
         await _cut(x)
         return
+    if isinstance(error, UpstreamError) and x.claim is not None:
+        x.claim.failed()
     x.outcome = _outcome_of(error)
     headers = error_headers(error)
-    if x.endpoint is not None:
+    if x.endpoint:
         headers.append((b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace")))
     await send_json(x, error.status, surface.describe(error), headers)
 
@@ -175,7 +212,7 @@ def _outcome_of(error: LamplighterError) -> Outcome:
 
 async def _cut(x: Exchange) -> None:
     """Break the transfer off, so that the client can't take what it got for the whole."""
-    abort = x.request.scope.get("extensions", {}).get("lamplighter.abort")
+    abort = x.extensions.get(ABORT)
     if abort is not None:
         abort()
         await x.receive()  # returns when the connection is gone; without it the server would log that we did not finish

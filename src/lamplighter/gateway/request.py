@@ -6,10 +6,9 @@ import re
 
 from lamplighter.errors import InvalidInput
 from lamplighter.gateway.asgi import Scope
-from lamplighter.gateway.headers import NOT_SENT_UPSTREAM, named_by_connection, request_id, without
+from lamplighter.gateway.headers import NOT_SENT_UPSTREAM, ORDINARY_CONNECTION, named_by_connection, request_id, without
 
 _SECONDS = re.compile(rb"\d{1,9}(\.\d{1,9})?").fullmatch
-_ORDINARY_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 class Request:
@@ -38,7 +37,7 @@ class Request:
             else:
                 kept[name] = value
         connection = kept.get(b"connection")
-        if connection is not None and connection.lower() not in _ORDINARY_CONNECTION:
+        if connection is not None and connection.lower() not in ORDINARY_CONNECTION:
             self.lines = self.lines_without(named_by_connection(connection))
 
     def lines_without(self, names: frozenset[bytes]) -> list[bytes]:
@@ -59,10 +58,6 @@ class Request:
     def is_preflight(self) -> bool:
         """Whether a browser asks for permission, which is no demand for the endpoint."""
         return self.method == "OPTIONS" and self.header(b"access-control-request-method") is not None
-
-    def content_length(self) -> int:
-        """As the client announced it; 0 where it did not."""
-        return int(self.kept.get(b"content-length", b"0"))
 
     def hold_timeout(self) -> float | None:
         """`X-Scale-Up-Timeout` in seconds, None where it was not given.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
@@ -16,12 +16,14 @@ from lamplighter.gateway.refusals import MethodNotAllowed
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """`admit` reads what it needs of a request and sets `endpoint`, `path` and `body` of the exchange.
+    """How a request on this face is understood. Both steps raise what is to be refused, before anything is woken.
 
-    It raises what is to be refused, before anything is woken; it returns False when it has answered by itself.
+    `enter` looks at the head; what it returns, if anything, is the whole answer. `route` looks at the body as well and
+    sets `endpoint` and `path` of the exchange.
     """
 
-    admit: Callable[[Exchange], Awaitable[bool]]
+    enter: Callable[[Exchange], object | None]
+    route: Callable[[Exchange], None]
     describe: Callable[[LamplighterError], object]
 
 

@@ -10,63 +10,48 @@ import httptools
 
 from lamplighter.errors import UpstreamBroken
 from lamplighter.gateway.asgi import Headers
-from lamplighter.gateway.headers import NOT_SENT_BACK, named_by_connection, without
+from lamplighter.gateway.headers import NOT_SENT_BACK, ORDINARY_CONNECTION, named_by_connection, without
 
 # A stream's client may be slow: past this much unread answer we stop reading from the endpoint.
 HIGH_WATER = 256 * 1024
 # Heads, trailers and chunk extensions pile up in the parser before we see them, so what is not body is bounded.
 MAX_OVERHEAD = 128 * 1024
 
+# Names of headers as endpoints spell them, to their lower case: the ones that need no second look.
+_PASSED: dict[bytes, bytes] = {}
+_MAX_PASSED = 1024
+
 
 class UpstreamConnection(asyncio.Protocol):
-    """Reads one answer after another. `begin`, `write`, then `head`, then `take` and `more` until `complete`.
+    """Reads one answer after another.
 
+    Its owner calls `ask` (or `begin`, and writes to `transport`) and awaits `head`, then calls `take` and `more` until
+    `complete`.
     Interim answers (1xx) are passed over, trailers are dropped. `headers` are those that may go to the client.
     """
 
-    __slots__ = (
-        "_buffered",
-        "_chunks",
-        "_framed",
-        "_head_only",
-        "_named",
-        "_overhead",
-        "_parser",
-        "_paused",
-        "_poll",
-        "_problem",
-        "_waiter",
-        "_write_paused",
-        "complete",
-        "ended",
-        "head_done",
-        "headers",
-        "idle_since",
-        "keep_alive",
-        "loop",
-        "received",
-        "status",
-        "transport",
-        "uploaded",
-    )
+    # Defaults stand on the class, so that a new exchange sets only what the last one has changed.
+    transport: asyncio.Transport = cast("asyncio.Transport", None)
+    ended = False
+    idle_since = 0.0
+    _waiter: asyncio.Future[None] | None = None
+    _write_paused = False
+    _paused = False
+    _poll: select.poll | None = None
+    _problem: str | None = None
+    _named: frozenset[bytes] = frozenset()
+    headers: Headers = []  # noqa: RUF012 - replaced as a whole, never changed here
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.ended = False
-        self.idle_since = 0.0
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
-        self._write_paused = False
-        self._paused = False
-        self._poll: select.poll | None = None
         self.begin(head_only=False)
         self.complete = True  # nothing has been asked yet: whatever comes now is not an answer
 
     def begin(self, *, head_only: bool) -> None:
         """Get ready for the next answer; `head_only` when the request is a HEAD."""
         self.status = 0
-        self.headers: Headers = []
+        self._collected: Headers = []
         self.head_done = False
         self.complete = False
         self.keep_alive = False
@@ -74,36 +59,41 @@ class UpstreamConnection(asyncio.Protocol):
         self.received = 0
         self._head_only = head_only
         self._framed = False
-        self._named: frozenset[bytes] | None = None
-        self._problem: str | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._overhead = 0
 
     # What the owner of the connection calls
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Hand over a piece of the request; see `writable`."""
-        self.transport.write(data)
+    def ask(self, request: bytes, *, head_only: bool) -> asyncio.Future[None]:
+        """Send a whole request. The future is done when there is something to look at: `head_done`, or `ended`."""
+        self.begin(head_only=head_only)
+        self.uploaded = True
+        self._waiter = waiter = self.loop.create_future()
+        self.transport.write(request)
+        return waiter
 
     async def writable(self) -> None:
         """Wait while the endpoint reads slowly. Returns early when it answers before it has read everything."""
         while self._write_paused and not self.head_done and not self.ended:
-            await self._something()
+            self._waiter = waiter = self.loop.create_future()
+            await waiter
 
     async def head(self) -> None:
         """Wait for `status` and `headers`. Raises UpstreamBroken when no answer comes that can be read."""
         while not self.head_done:
             if self.ended:
                 raise UpstreamBroken(self._problem or "The endpoint closed the connection without an answer.")
-            await self._something()
+            self._waiter = waiter = self.loop.create_future()
+            await waiter
 
     async def more(self) -> None:
         """Wait for more of the body or its end. Raises UpstreamBroken when it was cut off."""
         while not self._chunks and not self.complete:
             if self.ended:
                 raise UpstreamBroken(self._problem or "The endpoint closed the connection in the middle of its answer.")
-            await self._something()
+            self._waiter = waiter = self.loop.create_future()
+            await waiter
 
     def take(self) -> bytes:
         """What has come of the body since the last call; makes room for more."""
@@ -117,6 +107,10 @@ class UpstreamConnection(asyncio.Protocol):
             if not self.ended and not self.transport.is_closing():
                 self.transport.resume_reading()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def whole(self) -> bytes:
+        """The body of a complete answer, if nothing was taken of it yet."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
     def is_reusable(self) -> bool:
         """Whether the exchange ended so that another one can follow.
@@ -144,10 +138,6 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Hang up now; the endpoint should stop working on what nobody waits for."""
         self.transport.abort()
-
-    async def _something(self) -> None:
-        self._waiter = waiter = self.loop.create_future()
-        await waiter
 
     def _wake(self) -> None:
         waiter = self._waiter
@@ -215,35 +205,47 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamBroken("bytes after its end")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_done:
-            return
-        name = name.lower()
-        if name == b"content-length":
+        passed = _PASSED.get(name)
+        if passed is not None:
+            self._collected.append((passed, value))
+        else:
+            self._on_unusual_header(name, name.lower(), value)
+
+    def _on_unusual_header(self, name: bytes, lower: bytes, value: bytes) -> None:
+        if lower == b"content-length":
             self._framed = True
-        elif name in NOT_SENT_BACK:
-            if name == b"connection":
-                self._named = named_by_connection(value) | (self._named or frozenset())
-            elif name == b"transfer-encoding":
-                if value.lower() != b"chunked":
-                    raise UpstreamBroken("a transfer encoding other than chunked")
-                self._framed = True
+        elif lower == b"connection":
+            if value.lower() not in ORDINARY_CONNECTION:
+                self._named |= named_by_connection(value)
             return
-        self.headers.append((name, value))
+        elif lower == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                raise UpstreamBroken("a transfer encoding other than chunked")
+            self._framed = True
+            return
+        elif lower in NOT_SENT_BACK:
+            return
+        elif len(_PASSED) < _MAX_PASSED:
+            _PASSED[name] = lower
+        self._collected.append((lower, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
                 raise UpstreamBroken("a change of protocol that was not asked for")
-            self.headers = []
+            self._collected = []
             return
         if status > 599:
             raise UpstreamBroken("a status that HTTP does not know")
         self.status = status
         self.head_done = True
         self.keep_alive = self._parser.should_keep_alive()
+        self.headers = self._collected
+        self._collected = []  # what comes now are trailers
         if self._named:
             self.headers = without(self.headers, self._named)
+            self._named = frozenset()
         if status in {204, 304}:
             self.headers = without(self.headers, frozenset({b"content-length"}))
         if self._head_only:

@@ -12,7 +12,7 @@ import pytest
 
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import Memory, MemoryJournal
-from lamplighter.domain.endpoint import EngineSpec, Phase, Policy, Spec, State
+from lamplighter.domain.endpoint import EngineSpec, Phase, Policy, Spec, State, Status
 from lamplighter.domain.lifecycle import SETTLE_TIME
 from lamplighter.errors import EndpointNotFound, QueueFull, ShuttingDown, WakeFailed, WakeTimeout
 from lamplighter.providers.memory import Fault, MemoryProvider
@@ -547,3 +547,46 @@ async def test_a_controller_that_breaks_is_started_again_and_reported() -> None:
         s.provider.sleep = honest  # type: ignore[method-assign]
         await asyncio.sleep(SETTLE_TIME + 10)
         assert s.phase() is Phase.SLEEPING
+
+
+@virtual
+async def test_a_replica_that_does_not_answer_is_set_aside_until_the_provider_was_asked() -> None:
+    async with stage(spec(replicas=2)) as s:
+        await s.serve()
+        await asyncio.sleep(10)
+        bad = await s.fleet.claim("chat", None)
+        bad.failed()
+        bad.release()
+        others = [s.fleet.try_claim("chat") for _ in range(3)]
+        assert {claim.replica.id for claim in others if claim} == {"chat-1"}
+        await asyncio.sleep(0.1)
+        assert len(s.fleet.endpoint("chat").replicas) == 2, "the provider says that it is well"
+        again = s.fleet.try_claim("chat")
+        assert again is not None
+        assert again.replica.id == "chat-0"
+        for claim in (*others, again):
+            assert claim is not None
+            claim.release()
+
+
+@virtual
+async def test_a_burst_of_failures_is_not_a_burst_of_looks() -> None:
+    async with stage() as s:
+        await s.serve()
+        looks = 0
+        observe = s.provider.observe
+
+        async def counting(name: str) -> Status:
+            nonlocal looks
+            looks += 1
+            return await observe(name)
+
+        s.provider.observe = counting  # type: ignore[method-assign]
+        began = s.clock.now()
+        for _ in range(20):
+            claim = await s.fleet.claim("chat", None)
+            claim.failed()
+            claim.release()
+        assert looks >= 18
+        assert s.clock.now() - began >= looks - 1, "at most one a second"
+        assert s.fleet.endpoint("chat").phase is Phase.RUNNING

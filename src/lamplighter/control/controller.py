@@ -549,9 +549,9 @@ class Controller:
         self._nudge.set()
 
     def _suspect(self) -> None:
-        """A replica did not answer: look, but don't let a burst of failures become a burst of looks."""
-        if self._clock.now() - self._seen_at >= _SUSPICION_PAUSE:
-            self.look_now()
+        """A replica did not answer: look soon, but don't let a burst of failures become a burst of looks."""
+        self._look_at = min(self._look_at, self._seen_at + _SUSPICION_PAUSE)
+        self._nudge.set()
 
     def _watch_quiet(self) -> None:
         """Be told of the end of the last request only when that matters: most ends need no second look."""

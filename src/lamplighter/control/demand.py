@@ -24,7 +24,10 @@ class Claim(Protocol):
         """End the claim, once: in-flight falls and the idle clock starts. Never blocks; a second call does nothing."""
 
     def failed(self) -> None:
-        """Tell that this replica did not answer at all, so that the controller looks at once. Releases nothing."""
+        """Tell that this replica did not answer at all: nobody else is sent there until the provider was asked.
+
+        Releases nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

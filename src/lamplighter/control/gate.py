@@ -42,14 +42,14 @@ class ActiveClaim:
 
     def failed(self) -> None:
         if self._gate is not None:
-            self._gate.on_suspicion()
+            self._gate.set_aside(self._slot)
 
 
 class Gate:
     """The way to one endpoint's replicas.
 
     `on_demand` is called when a request has to wait, `on_quiet` when the last one in flight has ended while somebody
-    watches for that, `on_suspicion` when a replica did not answer. None of them may block.
+    watches for that, `on_suspicion` when a replica was set aside. None of them may block.
     """
 
     __slots__ = (
@@ -57,11 +57,11 @@ class Gate:
         "_max_waiting",
         "_on_demand",
         "_on_quiet",
+        "_on_suspicion",
         "_slots",
         "_waiters",
         "in_flight",
         "last_activity",
-        "on_suspicion",
         "watched",
     )
 
@@ -78,7 +78,7 @@ class Gate:
         self._max_waiting = max_waiting
         self._on_demand = on_demand
         self._on_quiet = on_quiet
-        self.on_suspicion = on_suspicion
+        self._on_suspicion = on_suspicion
         self._slots: list[_Slot] = []
         self._waiters: dict[asyncio.Future[ActiveClaim], float] = {}
         self.in_flight = 0
@@ -134,6 +134,12 @@ class Gate:
     def shut(self) -> None:
         """Let nobody through from now on; those in flight go on."""
         self._slots = []
+
+    def set_aside(self, slot: _Slot) -> None:
+        """Send nobody else to a replica that did not answer, until the provider has been asked about it."""
+        if slot in self._slots:
+            self._slots = [other for other in self._slots if other is not slot]
+            self._on_suspicion()
 
     def fail_all(self, error: Callable[[], LamplighterError]) -> int:
         """Give everybody who waits an error of their own; tells how many that were."""

@@ -22,6 +22,10 @@ from lamplighter.providers.local.process import start_mark
 from tests.local_engines import get, line_with, local, pid_of, spec
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def alive(pid: int) -> bool:
     return start_mark(pid) is not None
 
@@ -386,7 +390,7 @@ async def test_a_wake_after_a_broken_off_preparation_joins_it(tmp_path: Path):
         await it.provider.sleep("e")
         await it.until_state(State.SCALED_TO_ZERO)
         await it.provider.wake("e")
-        while not it.provider._endpoints["e"]._preparing:
+        while not it.provider._endpoints["e"]._preparing:  # noqa: ASYNC110 (one turn of the loop)
             await asyncio.sleep(0)
         release.set()
         await it.until_ready()
@@ -450,7 +454,7 @@ async def test_whatever_the_order_of_wakes_and_sleeps_nothing_is_doubled_or_left
     dice = random.Random(seed)
     async with local(tmp_path) as it:
         await it.provider.create(spec("e", replicas=2))
-        files = len(list(Path("/proc/self/fd").iterdir()))
+        files = open_files()
         prefix = it.provider._machine.runs.marker_prefix
         for _ in range(25):
             await (it.provider.wake("e") if dice.random() < 0.6 else it.provider.sleep("e"))
@@ -463,7 +467,7 @@ async def test_whatever_the_order_of_wakes_and_sleeps_nothing_is_doubled_or_left
         assert marked(prefix) == {}
         assert list((tmp_path / "state").glob("*.json")) == []
         assert it.provider._machine.ports._held == set()
-        assert len(list(Path("/proc/self/fd").iterdir())) == files
+        assert open_files() == files
 
 
 async def test_a_stop_that_failed_stays_running_and_the_next_sleep_tries_again(

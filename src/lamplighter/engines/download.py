@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # imported when something is fetched: an eighth of a second t
 
 _TIMEOUT = 30.0
 _ROUNDS = 20
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ def _take(response: httpx2.Response, part: Path, have: int, wanted: Wanted, mete
 def _write(response: httpx2.Response, part: Path, start: int, wanted: Wanted, meter: Meter) -> str | None:
     done = start
     with part.open("ab" if start else "wb") as file:
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():  # as it comes: a gathered chunk would be lost with the connection
             done += len(chunk)
             if done > wanted.size:
                 break

@@ -47,7 +47,7 @@ def read_header(path: Path) -> Header:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 header = _Walk(data).header(version)
-            except (struct.error, IndexError):
+            except (struct.error, IndexError, OverflowError):
                 raise BadGguf(_cut(len(data))) from None
             if header.least_bytes >= len(data):
                 raise BadGguf(_cut(len(data)))
@@ -71,7 +71,7 @@ def _cut(length: int) -> str:
 
 
 class _Walk:
-    """A position that moves over the head. A step behind the end raises struct.error or IndexError."""
+    """A position that moves over the head. A step behind the end raises struct.error, IndexError or OverflowError."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data

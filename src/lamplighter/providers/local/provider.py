@@ -151,7 +151,7 @@ class LocalProvider:
         engine = self._engines.get(spec.engine.engine)
         if engine is None:
             known = ", ".join(sorted(self._engines)) or "none"
-            raise InvalidInput(f"engine {spec.engine.engine!r} is not known; known are: {known}", field="engine.engine")
+            raise InvalidInput(f"engine {spec.engine.engine!r} is not known; known are: {known}", field="engine")
         if spec.replicas < 1:
             raise InvalidInput(f"replicas is {spec.replicas}; it has to be 1 or more", field="replicas")
         engine.check(spec.engine)

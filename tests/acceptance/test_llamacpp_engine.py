@@ -66,7 +66,7 @@ class Server:
 
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         with self.open(route, body) as answer:
-            return json.load(answer)
+            return dict(json.load(answer))
 
     def open(self, route: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(

@@ -186,3 +186,12 @@ async def test_a_preparation_without_progress_is_given_up(tmp_path: Path, monkey
     with pytest.raises(EngineError, match="no progress"):
         await it.result()
     release.set()
+
+
+def test_an_engine_does_not_inherit_the_keys_to_this_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMPLIGHTER_KEY", "k")
+    monkeypatch.setenv("LAMPLIGHTER_KEYS", "k,l")
+    monkeypatch.setenv("HARMLESS", "yes")
+    inherited = process._inherited()
+    assert inherited["HARMLESS"] == "yes"
+    assert not [name for name in inherited if name.startswith("LAMPLIGHTER_KEY")]

@@ -48,17 +48,17 @@ class Provider(Protocol):
     async def create(self, spec: Spec) -> Status:
         """Make an endpoint known, asleep, or adopt the one that runs already. Starts nothing by itself.
 
-        Raises InvalidInput when the spec can't work here.
+        An endpoint that is known already is updated. Raises InvalidInput when the spec can't work here.
         """
 
     async def end_orphans(self) -> list[str]:
         """End what an earlier process left running and no `create` has adopted; tells what that was."""
 
     async def update(self, spec: Spec) -> Status:
-        """Replace the spec of an endpoint that is asleep."""
+        """Replace the spec. Raises Conflict when another spec is given to an endpoint that is not asleep."""
 
     async def delete(self, name: str) -> None:
-        """Forget an endpoint; ends what still runs of it."""
+        """Forget an endpoint; ends what still runs of it, and waits for that. Raises ProviderError if it can't."""
 
     async def observe(self, name: str) -> Status:
         """Tell the present status. Raises EndpointNotFound, ProviderUnreachable."""
@@ -67,7 +67,7 @@ class Provider(Protocol):
         """Begin to bring up every replica that is not up. Raises ProviderError."""
 
     async def sleep(self, name: str) -> None:
-        """Begin to end every replica. Raises ProviderError."""
+        """Begin to end every replica. A wake that follows at once may withdraw it. Raises ProviderError."""
 
     def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Yield the last `tail` lines of the engine's output and, with `follow`, each further one as it comes."""

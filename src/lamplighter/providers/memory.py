@@ -84,8 +84,7 @@ class MemoryProvider:
 
     async def create(self, spec: Spec) -> Status:
         simulated = self._endpoints.setdefault(spec.name, _Simulated(spec))
-        simulated.spec = spec
-        return simulated.status
+        return simulated.status if simulated.spec == spec else await self.update(spec)
 
     async def end_orphans(self) -> list[str]:
         return []
@@ -128,7 +127,7 @@ class MemoryProvider:
     async def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         simulated = self._find(name)
         lines = [f"{simulated.wakes} wakes, {simulated.sleeps} sleeps", f"state {simulated.status.state}"]
-        for line in lines[-tail:]:
+        for line in lines[-tail:] if tail else []:
             yield line
         if follow:
             await asyncio.Event().wait()

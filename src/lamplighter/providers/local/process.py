@@ -18,6 +18,7 @@ from lamplighter.engines.base import Launch
 from lamplighter.errors import EngineError
 
 _POLL_EVERY = 0.2
+_OUR_KEYS = frozenset({"LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS"})
 _SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -25,7 +26,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
     """Start the engine in a session of its own and return its process id, which is the session's and group's too.
 
-    It inherits our environment. `output` is a file descriptor for what it prints. It runs on the event loop, for a
+    It inherits our environment, less our keys. `output` is a file descriptor for what it prints. It runs on the event loop, for a
     millisecond or two: done in a thread, a cancelled wake could lose sight of a process just started.
     Raises EngineError, permanent where the command or the folder is wrong.
     """
@@ -34,7 +35,7 @@ def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
     try:
         process = subprocess.Popen(
             launch.argv,
-            env={**os.environ, **launch.env, **marker},
+            env={**_inherited(), **launch.env, **marker},
             cwd=launch.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -45,6 +46,11 @@ def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
         raise _cannot_start(launch, error) from error
     process.returncode = 0  # we watch and reap by process id, as for adopted engines; Popen need not mind any more
     return process.pid
+
+
+def _inherited() -> dict[str, str]:
+    """Our environment, less the keys to this server: an engine is not one of its users."""
+    return {name: value for name, value in os.environ.items() if name not in _OUR_KEYS}
 
 
 def _cannot_start(launch: Launch, error: Exception) -> EngineError:

@@ -26,8 +26,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
     """Start the engine in a session of its own and return its process id, which is the session's and group's too.
 
-    It inherits our environment, less our keys. `output` is a file descriptor for what it prints. It runs on the event loop, for a
-    millisecond or two: done in a thread, a cancelled wake could lose sight of a process just started.
+    It inherits our environment, less our keys. `output` is a file descriptor for what it prints. It runs on the event
+    loop, for a millisecond or two: done in a thread, a cancelled wake could lose sight of a process just started.
     Raises EngineError, permanent where the command or the folder is wrong.
     """
     if launch.cwd is not None and not Path(launch.cwd).is_dir():

@@ -15,7 +15,7 @@ install: $(STAMP)  ## make .venv with Lamplighter, the llama.cpp engine and the 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lamplighter needs Python 3.11 or later; say make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
 	$(BIN)/python -m pip install --quiet --editable '.[llamacpp]' --group dev
 	touch $@
 

@@ -251,6 +251,11 @@ class Controller:
         """Wait for the next change that `endpoint` would show."""
         await self._pulse.wait()
 
+    async def looked(self) -> None:
+        """Wait until the provider was asked for the first time, whatever came of it."""
+        while self._known is None and not self._trouble.error:
+            await self.changed()
+
     def retry_after(self) -> float:
         """Seconds until a request has a chance, from what earlier starts took."""
         pause = 0.0 if self._history.start_began is not None else self._trouble.retry_at - self._clock.now()

@@ -28,6 +28,7 @@ REMEMBER_EVERY = 15.0
 
 _RESTART_PAUSE = 1.0
 _DRAIN_LOOK = 0.05
+_FIRST_LOOK = 5.0
 
 
 class Fleet:
@@ -49,7 +50,7 @@ class Fleet:
     # Opening, changing, closing.
 
     async def open(self, specs: Iterable[Spec]) -> None:
-        """Open every provider, then make every endpoint known. Starts nothing; adopts what runs.
+        """Open every provider, make every endpoint known, and look at each. Starts nothing; adopts what runs.
 
         Raises InvalidInput when a spec can't work at its provider; everything that was opened is closed again.
         """
@@ -66,6 +67,9 @@ class Fleet:
             await self.close(drain=0.0)
             raise
         self._own("remember", self._remember_for_ever())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LOOK):
+                await asyncio.gather(*(controller.looked() for controller in self._all()))
 
     async def apply(self, specs: Mapping[str, Spec]) -> dict[str, str]:
         """Make the endpoints be these: only what differs is touched, and no request is dropped.

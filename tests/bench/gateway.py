@@ -49,7 +49,10 @@ def _requests(folder: Path) -> Iterator[Figure]:
 
 
 def _cost(folder: Path, ours: tuple[psutil.Process, int], peer: tuple[psutil.Process, int]) -> Iterator[Figure]:
-    own, other, rates, other_rates = [], [], [], []
+    own: list[float] = []
+    other: list[float] = []
+    rates: list[float] = []
+    other_rates: list[float] = []
     for _ in range(ROUNDS):
         for (process, port), costs, speeds in ((ours, own, rates), (peer, other, other_rates)):
             before = processor_time(process)

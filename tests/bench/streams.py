@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import uvloop
 
@@ -26,7 +27,7 @@ _READ_WITHIN = 10.0
 
 class _Streaming(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self.left = 0
 
     def data_received(self, data: bytes) -> None:

@@ -52,6 +52,7 @@ class Exchange:
     _deadline = _NEVER
     _late: Callable[[], Exception] = staticmethod(_never)
     _progress = 0
+    _settled = False
 
     def __init__(self, services: Services, request: Request, receive: Receive, send: Send) -> None:
         self.services = services
@@ -121,9 +122,13 @@ class Exchange:
 
     def stop(self, why: Exception) -> None:
         """Interrupt the exchange wherever it waits."""
-        if self._why is None and self.task is not None and self in self.services.sweeper.active:
+        if self._why is None and self.task is not None and not self._settled:
             self._why = why
             self.task.cancel()
+
+    def settle(self) -> None:
+        """From here on the exchange ends by itself: nothing may interrupt it any more."""
+        self._settled = True
 
     def interruption(self) -> BaseException:
         """What a CancelledError in this task means: the reason given to `stop`, or that the server cancels us."""
@@ -142,6 +147,7 @@ class Exchange:
 
     def finish(self) -> None:
         """Give everything back and write down what was used. Never waits."""
+        self.settle()
         self.services.sweeper.leave(self)
         if self._watcher is not None:
             self._watcher.cancel()

@@ -34,7 +34,7 @@ def model_in_json(body: bytes) -> str:
         return _decode(body).model
     except msgspec.ValidationError as error:
         raise InvalidInput(f"The body does not name a model: {error}. {_EXAMPLE}", field="model") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = f"The body is not JSON: {error}." if body.strip() else "The body is empty."
         raise InvalidInput(f"{problem} {_EXAMPLE}") from None
     except RecursionError:

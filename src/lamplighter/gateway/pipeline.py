@@ -184,6 +184,7 @@ def _headers(x: Exchange, headers: Headers) -> Headers:
 
 
 async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
+    x.settle()
     if isinstance(error, ClientGone):
         x.outcome = Outcome.CLIENT_GONE
         x.status = x.status or CLIENT_GONE_STATUS

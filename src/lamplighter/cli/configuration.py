@@ -1,0 +1,77 @@
+"""`lamplighter init` and `lamplighter config`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lamplighter.cli.helping import examples
+from lamplighter.cli.words import count, whole
+from lamplighter.domain.endpoint import Spec
+from lamplighter.errors import Conflict
+
+_FILE_NAME = "lamplighter.yaml"
+
+
+@click.command(epilog=examples("lamplighter init && lamplighter serve"))
+@click.argument("path", type=click.Path(path_type=Path), default=Path(_FILE_NAME))
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+def init(path: Path, force: bool) -> None:
+    """Write a configuration to start from: one small chat model, and comments that show what else can be set.
+
+    Writes ./lamplighter.yaml unless PATH names another file.
+    """
+    from lamplighter.config import starter_yaml  # noqa: PLC0415 - help should not pay for it
+
+    target = path / _FILE_NAME if path.is_dir() else path
+    try:
+        with target.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(starter_yaml())
+    except FileExistsError:
+        raise Conflict(f"{target} is there already; --force overwrites it") from None
+    option = "" if target == Path(_FILE_NAME) else f" --config {target}"
+    click.echo(f"Wrote {target}: one endpoint, `chat`, with a small model that is fetched at the first wake.")
+    click.echo(f"Next:  lamplighter serve{option}")
+    click.echo("Then:  lamplighter status")
+
+
+@click.group()
+def config() -> None:
+    """Check the configuration, or print its schema."""
+
+
+@config.command(epilog=examples("lamplighter config check lamplighter.yaml"))
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def check(path: Path | None) -> None:
+    """Check the configuration whole, and tell of all that is wrong with it, with file and line. Starts nothing.
+
+    Without PATH: the file that `serve` would take.
+    """
+    from lamplighter.cli.checking import check_engines  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.config import load  # noqa: PLC0415
+
+    settings = load(path)
+    specs = list(settings.specs().values())
+    check_engines(settings)
+    click.echo(f"ok: {count(len(specs), 'endpoint')} ({settings.source})")
+    for spec in specs:
+        click.echo(f"  {_described(spec)}")
+
+
+@config.command(epilog=examples("lamplighter config schema > lamplighter.schema.json"))
+def schema() -> None:
+    """Print the JSON schema of the configuration, for editors and other programs."""
+    from lamplighter.config import json_schema  # noqa: PLC0415 - help should not pay for it
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _described(spec: Spec) -> str:
+    names = f" (also {', '.join(spec.aliases)})" if spec.aliases else ""
+    what = spec.engine.model or " ".join(spec.engine.command) or "-"
+    idle = spec.policy.idle_timeout
+    rest = "never sleeps by itself" if idle is None else f"sleeps after {whole(idle)}"
+    warm = ", kept warm" if spec.policy.keep_warm else ""
+    return f"{spec.name}{names}: {what} on {spec.engine.engine} at {spec.provider}, {rest}{warm}"

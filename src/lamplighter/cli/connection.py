@@ -1,0 +1,148 @@
+"""How a command talks to a running server."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.refusals import Refused, ServerSilent, ServerUnreachable, refusal
+from lamplighter.errors import InvalidInput
+
+if TYPE_CHECKING:  # imported by those who connect: a tenth of a second
+    import httpx2
+
+DEFAULT_URL = "http://127.0.0.1:8470"
+
+_CONNECT_TIMEOUT = 5.0
+_ANSWER_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its text as it came, and what it says."""
+
+    text: str
+    body: dict[str, Any]
+
+    def endpoints(self) -> list[EndpointView]:
+        """The endpoints in it, by name."""
+        shown = self.body.get("endpoints") or {}
+        return [self._view(name, shown[name]) for name in sorted(shown)]
+
+    def endpoint(self) -> EndpointView:
+        """The one endpoint in it."""
+        shown = self.body.get("endpoint") or {}
+        return self._view(str(shown.get("name", "")), shown)
+
+    def _view(self, name: str, shown: dict[str, Any]) -> EndpointView:
+        try:
+            return EndpointView.of(name, shown)
+        except msgspec.ValidationError as error:
+            raise Refused(f"the server's answer can't be read: {error}") from error
+
+
+class Connection(AbstractContextManager["Connection"]):
+    """A server at `url`. `key` opens it, where it wants one. Timeouts are in seconds.
+
+    Every method raises ServerUnreachable, ServerSilent, or Refused with the server's own words.
+    """
+
+    def __init__(self, url: str, key: str | None = None, *, timeout: float = _ANSWER_TIMEOUT) -> None:
+        import httpx2  # noqa: PLC0415
+
+        self.url = normal_url(url)
+        self._client = httpx2.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
+            trust_env=not _is_loopback(self.url),  # a proxy can't know what this machine calls itself
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def statuses(self) -> Reply:
+        """All endpoints."""
+        return self._ask("GET", "/api/endpoints/status")
+
+    def status(self, name: str) -> Reply:
+        """One endpoint."""
+        return self._ask("GET", f"/api/endpoints/status/{quote(name, safe='')}")
+
+    def begin(self, verb: Literal["wake", "sleep"], name: str) -> Reply:
+        """Begin to wake or to put to sleep; answers at once."""
+        return self._ask("POST", f"/api/endpoints/{verb}/{quote(name, safe='')}")
+
+    def logs(self, name: str, *, tail: int, follow: bool) -> Iterator[str]:
+        """Pieces of the engine's output, as they come; for ever with `follow`."""
+        import httpx2  # noqa: PLC0415
+
+        query = {"tail": str(tail), "follow": "true" if follow else "false"}
+        timeout = httpx2.Timeout(None if follow else _ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT)
+        path = f"/api/endpoints/{quote(name, safe='')}/logs"
+        with self._told(), self._client.stream("GET", path, params=query, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise refusal(self.url, response.status_code, response.text)
+            yield from response.iter_text()
+
+    def _ask(self, method: str, path: str) -> Reply:
+        with self._told():
+            response = self._client.request(method, path)
+        return self._read(response)
+
+    def _read(self, response: httpx2.Response) -> Reply:
+        if not response.is_success:
+            raise refusal(self.url, response.status_code, response.text)
+        try:
+            body = json.loads(response.text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise Refused(f"what answers at {self.url} is not a Lamplighter server")
+        return Reply(response.text, body)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Word what can go wrong on the way."""
+        import httpx2  # noqa: PLC0415
+
+        try:
+            yield
+        except httpx2.ConnectError as error:
+            raise ServerUnreachable(self.url) from error
+        except httpx2.TimeoutException as error:
+            raise ServerSilent(self.url) from error
+        except httpx2.TransportError as error:
+            raise Refused(f"the connection to {self.url} was lost: {error}") from error
+
+
+def normal_url(url: str) -> str:
+    """Complete and check a server's address. Raises InvalidInput."""
+    whole = url if "://" in url else f"http://{url}"
+    try:
+        parts = urlsplit(whole)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidInput(f"--server: {url!r} is no address of a server; one looks like {DEFAULT_URL}", field="server")
+    if parts.username or parts.password:
+        raise InvalidInput("--server: a key has no place in an address; put it into LAMPLIGHTER_KEY", field="server")
+    return whole.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,100 @@
+"""Endpoints for people: the table of all, and one in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.meaning import meaning, next_step
+from lamplighter.cli.output import phase_text, sign, style
+from lamplighter.cli.progress import detail
+from lamplighter.cli.words import ago, span, whole
+
+_NOTHING = Text("-", style="dim")
+_ROOMY = 100
+
+
+def overview(console: Console, views: Sequence[EndpointView], now: float) -> RenderableType:
+    """All endpoints, and below them what there is to add; `now` is Unix time."""
+    if not views:
+        return Text("No endpoint is configured. `lamplighter init` writes a configuration that has one.")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    columns = [column for column in _COLUMNS if column.shown(console, views)]
+    for column in columns:
+        # Only the model's name may be cut: all other columns keep their width.
+        table.add_column(column.title, justify=column.justify, no_wrap=column.title != "model")
+    for view in views:
+        table.add_row(*(column.cell(console, view, now) for column in columns))
+    notes = [Text(f"{view.name}: {note}", style="dim") for view in views for note in _notes(view)]
+    return Group(table, *([Text(), *notes] if notes else []))
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    cell: Callable[[Console, EndpointView, float], Text]
+    justify: Literal["left", "right"] = "left"
+    matters: Callable[[EndpointView], object] | None = None
+    """For whom it is shown where there is little room; None: always."""
+
+    def shown(self, console: Console, views: Sequence[EndpointView]) -> bool:
+        return self.matters is None or console.width >= _ROOMY or any(map(self.matters, views))
+
+
+def _number(number: int) -> Text:
+    return Text(str(number)) if number else _NOTHING
+
+
+_COLUMNS = (
+    _Column("endpoint", lambda _, view, __: Text(view.name, style="bold")),
+    _Column("phase", lambda console, view, _: phase_text(console, view.status)),
+    _Column("model", lambda _, view, __: Text(view.model or view.engine or "", no_wrap=True, overflow="ellipsis")),
+    _Column("ready", lambda _, view, __: Text(f"{view.replicas_ready}/{view.replicas}"), "right"),
+    _Column("in flight", lambda _, view, __: _number(view.in_flight), "right", lambda view: view.in_flight),
+    _Column("waiting", lambda _, view, __: _number(view.waiting), "right", lambda view: view.waiting),
+    _Column("last used", lambda _, view, now: Text(ago(now - view.last_activity)) if view.last_activity else _NOTHING),
+    _Column(
+        "sleeps in", lambda _, view, __: _NOTHING if view.auto_sleep_in is None else Text(whole(view.auto_sleep_in))
+    ),
+)
+
+
+def _notes(view: EndpointView) -> Iterator[str]:
+    if view.status == "starting" and view.starting_for is not None:
+        expected = f", expected to take {span(view.expected_start)}" if view.expected_start else ""
+        yield f"starting for {span(view.starting_for)}{expected}"
+    if said := detail(view):
+        yield said
+
+
+def one(console: Console, view: EndpointView, now: float) -> RenderableType:
+    """One endpoint: what its state means, and what to do next."""
+    look = style(view.status)
+    head = Text.assemble((sign(console, view.status), look), " ", (view.name, "bold"), " is ", (view.status, look))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    for word, said in _facts(view, now):
+        facts.add_row(word, Text(said))
+    return Group(head, facts)
+
+
+def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
+    yield "means", meaning(view)
+    if view.status not in {"error", "running"} and (said := detail(view)):  # those have said it already
+        yield "says", said
+    yield "next", next_step(view)
+    ready = f"{view.replicas_ready} of {view.replicas} ready"
+    yield "runs", f"{view.model or '-'} on {view.engine or '-'}, {ready}"
+    if view.aliases:
+        yield "also", ", ".join(view.aliases)
+    if view.last_activity:
+        yield "last used", ago(now - view.last_activity)
+    if view.url:
+        yield "url", view.url

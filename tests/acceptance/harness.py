@@ -18,6 +18,9 @@ from typing import Any
 import httpx2
 import psutil
 
+from lamplighter.providers.local.group import MARKER
+from lamplighter.providers.local.runfiles import RunFiles
+
 _LISTENS = re.compile(r"(http://127\.0\.0\.1:\d+)")
 
 CHAT = """
@@ -103,13 +106,11 @@ class LamplighterProcess:
 
     def engines(self) -> list[psutil.Process]:
         """The processes of its engines, whoever started them."""
-        marker = str(self.data)
+        mine = RunFiles(self.data / "local" / "run").marker_prefix
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                environ = process.environ()
-                mine = any(key.startswith("LAMPLIGHTER_") and marker in value for key, value in environ.items())
-                if mine and process.pid != self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if process.environ().get(MARKER, "").startswith(mine) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 

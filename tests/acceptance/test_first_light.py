@@ -214,7 +214,7 @@ def test_a_reload_touches_only_what_changed_and_drops_no_request(tmp_path: Path)
         assert {engine.pid for engine in server.engines()} == before
         server.write("endpoints: {chat: {engine: lamacpp}}\n")
         server.process.send_signal(signal.SIGHUP)
-        server.await_line(lambda line: "reload refused" in line or "endpoint refused" in line, "refusal")
+        server.await_line(lambda line: "reload refused" in line and "lamacpp" in line, "refusal")
         assert server.status("chat")["status"] == "running"
 
 
@@ -234,6 +234,6 @@ def test_an_engine_that_dies_in_the_middle_of_a_stream_is_a_broken_transfer_and_
         next(iter(stream))
         (engine,) = server.engines()
         engine.kill()
-        with pytest.raises(Exception, match=r"closed|incomplete|peer|body"):
+        with pytest.raises(openai.APIConnectionError):
             list(stream)
         assert openai_client.chat.completions.create(model="chat", messages=PROMPT, max_tokens=2).choices

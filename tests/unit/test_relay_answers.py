@@ -11,6 +11,7 @@ from lamplighter.gateway.upstream import HIGH_WATER
 from tests.gateway_stage import Client, Reply, Script, Visit, always, answer, once, relayed, request
 
 CHAT = "/v1/chat/completions"
+BLOCKS = 1600  # 100 MiB: more than the kernel buffers on its own
 GET = {"path": "/endpoints/lamp/x", "method": "GET"}
 
 
@@ -179,7 +180,7 @@ async def test_the_head_of_a_stream_arrives_before_its_first_chunk():
 
 async def test_a_slow_client_holds_the_endpoint_back_and_not_our_memory():
     block = bytes(range(256)) * 256
-    total = 400 * len(block)
+    total = BLOCKS * len(block)
     said = 0
     stuck = asyncio.Event()
 
@@ -187,7 +188,7 @@ async def test_a_slow_client_holds_the_endpoint_back_and_not_our_memory():
         nonlocal said
         await visit.request()
         await visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
-        for _ in range(400):
+        for _ in range(BLOCKS):
             visit.writer.write(block)
             try:
                 await asyncio.wait_for(visit.writer.drain(), 0.3)
@@ -206,7 +207,7 @@ async def test_a_slow_client_holds_the_endpoint_back_and_not_our_memory():
         assert x.upstream._buffered <= 2 * HIGH_WATER
         assert said < total
         seen = 0
-        for _ in range(400):
+        for _ in range(BLOCKS):
             assert await client.reader.readexactly(len(block)) == block
             seen += len(block)
         assert seen == total

@@ -59,7 +59,7 @@ class Exchange:
         self.request = request
         self.receive = receive
         self.send = send
-        self.task = asyncio.current_task()
+        self.task = asyncio.current_task(services.sweeper.loop)  # looking the loop up costs a system call
         self.started = monotonic()
         self.path = request.raw_path
         self.extensions: dict[str, Any] = request.scope.get("extensions") or {}

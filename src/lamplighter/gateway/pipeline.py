@@ -133,8 +133,7 @@ def _answer_at_once(x: Exchange) -> bool:
     if not upstream.complete or respond is None:
         return False
     body = upstream.whole()
-    headers = [pair for pair in upstream.headers if pair[0] != b"content-length"]
-    if not respond(x.send, upstream.status, _headers(x, headers), body):
+    if not respond(x.send, upstream.status, upstream.headers + _own_headers(x), body):
         return False
     x.replied = True
     x.status = upstream.status
@@ -152,7 +151,10 @@ async def _answer(x: Exchange) -> None:
     x.status = upstream.status
     x.replied = True
     x.drop_body()
-    start = {"type": "http.response.start", "status": upstream.status, "headers": _headers(x, upstream.headers)}
+    headers = upstream.headers + _own_headers(x)
+    if upstream.length is not None:
+        headers.append((b"content-length", upstream.length))
+    start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
     x.must(x.services.settings.between_bytes_timeout, _silence)
     await x.send(start)
     while not await _pass_on(x, upstream):
@@ -174,10 +176,12 @@ async def _pass_on(x: Exchange, upstream: UpstreamConnection) -> bool:
     return last
 
 
-def _headers(x: Exchange, headers: Headers) -> Headers:
-    headers.append((b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace")))
-    headers.append((b"x-lamplighter-waited-ms", b"%d" % (x.waited * 1000) if x.waited else b"0"))
-    headers.append((b"x-request-id", x.request.id))
+def _own_headers(x: Exchange) -> Headers:
+    headers = [
+        (b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace")),
+        (b"x-lamplighter-waited-ms", b"%d" % (x.waited * 1000) if x.waited else b"0"),
+        (b"x-request-id", x.request.id),
+    ]
     if x.hold_capped:
         headers.append((b"x-lamplighter-hold-limit", b"%g" % x.services.settings.max_hold))
     return headers

@@ -18,23 +18,25 @@ class Swept(Protocol):
 class Sweeper:
     """`idle_work` runs with each sweep and tells whether there is still something to sweep for.
 
-    With nothing in progress no timer runs.
+    With nothing in progress no timer runs. `loop` is the one that all exchanges run on, once there was one.
     """
 
-    __slots__ = ("_empty", "_every", "_idle_work", "_timer", "active")
+    __slots__ = ("_empty", "_every", "_idle_work", "_timer", "active", "loop")
 
     def __init__(self, every: float, idle_work: Callable[[float], bool]) -> None:
         self._every = every
         self._idle_work = idle_work
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.active: set[Swept] = set()
 
     def enter(self, one: Swept) -> None:
         """Begin to look after an exchange."""
         self.active.add(one)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._sweep)
+            self.loop = asyncio.get_running_loop()
+            self._timer = self.loop.call_later(self._every, self._sweep)
 
     def leave(self, one: Swept) -> None:
         """Stop looking after it."""

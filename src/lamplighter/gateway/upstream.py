@@ -27,7 +27,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     Its owner calls `ask` (or `begin`, and writes to `transport`) and awaits `head`, then calls `take` and `more` until
     `complete`.
-    Interim answers (1xx) are passed over, trailers are dropped. `headers` are those that may go to the client.
+    Interim answers (1xx) are passed over, trailers are dropped. `headers` are those that may go to the client;
+    `length` is the Content-Length where one was given and holds for this answer.
     """
 
     # Defaults stand on the class, so that a new exchange sets only what the last one has changed.
@@ -59,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.received = 0
         self._head_only = head_only
         self._framed = False
+        self.length: bytes | None = None
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._overhead = 0
@@ -214,18 +216,20 @@ class UpstreamConnection(asyncio.Protocol):
     def _on_unusual_header(self, name: bytes, lower: bytes, value: bytes) -> None:
         if lower == b"content-length":
             self._framed = True
-        elif lower == b"connection":
+            self.length = value
+            return
+        if lower == b"connection":
             if value.lower() not in ORDINARY_CONNECTION:
                 self._named |= named_by_connection(value)
             return
-        elif lower == b"transfer-encoding":
+        if lower == b"transfer-encoding":
             if value.lower() != b"chunked":
                 raise UpstreamBroken("a transfer encoding other than chunked")
             self._framed = True
             return
-        elif lower in NOT_SENT_BACK:
+        if lower in NOT_SENT_BACK:
             return
-        elif len(_PASSED) < _MAX_PASSED:
+        if len(_PASSED) < _MAX_PASSED:
             _PASSED[name] = lower
         self._collected.append((lower, value))
 
@@ -235,6 +239,7 @@ class UpstreamConnection(asyncio.Protocol):
             if status == 101:
                 raise UpstreamBroken("a change of protocol that was not asked for")
             self._collected = []
+            self.length = None
             return
         if status > 599:
             raise UpstreamBroken("a status that HTTP does not know")
@@ -247,7 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.headers = without(self.headers, self._named)
             self._named = frozenset()
         if status in {204, 304}:
-            self.headers = without(self.headers, frozenset({b"content-length"}))
+            self.length = None  # it speaks of another answer, and a server that sees it would wait for a body
         if self._head_only:
             self.complete = True
 

@@ -70,6 +70,7 @@ class Fleet:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_LOOK):
                 await asyncio.gather(*(controller.looked() for controller in self._all()))
+        await self._journal.remember(self.endpoints())
 
     async def apply(self, specs: Mapping[str, Spec]) -> dict[str, str]:
         """Make the endpoints be these: only what differs is touched, and no request is dropped.

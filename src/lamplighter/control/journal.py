@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from lamplighter.control.clock import Clock
-from lamplighter.domain.endpoint import Endpoint, Transition
+from lamplighter.domain.endpoint import Endpoint, Spec, Transition
 from lamplighter.errors import StoreError
 from lamplighter.store import AuditRecord, SavedEndpoint, Store
 
@@ -122,6 +122,7 @@ class StoreJournal:
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._saved: dict[str, SavedEndpoint] = {}
+        self._specs: dict[str, Spec] = {}  # those that `_saved` has the text of
         self.dropped = 0
 
     async def open(self) -> None:
@@ -160,19 +161,23 @@ class StoreJournal:
     async def remember(self, endpoints: Sequence[Endpoint]) -> None:
         """Write those that differ from what is saved."""
         at = self._clock.wall()
-        news = [seen for seen in (SavedEndpoint.of(e, at=at) for e in endpoints) if self._is_news(seen)]
+        news = [SavedEndpoint.of(endpoint, at=at) for endpoint in endpoints if self._is_news(endpoint)]
         if news:
             self._saved.update({saved.name: saved for saved in news})
             await self._write(lambda: self._store.save_endpoints(news))
 
     async def forget(self, endpoint: str) -> None:
         self._saved.pop(endpoint, None)
+        self._specs.pop(endpoint, None)
         await self._write(lambda: self._store.forget_endpoint(endpoint))
 
-    def _is_news(self, seen: SavedEndpoint) -> bool:
-        old = self._saved.get(seen.name)
-        moments = (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time, seen.spec)
-        return old is None or moments != (old.state, old.last_activity, old.wake_time, old.sleep_time, old.spec)
+    def _is_news(self, seen: Endpoint) -> bool:
+        old = self._saved.get(seen.spec.name)
+        if old is None or self._specs.get(seen.spec.name) is not seen.spec:
+            self._specs[seen.spec.name] = seen.spec
+            return True
+        moments = (old.state, old.last_activity, old.wake_time, old.sleep_time)
+        return moments != (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time)
 
     async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._queue) >= _BOUND:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, delete, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, select
 
 from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.usage import Outcome, UsageRecord
@@ -18,12 +18,11 @@ _LONGEST_TEXT = 2000
 
 
 def save_endpoints(connection: Connection, saved: Sequence[SavedEndpoint]) -> None:
-    """Write the endpoints' rows, new or not."""
-    for endpoint in saved:
-        row = asdict(endpoint)
-        same = tables.endpoints.c.name == endpoint.name
-        if not connection.execute(update(tables.endpoints).where(same).values(row)).rowcount:
-            connection.execute(insert(tables.endpoints).values(row))
+    """Write the endpoints' rows, new or not: two statements however many there are."""
+    if saved:
+        names = [{"b_name": endpoint.name} for endpoint in saved]
+        connection.execute(delete(tables.endpoints).where(tables.endpoints.c.name == bindparam("b_name")), names)
+        connection.execute(insert(tables.endpoints), [_row(endpoint) for endpoint in saved])
 
 
 def load_endpoints(connection: Connection) -> dict[str, SavedEndpoint]:
@@ -39,8 +38,7 @@ def forget_endpoint(connection: Connection, name: str) -> None:
 
 def add_transition(connection: Connection, transition: Transition) -> None:
     """Record a change of state."""
-    row = {key: getattr(transition, key) for key in transition.__slots__}
-    connection.execute(insert(tables.transitions).values(_clean(row)))
+    connection.execute(insert(tables.transitions).values(_clean(_row(transition))))
 
 
 def select_transitions(
@@ -101,6 +99,10 @@ def _newest(table: Table, endpoint: str | None, since: float | None, limit: int)
     if endpoint is not None:
         query = query.where(table.c.endpoint == endpoint)
     return query if since is None else query.where(table.c.at >= since)
+
+
+def _row(record: SavedEndpoint | Transition) -> dict[str, Any]:
+    return {key: getattr(record, key) for key in record.__slots__}
 
 
 def _without_id(row: Mapping[Any, Any]) -> dict[str, Any]:

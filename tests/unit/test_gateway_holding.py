@@ -1,11 +1,26 @@
 """A request is held while its endpoint wakes, and everything it held is given back however it ends."""
 
 import asyncio
+import socket
 
 import pytest
 
+from lamplighter.gateway.app import Gateway
+from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
-from tests.gateway_stage import SOON, StageDemand, answer, endpoint, once, relayed, request, stage, until
+from tests.gateway_stage import (
+    SOON,
+    Client,
+    Records,
+    StageDemand,
+    answer,
+    endpoint,
+    once,
+    relayed,
+    request,
+    stage,
+    until,
+)
 from tests.gateway_stage import always as always_answering
 
 CHAT = "/v1/chat/completions"
@@ -156,6 +171,35 @@ async def test_the_server_s_end_lets_streams_finish_until_the_deadline():
         assert await client.chunk() == b""
         await draining
         assert (await s.usage.one()).outcome == "served"
+
+
+async def test_a_stream_finishes_while_the_server_goes_away():
+    going_on = asyncio.Event()
+
+    async def script(visit):
+        await visit.request()
+        await visit.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        await going_on.wait()
+        await visit.say(b"0\r\n\r\n")
+
+    async with endpoint(script) as there:
+        usage = Records()
+        gateway = Gateway(StageDemand(there.url), usage)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = GatewayServer(gateway, uvicorn_config(gateway, log_config=None), grace=5)
+            serving = asyncio.create_task(server.serve([listener]))
+            await until(lambda: server.started)
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            client = Client(reader, writer)
+            client.send(request(CHAT))
+            await client.head()
+            server.should_exit = True
+            await until(lambda: gateway.closing)
+            going_on.set()
+            assert await client.reader.read() == b"2\r\nhi\r\n0\r\n\r\n"
+            await serving
+            writer.close()
+        assert (await usage.one()).outcome == "served"
 
 
 async def test_at_the_deadline_of_the_server_s_end_waiters_are_told_and_streams_are_cut():

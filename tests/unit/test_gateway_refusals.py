@@ -263,3 +263,8 @@ async def test_a_refused_request_leaves_the_connection_usable():
             assert (await client.reply()).status == 404
         await asyncio.sleep(0)
         assert s.idle
+
+
+async def test_a_connection_on_which_nobody_speaks_is_closed_without_a_word():
+    async with stage(settings=GatewaySettings(head_timeout=0.02)) as s, s.client() as client:
+        assert await client.reader.read() == b""

@@ -60,7 +60,7 @@ class Gateway:
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
         )
         self._management = management or _nothing_else
-        self._closing = False
+        self.closing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection: a request, a websocket that is refused, or the lifespan."""
@@ -74,7 +74,7 @@ class Gateway:
             await self._management(scope, receive, send)
         elif kind == "websocket":
             await _deny_websocket(scope, receive, send)
-        elif self._closing:
+        elif self.closing:
             await self._turn_away(surface, Exchange(self._services, Request(scope), receive, send))
         else:
             await serve(Exchange(self._services, Request(scope), receive, send), surface)
@@ -86,7 +86,7 @@ class Gateway:
 
     def begin_shutdown(self) -> None:
         """Refuse new requests from now on; those in progress go on."""
-        self._closing = True
+        self.closing = True
 
     async def drain(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the requests in progress, then end them: 503, or cut if begun."""

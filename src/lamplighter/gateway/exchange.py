@@ -167,7 +167,7 @@ class Exchange:
                 endpoint=self.endpoint,
                 at=time.time(),
                 request_id=request.id.decode("ascii"),
-                path=request.path,
+                path=request.path[:500],
                 status=self.status,
                 outcome=self.outcome,
                 waited=self.waited,

@@ -227,7 +227,7 @@ def _log_failure(x: Exchange, error: LamplighterError) -> None:
     log.warning(
         "request failed: endpoint=%s path=%s id=%s code=%s %s",
         x.endpoint,
-        x.request.path,
+        x.request.raw_path.decode("ascii", "backslashreplace")[:500],
         x.request.id.decode("ascii"),
         error.code,
         error.message,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, cast
 
 from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from uvicorn.server import Server, ServerState
 
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.asgi import ABORT, RESPOND, TAKE_BODY, Headers, Receive, Send
@@ -78,7 +79,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: bytes) -> None:
         if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
+            if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
                 self.transport.write(answer)
             self.transport.close()
 
@@ -116,6 +117,22 @@ def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
     cycle.message_event.set()
     cycle.on_response()
     return True
+
+
+class GatewayServer(Server):
+    """uvicorn's server, ending in order: stop accepting, let requests finish for `grace` seconds, cut the rest."""
+
+    def __init__(self, gateway: Gateway, config: Config, *, grace: float) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+        self._grace = grace
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn after SIGINT, SIGTERM or `should_exit`."""
+        for server in self.servers:
+            server.close()
+        await self._gateway.drain(self._grace)
+        await super().shutdown(sockets)
 
 
 def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:

@@ -20,7 +20,7 @@ _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def play(settings: Settings, stage: Stage, *, prompt: str, once: bool) -> int:
     """Show it all; returns the exit code. Raises LamplighterError. No engine is left behind."""
-    configure_logging(level="error")
+    configure_logging(level="critical")  # a failure is told once, by the demo itself
     model.fetch(stage)  # before the event loop: Ctrl-C ends a download at once, and the next one continues it
     return asyncio.run(_play(settings, stage, prompt, once=once))
 

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from lamplighter.cli.answers import EndpointView
@@ -39,12 +40,14 @@ class Stage:
 
     def say(self, text: str, *, style: str = "") -> None:
         """A line."""
-        self.console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+        self.console.print(Padding(Text(text, style=style), (0, 0, 0, 2), expand=False))
 
     def done(self, text: str) -> None:
         """Something that was reached."""
         mark = pick(self.console, "✓", "ok:")
-        self.console.print(Text.assemble("  ", (mark, "green"), f" {text}"))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_row(Text(f"  {mark}", style="green"), Text(text))
+        self.console.print(line)
 
     def line_to_copy(self, text: str) -> None:
         """A line as it is, however wide."""
@@ -71,7 +74,7 @@ class Stage:
 
     @asynccontextmanager
     async def living(self, draw: Callable[[], RenderableType]) -> AsyncIterator[None]:
-        """Show a picture while the context lasts, on a terminal. It is drawn on the event loop, where endpoints live."""
+        """Show a picture while the context lasts, on a terminal; drawn on the event loop, where the endpoints live."""
         if not self.console.is_terminal:
             yield
             return

@@ -20,6 +20,7 @@ from lamplighter.runtime import Server
 _LONG_ANSWER = 100
 _SHORT_ANSWER = 16
 _FALL_ASLEEP_WITHIN = 30.0
+_NEXT_PROMPT = "What is a good time to get up?"  # not the same: its beginning would be in the engine's cache
 _SENTENCE = "The lamps are lit one after another."
 
 
@@ -36,7 +37,7 @@ class Story:
         """The whole of it. Raises LamplighterError when anything does not go as told."""
         await self._asleep()
         cold = await self._woken_by_a_request(prompt)
-        await self._awake(prompt, cold)
+        await self._awake(cold)
         await self._another_one()
         await self._asleep_again()
 
@@ -52,9 +53,9 @@ class Story:
         self._stage.say(f"POST /v1/chat/completions, model {CHAT!r}: {prompt}", style="dim")
         reading = await self._ask(prompt, _LONG_ANSWER)
         self._stage.done(
-            f"Waited {span(reading.waited)} for the cold start; first token after {span(reading.first_token)}; "
-            f"{reading.tokens} tokens at {reading.tokens_per_second:.0f} tokens/s"
+            f"Waited {span(reading.waited)} for the cold start, first token after {span(reading.first_token)}"
         )
+        self._stage.done(f"{reading.tokens} tokens, {reading.tokens_per_second:.0f} tokens/s")
         self._meet(CHAT)
         return reading
 
@@ -70,9 +71,10 @@ class Story:
         prose.end(cut=reading.cut)
         return reading
 
-    async def _awake(self, prompt: str, cold: Reading) -> None:
-        self._stage.act("The same again, now that it is awake")
-        async with self._talk.chat(prompt, max_tokens=_SHORT_ANSWER) as warm:
+    async def _awake(self, cold: Reading) -> None:
+        self._stage.act("The next request finds it awake")
+        self._stage.say(f"POST /v1/chat/completions, model {CHAT!r}: {_NEXT_PROMPT}", style="dim")
+        async with self._talk.chat(_NEXT_PROMPT, max_tokens=_SHORT_ANSWER) as warm:
             async for _ in warm.pieces():
                 pass
         times = cold.first_token / warm.first_token if warm.first_token else 0
@@ -84,7 +86,8 @@ class Story:
         async with self._stage.watching(lambda: engines.view(self._server, EMBED)):
             numbers, waited = await self._talk.embed(_SENTENCE)
         shown = ", ".join(f"{number:.3f}" for number in numbers[:3])
-        self._stage.done(f"Waited {span(waited)} for the cold start; {len(numbers)} numbers: {shown}, …")
+        self._stage.done(f"Waited {span(waited)} for the cold start")
+        self._stage.done(f"{len(numbers)} numbers: {shown}, …")
         self._meet(EMBED)
 
     def _meet(self, name: str) -> None:

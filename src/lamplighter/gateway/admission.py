@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lamplighter.errors import InvalidInput
-from lamplighter.gateway.asgi import TAKE_BODY
 from lamplighter.gateway.body import read_body
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UpgradeNotSupported
+from lamplighter.gateway.shortcuts import take_body
 
 
 def check_entry(x: Exchange) -> None:
@@ -27,8 +27,7 @@ def check_entry(x: Exchange) -> None:
 
 def body_at_once(x: Exchange) -> bool:
     """Take the body if all of it is here, as it mostly is. Raises BodyTooLarge."""
-    take = x.extensions.get(TAKE_BODY)
-    body = take(x.receive) if take is not None else None
+    body = take_body(x.receive)
     if body is None:
         return False
     _set_body(x, body)

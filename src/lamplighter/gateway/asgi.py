@@ -12,8 +12,3 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers = list[tuple[bytes, bytes]]
-
-# Extensions that our own server protocol offers; without them everything works as well, a little slower.
-ABORT = "lamplighter.abort"
-RESPOND = "lamplighter.respond"
-TAKE_BODY = "lamplighter.take_body"

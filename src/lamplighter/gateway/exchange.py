@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.usage import Outcome, UsageRecord
@@ -62,7 +61,6 @@ class Exchange:
         self.task = asyncio.current_task(services.sweeper.loop)  # looking the loop up costs a system call
         self.started = monotonic()
         self.path = request.raw_path
-        self.extensions: dict[str, Any] = request.scope.get("extensions") or {}
 
     def hold_left(self) -> float | None:
         """What is left of the time that the client allows; None leaves it to the endpoint's policy."""

@@ -21,9 +21,10 @@ from lamplighter.errors import (
 )
 from lamplighter.gateway import relay
 from lamplighter.gateway.admission import body_at_once, body_in_time
-from lamplighter.gateway.asgi import ABORT, RESPOND, Headers
+from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import ClientGone
+from lamplighter.gateway.shortcuts import abort, respond
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -127,10 +128,9 @@ def _silence() -> UpstreamTimeout:
 def _answer_at_once(x: Exchange) -> bool:
     """Pass on an answer that has come whole, if the server can write it in one go."""
     upstream, target = x.upstream, x.target
-    respond = x.extensions.get(RESPOND)
     assert upstream is not None
     assert target is not None
-    if not upstream.complete or respond is None:
+    if not upstream.complete:
         return False
     body = upstream.whole()
     if not respond(x.send, upstream.status, upstream.headers + _own_headers(x), body):
@@ -217,9 +217,7 @@ def _outcome_of(error: LamplighterError) -> Outcome:
 
 async def _cut(x: Exchange) -> None:
     """Break the transfer off, so that the client can't take what it got for the whole."""
-    abort = x.extensions.get(ABORT)
-    if abort is not None:
-        abort()
+    if abort(x.send):
         await x.receive()  # returns when the connection is gone; without it the server would log that we did not finish
 
 

@@ -8,11 +8,10 @@ from typing import Any, cast
 
 from uvicorn._types import HTTPScope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server, ServerState
 
 from lamplighter.gateway.app import Gateway
-from lamplighter.gateway.asgi import ABORT, RESPOND, TAKE_BODY, Headers, Receive, Send
 from lamplighter.gateway.settings import GatewaySettings
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -20,10 +19,7 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it lacks: bounds on a head's size and time, and a way to break a transfer off.
-
-    The application finds the latter in `scope["extensions"]`, with `respond` and `take_body`.
-    """
+    """uvicorn's protocol with what it lacks: bounds on a head's size and on the time that it takes."""
 
     max_head_bytes = GatewaySettings().max_head_bytes
     head_timeout = GatewaySettings().head_timeout
@@ -39,11 +35,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope = cast("HTTPScope", {})
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._extensions: dict[str, Any] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
-        self._extensions = {ABORT: self.transport.abort, RESPOND: respond, TAKE_BODY: take_body}
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -56,10 +50,6 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_done()
         super().connection_lost(exc)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout, self._refuse, _TOO_SLOW)
@@ -82,41 +72,6 @@ class GatewayProtocol(HttpToolsProtocol):
             if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
                 self.transport.write(answer)
             self.transport.close()
-
-
-def take_body(receive: Receive) -> bytes | None:
-    """The request's body if all of it is here, else None: then `receive` tells. `receive` is what uvicorn gave."""
-    cycle = getattr(receive, "__self__", None)
-    if not isinstance(cycle, RequestResponseCycle) or cycle.more_body or cycle.disconnected:
-        return None
-    body = bytes(cycle.body)
-    cycle.body = bytearray()
-    cycle.flow.resume_reading()
-    cycle.message_event.clear()
-    return body
-
-
-def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
-    """Answer at once with all of a response, in one write instead of two; False if that can't be done here.
-
-    `send` is what uvicorn gave for the request. The headers must be known to be well-formed: unlike `send`, this does
-    not look at them again. Content-Length is added.
-    """
-    cycle = getattr(send, "__self__", None)
-    if not isinstance(cycle, RequestResponseCycle) or not cycle.keep_alive or cycle.flow.write_paused:
-        return False
-    if cycle.disconnected or cycle.response_started or cycle.scope["method"] == "HEAD" or status in {204, 304}:
-        return False
-    parts = [STATUS_LINE[status]]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"content-length: %d\r\n\r\n" % len(body), body)
-    cycle.transport.write(b"".join(parts))
-    cycle.waiting_for_100_continue = False
-    cycle.response_started = cycle.response_complete = True
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
 
 
 class GatewayServer(Server):

@@ -30,6 +30,7 @@ class StageClaim:
         self.released = asyncio.Event()
         self.releases = 0
         self.failures = 0
+        self.counts = True
 
     def release(self) -> None:
         self.releases += 1
@@ -37,6 +38,9 @@ class StageClaim:
 
     def failed(self) -> None:
         self.failures += 1
+
+    def uncount(self) -> None:
+        self.counts = False
 
 
 class StageDemand:
@@ -56,7 +60,10 @@ class StageDemand:
     def known(self) -> Sequence[str]:
         return ["lamp", "bulb"]
 
-    def list(self) -> Sequence[Listing]:
+    def is_probe(self, name: str, path: str) -> bool:
+        return path == "/health"
+
+    def listings(self) -> Sequence[Listing]:
         phase = Phase.RUNNING if self.replica else Phase.SLEEPING
         return [Listing(name="lamp", model="org/lamp", phase=phase, task="text-generation", created=7)]
 

@@ -20,6 +20,9 @@ LamplighterError                 500  exit 1
     ├── UpstreamUnreachable      502  exit 1   no connection, or lost before the request can have been read
     ├── UpstreamBroken           502  exit 1   the answer was cut or was not HTTP
     └── UpstreamTimeout          504  exit 5   the answer did not come in time
+
+Leaves that only one part raises stand there: `gateway/refusals.py` (413, 408, 405, 501), `config/problems.py` and
+`cli/refusals.py`.
 """
 
 from __future__ import annotations

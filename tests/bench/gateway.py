@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
+from tests.acceptance.harness import lamplighter
 from tests.bench import nginx, streams, wrk
 from tests.bench.report import Figure
-from tests.bench.tools import free_port, processor_time, running
+from tests.bench.tools import processor_time
 
+KEY = wrk.KEY
+NAME = wrk.NAME
 CONNECTIONS = 32
 ROUNDS = 3
 SECONDS = 3
@@ -30,10 +32,15 @@ def measure() -> Iterator[Figure]:
 
 @contextlib.contextmanager
 def _gateway(upstream_port: int) -> Iterator[tuple[psutil.Process, int]]:
-    port = free_port()
-    command = [sys.executable, "-m", "tests.bench.gateway_server", str(port), f"http://127.0.0.1:{upstream_port}"]
-    with running(command, port) as process:
-        yield process, port
+    """The whole server, with keys, usage records and its database, before an endpoint that is awake."""
+    configuration = f"""
+providers: {{memory: {{options: {{start_delay: 0, url: "http://127.0.0.1:{upstream_port}"}}}}}}
+endpoints:
+  {NAME}: {{provider: memory, command: [none], keep_warm: true, headers: {{Authorization: Bearer upstream-key}}}}
+"""
+    environ = {"LAMPLIGHTER_KEYS": KEY}
+    with tempfile.TemporaryDirectory() as name, lamplighter(Path(name), configuration, environ=environ) as server:
+        yield psutil.Process(server.process.pid), int(server.url.rpartition(":")[2])
 
 
 def _requests(folder: Path) -> Iterator[Figure]:

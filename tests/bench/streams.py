@@ -14,8 +14,8 @@ from typing import cast
 
 import uvloop
 
-from tests.bench.gateway_server import KEY, NAME
 from tests.bench.tools import free_port, running
+from tests.bench.wrk import KEY, NAME
 
 CHUNKS = 1000
 INTERVAL = 0.004

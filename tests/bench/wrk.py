@@ -10,9 +10,11 @@ from pathlib import Path
 
 from tests.bench.tools import program
 
+NAME = "bench"
+KEY = "bench-key"
 BODY = json.dumps(
     {
-        "model": "bench",
+        "model": NAME,
         "messages": [
             {"role": "system", "content": "You are a lamplighter. Answer in one short sentence, and kindly."},
             {"role": "user", "content": "When are the lamps along the river lit in winter, and who puts them out?"},
@@ -28,7 +30,7 @@ wrk.body = [==[{BODY}]==]
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Accept"] = "application/json"
 wrk.headers["User-Agent"] = "OpenAI/Python 3.52.0"
-wrk.headers["Authorization"] = "Bearer bench-key"
+wrk.headers["Authorization"] = "Bearer {KEY}"
 """
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 

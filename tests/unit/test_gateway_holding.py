@@ -275,3 +275,24 @@ async def test_a_hundred_clients_at_once_are_all_served():
         assert {reply.status for reply in replies} == {200}
         assert len({reply.headers["x-request-id"] for reply in replies}) == 100
         assert all(claim.releases == 1 for claim in s.demand.claims)
+
+
+async def test_a_health_probe_of_a_sleeping_endpoint_is_answered_and_wakes_nothing():
+    async with stage() as s, s.client() as client:
+        client.send(request("/endpoints/lamp/health", method="GET"))
+        reply = await client.reply()
+        assert (reply.status, reply.json["code"]) == (503, "unavailable")
+        assert not s.demand.touched
+
+
+async def test_a_health_probe_of_an_awake_endpoint_is_passed_on_and_does_not_keep_it_awake():
+    async with (
+        endpoint(always_answering(answer(b'{"ok":1}'))) as there,
+        stage(StageDemand(there.url)) as s,
+        s.client() as client,
+    ):
+        client.send(request("/endpoints/lamp/health", method="GET"))
+        assert (await client.reply()).status == 200
+        client.send(request("/endpoints/lamp/other", method="GET"))
+        assert (await client.reply()).status == 200
+        assert [claim.counts for claim in s.demand.claims] == [False, True]

@@ -247,7 +247,7 @@ async def test_an_answer_that_does_not_come_in_time_is_a_gateway_timeout():
         reply = await s.ask()
         assert (reply.status, reply.json["error"]["code"]) == (504, "upstream_timeout")
         assert (await s.usage.one()).outcome == "failed"
-        assert (s.demand.claims[0].failures, s.demand.claims[0].releases) == (1, 1)
+        assert (s.demand.claims[0].failures, s.demand.claims[0].releases) == (0, 1), "slow is not unreachable"
 
 
 async def test_an_answer_is_cut_when_it_stands_still_and_not_while_it_moves():

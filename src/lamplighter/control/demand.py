@@ -20,6 +20,9 @@ class Claim(Protocol):
     waited: float
     """Seconds that the request was held; 0.0 when the endpoint was awake."""
 
+    def uncount(self) -> None:
+        """Say that this request is no activity: its end leaves the idle clock as it is."""
+
     def release(self) -> None:
         """End the claim, once: in-flight falls and the idle clock starts. Never blocks; a second call does nothing."""
 
@@ -50,8 +53,11 @@ class Demand(Protocol):
     def known(self) -> Sequence[str]:
         """All names that `resolve` takes."""
 
-    def list(self) -> Sequence[Listing]:
+    def listings(self) -> Sequence[Listing]:
         """All endpoints, for showing. Wakes nothing."""
+
+    def is_probe(self, name: str, path: str) -> bool:
+        """Whether a GET of this path of the endpoint only asks how it is."""
 
     def try_claim(self, name: str) -> Claim | None:
         """Grant at once if the endpoint is awake, else None. Never waits: the hot path."""

@@ -155,8 +155,11 @@ class Fleet:
     def known(self) -> Sequence[str]:
         return sorted(self._names)
 
-    def list(self) -> Sequence[Listing]:
+    def listings(self) -> Sequence[Listing]:
         return [self._listing(endpoint) for endpoint in self.endpoints()]
+
+    def is_probe(self, name: str, path: str) -> bool:
+        return self._find(name).spec.is_probe(path)
 
     def try_claim(self, name: str) -> ActiveClaim | None:
         controller = self._controllers.get(name)

@@ -27,18 +27,22 @@ class _Slot:
 class ActiveClaim:
     """A granted claim; see `lamplighter.control.demand.Claim`."""
 
-    __slots__ = ("_gate", "_slot", "replica", "waited")
+    __slots__ = ("_counts", "_gate", "_slot", "replica", "waited")
 
     def __init__(self, gate: Gate, slot: _Slot, waited: float) -> None:
         self._gate: Gate | None = gate
         self._slot = slot
+        self._counts = True
         self.replica = slot.replica
         self.waited = waited
+
+    def uncount(self) -> None:
+        self._counts = False
 
     def release(self) -> None:
         gate, self._gate = self._gate, None
         if gate is not None:
-            gate.leave(self._slot)
+            gate.leave(self._slot, self._counts)
 
     def failed(self) -> None:
         if self._gate is not None:
@@ -149,11 +153,12 @@ class Gate:
                 waiter.set_exception(error())
         return len(waiters)
 
-    def leave(self, slot: _Slot) -> None:
+    def leave(self, slot: _Slot, counts: bool) -> None:
         """End a claim: called by the claim, once."""
         slot.in_flight -= 1
         self.in_flight -= 1
-        self.last_activity = self._clock.now()
+        if counts:
+            self.last_activity = self._clock.now()
         if self.watched and not self.in_flight:
             self._on_quiet()
 

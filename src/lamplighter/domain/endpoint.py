@@ -39,6 +39,10 @@ STARTING = frozenset({State.PENDING, State.INITIALIZING, State.UPDATING})
 BROKEN = frozenset({State.FAILED, State.UPDATE_FAILED})
 
 
+PROBE_ROUTES = frozenset({"/health", "/healthz", "/livez", "/ping", "/readyz"})
+"""Paths that load balancers and monitors ask by custom, whatever the engine's own health route is."""
+
+
 def phase_of(state: State | None) -> Phase:
     """Map a provider's state to a phase; None means that the provider could not be asked."""
     if state is None:
@@ -106,6 +110,10 @@ class Spec:
     def needs(self) -> dict[str, float]:
         """What all replicas together take of the provider's resources."""
         return {key: amount * self.replicas for key, amount in self.resources.items()}
+
+    def is_probe(self, path: str) -> bool:
+        """Whether a GET of this path only asks how the endpoint is: such requests neither wake nor keep awake."""
+        return path == self.engine.health_route or path in PROBE_ROUTES
 
     def same_process(self, other: Spec) -> bool:
         """Whether replicas of this spec serve the other one just as well: only policy, names or task differ."""

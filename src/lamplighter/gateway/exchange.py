@@ -36,6 +36,7 @@ class Exchange:
     has_body = False
     hold_timeout: float | None = None
     hold_capped = False
+    probe = False
     claim: Claim | None = None
     waited = 0.0
     target: Target | None = None

@@ -90,7 +90,7 @@ def _misdirected(method: str, path: str) -> InvalidInput:
 def _models(x: Exchange, wanted: str) -> object:
     if x.request.method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"{x.request.path[:200]} takes GET, not {x.request.method}.", allow="GET, HEAD")
-    listings = x.services.demand.list()
+    listings = x.services.demand.listings()
     if not wanted:
         return {"object": "list", "data": [_shown(one) for one in listings]}
     return _shown(_find(resolve(x.services.demand, wanted), listings))

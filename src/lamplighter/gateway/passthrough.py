@@ -15,7 +15,9 @@ PREFIX = b"/endpoints/"
 def enter(x: Exchange) -> None:
     """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound."""
     check_entry(x)
-    _find(x)
+    name, rest = _find(x)
+    if x.request.method in {"GET", "HEAD"}:
+        x.probe = x.services.demand.is_probe(name, "/" + rest.decode("ascii", "replace"))
 
 
 def route(x: Exchange) -> None:

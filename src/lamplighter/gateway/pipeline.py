@@ -14,7 +14,8 @@ from lamplighter.errors import (
     LamplighterError,
     QueueFull,
     ShuttingDown,
-    UpstreamError,
+    Unavailable,
+    UpstreamBroken,
     UpstreamTimeout,
     UpstreamUnreachable,
     WakeTimeout,
@@ -67,6 +68,8 @@ def _ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
     """The way of most requests: the endpoint is awake, and a connection to it is open. None if it isn't so."""
     services, request = x.services, x.request
     x.claim = claim = services.demand.try_claim(x.endpoint)
+    if x.probe and claim is not None:
+        claim.uncount()
     if claim is None or len(x.body) > relay.JOINED:
         return None
     x.target = target = services.targets.of(claim.replica)
@@ -94,6 +97,8 @@ async def _ask_patiently(x: Exchange) -> None:
 
 
 async def _claim_by_waiting(x: Exchange) -> None:
+    if x.probe:
+        raise Unavailable(f"Endpoint {x.endpoint!r} is not awake, and a health probe does not wake it.")
     x.hold_body()
     x.may_last()
     x.watch()
@@ -200,7 +205,7 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         x.outcome = Outcome.CUT
         await _cut(x)
         return
-    if isinstance(error, UpstreamError) and x.claim is not None:
+    if isinstance(error, UpstreamUnreachable | UpstreamBroken) and x.claim is not None:
         x.claim.failed()
     x.outcome = _outcome_of(error)
     headers = error_headers(error)

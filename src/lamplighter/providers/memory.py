@@ -193,7 +193,8 @@ class MemoryProvider:
 
     def _show(self, simulated: _Simulated, state: State, *, message: str | None = None, replicas: int = 0) -> None:
         name = simulated.spec.name
-        running = tuple(Replica(id=f"{name}-{index}", url=self.url) for index in range(replicas))
+        headers = tuple(simulated.spec.engine.headers.items())
+        running = tuple(Replica(id=f"{name}-{index}", url=self.url, headers=headers) for index in range(replicas))
         simulated.status = Status(state=state, replicas=running, message=message)
         if self._capabilities.reports_changes:
             self._on_change(name)

@@ -37,7 +37,7 @@ async def test_a_held_request_is_served_after_the_grant():
         assert reply.headers["x-lamplighter-waited-ms"] == "1500"
         record = await s.usage.one()
         assert (record.outcome, record.waited, record.status) == ("served", 1.5, 200)
-        assert (record.bytes_out, record.path) == (9, CHAT)
+        assert (record.bytes_out, record.route) == (9, CHAT)
         assert s.demand.asked == [None]
         assert s.demand.claims[0].releases == 1
         assert s.idle

@@ -26,12 +26,11 @@ def transition(at: float, before: State | None, after: State | None, endpoint: s
     return Transition(endpoint=endpoint, at=at, before=before, after=after, reason="test", actor="idle")
 
 
-def used(at: float = 1.0, endpoint: str = "chat", path: str = "/v1/chat/completions") -> UsageRecord:
+def used(at: float = 1.0, endpoint: str = "chat", route: str = "/v1/chat/completions") -> UsageRecord:
     return UsageRecord(
         endpoint=endpoint,
         at=at,
-        request_id=f"r{at}",
-        path=path,
+        route=route,
         status=200,
         outcome=Outcome.SERVED,
         waited=0.5,
@@ -99,18 +98,18 @@ async def test_usage_comes_back_as_it_was_written(store):
 
 
 @settings(max_examples=25, deadline=None)
-@given(path=st.text(st.characters(), max_size=50))
-def test_any_text_of_a_client_can_be_written(path):
+@given(route=st.text(st.characters(), max_size=50))
+def test_any_text_of_a_client_can_be_written(route):
     async def write_and_read() -> list[UsageRecord]:
         store = await Store.open(":memory:")
-        await store.add_usage([used(path=path), used(path="x" * 100_000)])
+        await store.add_usage([used(route=route), used(route="x" * 100_000)])
         rows = await store.usage()
         await store.close()
         return rows
 
     long, odd = asyncio.run(write_and_read())
-    assert len(long.path) == 2000
-    assert len(odd.path) == len(path)
+    assert len(long.route) == 2000
+    assert len(odd.route) == len(route)
 
 
 async def test_usage_is_written_all_or_none(store):

@@ -22,8 +22,7 @@ def record(number: int) -> UsageRecord:
     return UsageRecord(
         endpoint="chat",
         at=float(number),
-        request_id=str(number),
-        path="/v1",
+        route="/v1/*",
         status=200,
         outcome=Outcome.SERVED,
         waited=0.0,
@@ -39,6 +38,7 @@ class Table:
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
         self.batches: list[list[int]] = []
+        self.kept: list[UsageRecord] = []
         self.changed = asyncio.Condition()
 
     async def add_usage(self, records: Sequence[UsageRecord]) -> None:
@@ -46,6 +46,7 @@ class Table:
             self.changed.notify_all()
         if self.failures:
             raise self.failures.pop(0)
+        self.kept += records
         self.batches.append([int(row.at) for row in records])
 
     @property
@@ -69,6 +70,34 @@ async def test_rows_are_written_after_the_interval():
     writer.add(record(3))
     await written(writer)
     assert table.rows == [0, 1, 2, 3]
+    await writer.close()
+
+
+async def test_like_requests_of_one_second_become_one_row():
+    table = Table()
+    writer = UsageWriter(table, LAZY)
+    writer.start()
+    for _ in range(1000):
+        writer.add(record(7))
+    other = record(7)
+    other.status = 503
+    writer.add(other)
+    assert writer.waiting == 2
+    await writer.close()
+    assert [(row.status, row.requests, row.duration) for row in table.kept] == [(200, 1000, 1000.0), (503, 1, 1.0)]
+
+
+async def test_a_row_that_is_being_written_is_not_added_to():
+    table = Table(StoreError("no"))
+    writer = UsageWriter(table, EAGER)
+    writer.start()
+    writer.add(record(7))
+    async with table.changed:
+        await table.changed.wait()
+    writer.add(record(7))
+    assert writer.waiting == 2
+    await written(writer)
+    assert [row.requests for row in table.kept] == [1, 1]
     await writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What one request used."""
+"""What requests used."""
 
 from __future__ import annotations
 
@@ -20,18 +20,34 @@ class Outcome(enum.StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class UsageRecord:
-    """One request to an endpoint. `at` is the Unix time of its end; times in seconds, sizes in bytes."""
+    """What one request used, or several like ones that ended in the same second.
+
+    `at` is the Unix time at which the first of them ended. `route` is one of a bounded set of paths. `waited` and
+    `duration` are in seconds, `bytes_in` and `bytes_out` are bodies; all four are sums.
+    """
 
     endpoint: str
     at: float
-    request_id: str
-    path: str
+    route: str
     status: int
     outcome: Outcome
     waited: float
     duration: float
     bytes_in: int
     bytes_out: int
+    requests: int = 1
+
+    def likeness(self) -> tuple[str, int, str, int, Outcome]:
+        """Records of the same likeness may be added up."""
+        return (self.endpoint, int(self.at), self.route, self.status, self.outcome)
+
+    def absorb(self, other: UsageRecord) -> None:
+        """Add up."""
+        self.requests += other.requests
+        self.waited += other.waited
+        self.duration += other.duration
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
 
 
 class UsageSink(Protocol):

@@ -32,6 +32,7 @@ class Exchange:
 
     # Defaults stand on the class, so that a short request sets only what it needs.
     endpoint = ""
+    route = ""
     body = b""
     has_body = False
     hold_timeout: float | None = None
@@ -160,13 +161,11 @@ class Exchange:
             self._note_usage()
 
     def _note_usage(self) -> None:
-        request = self.request
         self.services.usage.add(
             UsageRecord(
                 endpoint=self.endpoint,
                 at=time.time(),
-                request_id=request.id.decode("ascii"),
-                path=request.path[:500],
+                route=self.route,
                 status=self.status,
                 outcome=self.outcome,
                 waited=self.waited,

@@ -23,6 +23,7 @@ def enter(x: Exchange) -> None:
 def route(x: Exchange) -> None:
     """See Surface."""
     x.endpoint, rest = _find(x)
+    x.route = "/endpoints/*"
     x.path = b"/" + rest + (b"?" + x.request.query if x.request.query else b"")
 
 

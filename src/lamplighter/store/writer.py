@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -58,6 +58,7 @@ class UsageWriter:
         self._table = table
         self._pace = pace or Pace()
         self._queue: deque[UsageRecord] = deque()
+        self._open: dict[Hashable, UsageRecord] = {}
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = asyncio.Event()
@@ -71,13 +72,22 @@ class UsageWriter:
         self._task = asyncio.create_task(self._work(), name="usage-writer")
 
     def add(self, record: UsageRecord) -> None:
-        """Queue a record; never blocks, never raises."""
+        """Queue a record, or add it to a like one that waits; never blocks, never raises.
+
+        So a busy second is a few rows, not thousands: neither the disk nor the history grows with the rate.
+        """
+        likeness = record.likeness()
+        like = self._open.get(likeness)
+        if like is not None:
+            like.absorb(record)
+            return
         queue = self._queue
         waiting = len(queue)
         if waiting >= self._pace.bound or self._closing.is_set():
             self._drop(1)
             return
         queue.append(record)
+        self._open[likeness] = record
         if not waiting:
             self._some.set()
         if waiting + 1 == self._pace.batch:
@@ -99,12 +109,14 @@ class UsageWriter:
         if self._queue:
             self._drop(len(self._queue))
             self._queue.clear()
+            self._open.clear()
         self._end_burst()
 
     async def _work(self) -> None:
         while self._queue or not self._closing.is_set():
             await self._some.wait()
             await _wait(self._full, self._pace.interval)
+            self._open.clear()  # what is being written in another thread must not change
             await self._write(list(islice(self._queue, self._pace.batch)))
             self._rearm()
 

@@ -69,14 +69,14 @@ def _usage() -> None:
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("endpoint", sa.Text, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
-        sa.Column("request_id", sa.Text, nullable=False),
-        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("route", sa.Text, nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("waited", sa.Double, nullable=False),
         sa.Column("duration", sa.Double, nullable=False),
         sa.Column("bytes_in", sa.BigInteger, nullable=False),
         sa.Column("bytes_out", sa.BigInteger, nullable=False),
+        sa.Column("requests", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_usage"),
     )
 

@@ -24,7 +24,8 @@ class Script:
         self.answers[path] = [(status, answer) for answer in answers]
 
     def next(self, path: str) -> tuple[int, dict[str, Any] | str]:
-        answers = self.answers.get(path.partition("?")[0], [(404, problem("not_found", "nothing there"))])
+        nothing: list[tuple[int, dict[str, Any] | str]] = [(404, problem("not_found", "nothing there"))]
+        answers = self.answers.get(path.partition("?")[0], nothing)
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 

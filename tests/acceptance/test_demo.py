@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
 import httpx2
 import psutil
@@ -53,15 +53,16 @@ def engines(data: Path) -> list[psutil.Process]:
     return found
 
 
-def read_until(stream: IO[str] | None, wanted: str) -> str:
+def read_until(process: subprocess.Popen[str], wanted: str, of: Literal["stdout", "stderr"] = "stdout") -> str:
     """Read up to the line that holds `wanted`."""
-    assert stream is not None
+    stream: Iterator[str] = getattr(process, of)
     said = ""
     for line in stream:
         said += line
         if wanted in line:
             return said
-    raise AssertionError(f"no {wanted!r} in:\n{said}")
+    rest = process.communicate(timeout=30)
+    raise AssertionError(f"no {wanted!r} in:\n{said}\nexit code {process.returncode}, also said: {rest}")
 
 
 def test_the_demo_tells_its_story_in_a_minute(tmp_path: Path) -> None:
@@ -95,13 +96,14 @@ def test_the_demo_tells_its_story_in_a_minute(tmp_path: Path) -> None:
 
 def test_the_demo_stays_up_to_be_tried_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     with lamplighter(tmp_path, "demo", "--idle", "2") as process:
-        said = read_until(process.stdout, "The server stays up")
+        said = read_until(process, "Ctrl-C ends it")
         url = re.findall(r"http://127\.0\.0\.1:\d+", said)[0]
         assert httpx2.get(f"{url}/api/endpoints/status", timeout=10).json()["success"]
         process.send_signal(signal.SIGINT)
         rest, wrong = process.communicate(timeout=30)
     assert process.returncode == 0, wrong
-    assert "from openai import OpenAI" in rest
+    assert "The server stays up" in said
+    assert "from openai import OpenAI" in said
     assert "Stopped; the engines have ended." in rest
     assert wrong == ""
 
@@ -109,7 +111,7 @@ def test_the_demo_stays_up_to_be_tried_and_ends_with_ctrl_c(tmp_path: Path) -> N
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_the_middle_of_the_story_ends_all_of_it(number: signal.Signals, code: int, tmp_path: Path) -> None:
     with lamplighter(tmp_path, "demo") as process:
-        read_until(process.stdout, "chat is starting")
+        read_until(process, "chat is starting")
         process.send_signal(number)
         _, wrong = process.communicate(timeout=30)
     assert process.returncode == code
@@ -131,7 +133,7 @@ def test_a_model_that_is_broken_is_told_and_nothing_is_left(tmp_path: Path) -> N
 
 def test_a_second_demo_is_told_that_one_runs(tmp_path: Path) -> None:
     with lamplighter(tmp_path, "serve", "--demo") as first:
-        read_until(first.stderr, "listens on")
+        read_until(first, "listens on", of="stderr")
         second = subprocess.run(
             [sys.executable, "-m", "lamplighter", "demo", "--once", "--port", "0"],
             capture_output=True,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from lamplighter.engines.presets import PRESETS
 from lamplighter.engines.registry import ENGINES
 from lamplighter.gateway import refusals
 from lamplighter.gateway.openai import _POSTED
+from lamplighter.store.database import Database
 from tests.bench.report import PAGE
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +176,13 @@ def test_command_lines_are_found() -> None:
         parse_command(["serve", "--no-such-option"])
 
 
+def test_every_question_to_the_database_that_is_shown_can_be_asked(tmp_path: Path) -> None:
+    questions = re.findall(r'^sqlite3 [^"]*"(select [^"]*)"$', text_of("operations.md"), re.MULTILINE)
+    Database(tmp_path / "lamplighter.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "lamplighter.db")) as database:
+        assert [database.execute(question).fetchall() for question in questions] == [[]]
+
+
 def test_the_http_page_names_every_management_route_and_no_other() -> None:
     page = text_of("http.md")
     named = {(verb, path) for verb, path in re.findall(r"(GET|POST) (/[\w./{}]*)", page) if not path.startswith("/v1")}
@@ -192,7 +202,7 @@ def test_the_http_page_names_every_code_that_an_answer_may_have() -> None:
     ours = [thing for module in (errors, refusals) for thing in vars(module).values() if isinstance(thing, type)]
     known = {(kind.status, kind.code) for kind in ours if issubclass(kind, errors.LamplighterError)}
     never_answered = {"invalid_configuration", "conflict", "provider_unreachable", "engine_error"}
-    bases = {"unavailable", "upstream_error"}
+    bases = {"upstream_error"}
     assert {code for _, code in known} - never_answered - bases <= {code for _, code in named}
     of_the_frame = {(403, "forbidden"), (422, "invalid_request")}
     assert named - known <= of_the_frame

@@ -40,6 +40,7 @@ class VirtualClock(Clock):
     """Unix time that follows the loop's, until somebody sets it back."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.offset = BEGINNING - 1000.0
 
     def wall(self) -> float:

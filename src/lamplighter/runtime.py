@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -154,7 +155,10 @@ def configure_logging(fmt: str = "text", level: str = "info") -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    pretty = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        exception_formatter=structlog.dev.plain_traceback,  # the rich one prints local variables, headers among them
+    )
     renderer = structlog.processors.JSONRenderer() if fmt == "json" else pretty
     logger = structlog.PrintLoggerFactory(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -287,7 +291,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     except socket.gaierror as error:
         raise InvalidInput(f"server.host: {host!r} is no address: {error.strerror}.", field="server.host") from error
     except OSError as error:
-        text = f"Can't listen on {host} port {port}: {error.strerror}. Another server may hold it; try another --port."
+        text = f"Can't listen on {host} port {port}: {os.strerror(error.errno or 0)}. Try another --port."
         raise Conflict(text) from error
     with listener:
         listener.setblocking(False)
@@ -300,14 +304,12 @@ def _url(listener: socket.socket) -> str:
 
 
 def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
-    used = {endpoint.provider for endpoint in settings.endpoints.values()}
     return {
         name: make_provider(
             provider.type or name,
             Site(name=name, data=data / name, resources=provider.resources, options=provider.options),
         )
         for name, provider in settings.providers.items()
-        if name in used or name == "local"
     }
 
 

@@ -590,3 +590,25 @@ async def test_a_burst_of_failures_is_not_a_burst_of_looks() -> None:
         assert looks >= 18
         assert s.clock.now() - began >= looks - 1, "at most one a second"
         assert s.fleet.endpoint("chat").phase is Phase.RUNNING
+
+
+@virtual
+async def test_a_reload_applies_only_what_differs_and_refuses_what_can_not_be() -> None:
+    async with stage(spec("a"), spec("b")) as s:
+        await s.serve("a")
+        elsewhere = dataclasses.replace(spec("c"), provider="new")
+        refused = await s.fleet.apply({"a": spec("a"), "c": elsewhere, "d": spec("d")})
+        assert list(refused) == ["c"]
+        assert "restart" in refused["c"]
+        await asyncio.sleep(1)
+        assert [endpoint.spec.name for endpoint in s.fleet.endpoints()] == ["a", "d"]
+        assert s.provider.counts("a") == (1, 0)
+
+
+@virtual
+async def test_the_last_activity_does_not_drift_while_nothing_happens() -> None:
+    async with stage() as s:
+        await s.serve()
+        first = s.fleet.endpoint("chat").last_activity
+        s.clock.offset += 0.001
+        assert s.fleet.endpoint("chat").last_activity == first

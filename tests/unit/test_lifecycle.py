@@ -128,7 +128,7 @@ def test_enough_failures_or_a_lasting_one_fail_the_waiters() -> None:
 
 
 def test_after_the_pause_the_next_demand_gets_another_attempt() -> None:
-    assert decide(view(state=State.FAILED, waiting=1, failures=5, retry_at=NOW), NOW) == Wake("healing")
+    assert decide(view(state=State.FAILED, waiting=1, failures=5, retry_at=NOW), NOW) == Wake("another attempt")
 
 
 def test_a_lost_replica_is_brought_back_while_the_endpoint_is_used() -> None:

@@ -43,12 +43,14 @@ class Readiness(BaseModel):
     """What is wrong, for people."""
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", operation_id="healthz")
 async def healthz(request: Request) -> Alive:
     """Tell that the process is alive. Needs no key and touches nothing."""
     return Alive(version=request.app.version)
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="readyz",

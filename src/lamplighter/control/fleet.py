@@ -17,7 +17,7 @@ from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec
-from lamplighter.errors import EndpointNotFound, LamplighterError, ShuttingDown
+from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, ShuttingDown
 from lamplighter.providers.base import Provider
 from lamplighter.store import AuditRecord
 
@@ -82,6 +82,9 @@ class Fleet:
         refused: dict[str, str] = {}
         for name, spec in specs.items():
             controller = self._controllers.get(name)
+            if controller is not None and controller.spec.provider != spec.provider:
+                self.remove(name)
+                controller = None
             if controller is None:
                 try:
                     await self.add(spec)
@@ -97,7 +100,10 @@ class Fleet:
         while leaving is not None:  # its predecessor of the same name is still being put out
             await leaving.changed()
             leaving = self._leaving.get(spec.name)
-        provider = self._providers[spec.provider]
+        provider = self._providers.get(spec.provider)
+        if provider is None:
+            text = f"provider: {spec.provider!r} was not there when the server was started; restart it."
+            raise InvalidInput(text, field="provider")
         await provider.create(spec)
         memory = await self._journal.recall(spec.name)
         controller = Controller(

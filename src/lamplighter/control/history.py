@@ -21,11 +21,13 @@ class History:
         self.wake_time = memory.wake_time
         self.sleep_time = memory.sleep_time
         self._last_activity = memory.last_activity
+        self._last_mono: float | None = None
         self._starts: deque[float] = deque(memory.starts, maxlen=REMEMBERED)
 
     def last_activity(self, last_mono: float | None) -> float | None:
         """Unix time of the end of the last response, given that of this run on the monotonic clock."""
-        if last_mono is not None:
+        if last_mono is not None and last_mono != self._last_mono:
+            self._last_mono = last_mono  # converted once: two clocks are never read at the very same moment
             self._last_activity = self._clock.wall() - (self._clock.now() - last_mono)
         return self._last_activity
 

@@ -45,9 +45,11 @@ def auto_sleep_in(view: View, now: float) -> float | None:
 
 
 def message(view: View, *, status: str | None, error: str | None, blocked_by: tuple[str, ...]) -> str | None:
-    """One line on what is going on: what it waits for, what the provider says, what failed last."""
+    """What is going on, in words: what it waits for, what the provider says, what failed last."""
     if view.room is Room.QUEUED:
         return f"waits for room, held by {', '.join(blocked_by) or 'others'}"
-    if view.state is None:
+    if view.begun is Verb.SLEEP:
+        return error
+    if view.begun is Verb.WAKE or view.state is None:  # what the provider said was before that
         return error
     return status or error

@@ -113,7 +113,7 @@ class Spec:
 
     def is_probe(self, path: str) -> bool:
         """Whether a GET of this path only asks how the endpoint is: such requests neither wake nor keep awake."""
-        return path == self.engine.health_route or path in PROBE_ROUTES
+        return (path == self.engine.health_route and path != "/") or path in PROBE_ROUTES
 
     def same_process(self, other: Spec) -> bool:
         """Whether replicas of this spec serve the other one just as well: only policy, names or task differ."""

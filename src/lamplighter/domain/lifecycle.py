@@ -190,7 +190,7 @@ def _while_broken(view: View, now: float) -> Action:
     asked = view.replacing or (view.sleep_asked and not view.waiting)
     if asked and not view.in_flight:  # what was in flight ends by itself: its replica is gone
         return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
-    return _bring_up(view, now, "healing") if view.demand else _stay_down(view, view.look_at)
+    return _bring_up(view, now, "another attempt") if view.demand else _stay_down(view, view.look_at)
 
 
 def _stay_down(view: View, until: float) -> Action:

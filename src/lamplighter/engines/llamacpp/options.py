@@ -32,7 +32,7 @@ def tuning_parser(*, add_help: bool = False) -> Parser:
         *("--ctx-size",), type=_count, default=8192, metavar="TOKENS", help="context, shared by the requests (8192)"
     )
     parser.add_argument("--parallel", type=_positive, default=4, metavar="N", help="requests at a time (4)")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (one per core)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor threads (half the logical cores)")
     parser.add_argument(
         "--gpu-layers",
         type=_layers,

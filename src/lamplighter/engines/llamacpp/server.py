@@ -6,6 +6,7 @@ llama.cpp's own HTTP server listens from the first moment and answers /health wi
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import sys
 import threading
@@ -104,8 +105,9 @@ def _parameters(xllamacpp: Any, options: argparse.Namespace, header: Header) -> 
     params.kv_unified = True  # a request may fill the whole context while the others are idle
     params.cache_ram_mib = options.cache_ram
     params.verbosity = options.verbosity
-    if options.threads:
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
+    # Threads that share a core with anything else wait for each other: with one per logical core a busy machine crawls.
+    threads = options.threads or max(1, (os.cpu_count() or 2) // 2)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     _set_gpu_layers(params, options.gpu_layers)
     _close_doors(params)
     if options.embeddings:

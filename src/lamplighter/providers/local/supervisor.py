@@ -5,8 +5,9 @@ out step by step. So a wake and a sleep never act at the same time, and a sleepi
 
 What `status` says: PENDING while the model is brought here. INITIALIZING from the first process on, until each replica
 is ready or has failed; those that are ready are listed already. RUNNING if any is ready then; a message tells of
-missing ones, and bringing those back later does not leave RUNNING. RUNNING without replicas and with the message
-"stopping" until the last process of the last group is gone. FAILED if none could be started, or the last one died.
+missing ones, and bringing those back later does not leave RUNNING. RUNNING without replicas (INITIALIZING, if a start
+is broken off) and with the message "stopping" until the last process of the last group is gone. FAILED if none could be
+started, or the last one died.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Supervisor:
         self._preparation: Preparation | None = None
         self._preparing = False
         self._serving = False
+        self._left = State.RUNNING  # what it was when it was told to end: a start that is broken off never ran
         self._failure: _Failure | None = None
         self._current: _Step | None = None
         self._next: _Step | None = None
@@ -97,6 +99,7 @@ class Supervisor:
         else:
             if self._step is not None:
                 self._step.cancel()
+            self._left = self.status().state
             self._want(_Step.END)
 
     async def adopt(self, leftovers: Iterable[Leftover]) -> None:
@@ -143,7 +146,7 @@ class Supervisor:
         """How the endpoint is now."""
         ready, failure = self._ready(), self._failure
         if _Step.END in (self._current, self._next):
-            return Status(state=State.RUNNING, message="stopping")
+            return Status(state=self._left, message="stopping")
         if self._current or self._next:
             return self._starting(ready)
         if ready:
@@ -173,7 +176,7 @@ class Supervisor:
         return Status(state=State.INITIALIZING, replicas=ready, message=self._incomplete(ready))
 
     def _incomplete(self, ready: tuple[Replica, ...]) -> str | None:
-        if len(ready) >= self.spec.replicas:
+        if len(ready) >= self.spec.replicas or (self.spec.replicas == 1 and not self._failure):
             return None
         reason = f": {self._failure.message}" if self._failure else ""
         return f"{len(ready)} of {self.spec.replicas} replicas ready{reason}"

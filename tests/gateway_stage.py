@@ -125,6 +125,8 @@ class Stage:
     demand: StageDemand
     usage: Records
     port: int
+    connections: set[Any]
+    """What uvicorn has open to clients."""
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -220,19 +222,19 @@ def request(path: str, body: Any = None, *, method: str = "POST", **headers: str
 
 @contextlib.asynccontextmanager
 async def stage(
-    demand: StageDemand | None = None, settings: GatewaySettings = SOON, **options: Any
+    demand: StageDemand | None = None, settings: GatewaySettings = SOON, *, keep_alive: float = 75, **options: Any
 ) -> AsyncIterator[Stage]:
     """The gateway, served as in production but for signals and the lifespan."""
     demand, usage = demand or StageDemand(), Records()
     gateway = Gateway(demand, usage, settings, **options)
-    config = uvicorn_config(gateway, settings, log_config=None)
+    config = uvicorn_config(gateway, settings, log_config=None, timeout_keep_alive=keep_alive)
     config.load()
     state = ServerState()
     protocol: Any = config.http_protocol_class
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
     try:
-        yield Stage(gateway, demand, usage, server.sockets[0].getsockname()[1])
+        yield Stage(gateway, demand, usage, server.sockets[0].getsockname()[1], state.connections)
         async with asyncio.timeout(PATIENCE):
             while state.tasks:
                 await asyncio.wait(state.tasks)
@@ -354,8 +356,8 @@ def once(data: bytes) -> Script:
 
 @contextlib.asynccontextmanager
 async def relayed(
-    script: Script, settings: GatewaySettings = SOON, headers: tuple[tuple[str, str], ...] = ()
+    script: Script, settings: GatewaySettings = SOON, headers: tuple[tuple[str, str], ...] = (), **options: Any
 ) -> AsyncIterator[Stage]:
     """The gateway in front of a scripted endpoint that is awake."""
-    async with endpoint(script) as there, stage(StageDemand(there.url, headers), settings) as here:
+    async with endpoint(script) as there, stage(StageDemand(there.url, headers), settings, **options) as here:
         yield here

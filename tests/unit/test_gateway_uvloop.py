@@ -8,6 +8,7 @@ import trustme
 import uvloop
 
 from tests.unit import (
+    test_gateway_connections,
     test_gateway_holding,
     test_gateway_refusals,
     test_relay_answers,
@@ -26,7 +27,10 @@ def _scenes(*modules: ModuleType):
 
 
 @pytest.mark.parametrize(
-    "scene", _scenes(test_gateway_holding, test_gateway_refusals, test_relay_answers, test_relay_requests)
+    "scene",
+    _scenes(
+        test_gateway_connections, test_gateway_holding, test_gateway_refusals, test_relay_answers, test_relay_requests
+    ),
 )
 def test_on_uvloop(scene):
     uvloop.run(scene())

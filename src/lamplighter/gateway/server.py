@@ -19,7 +19,11 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: c
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it lacks: bounds on a head's size and on the time that it takes."""
+    """uvicorn's protocol with what it lacks: bounds on a head's size and on the time that it takes.
+
+    uvicorn starts and cancels a keep-alive timer for each request. Here a connection has one at a time: when that goes
+    off, it looks since when the connection has been idle.
+    """
 
     max_head_bytes = GatewaySettings().max_head_bytes
     head_timeout = GatewaySettings().head_timeout
@@ -35,6 +39,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope = cast("HTTPScope", {})
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
@@ -50,6 +55,38 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_done()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def on_response_complete(self) -> None:
+        """As uvicorn does it, but for the timer."""
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._time_idleness(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The keep-alive timer: close what has been idle for long enough."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # amid a request: the end of its answer starts the next timer
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._time_idleness(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _time_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.head_timeout, self._refuse, _TOO_SLOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
@@ -23,7 +24,7 @@ class _JumpingSelector(selectors.SelectSelector):
         if not ready:
             if timeout is None:
                 raise AssertionError("nothing will ever happen: every task waits for another")
-            self.now += max(0.0, timeout)
+            self.now = math.nextafter(self.now + max(0.0, timeout), math.inf)  # never a hair before what is due
         return ready
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -147,31 +145,6 @@ def serve(
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, announce, reload))
     return 0
-
-
-def configure_logging(fmt: str = "text", level: str = "info") -> None:
-    """Log to standard error, one line an event: `text` for people, `json` for programs."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    pretty = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(),
-        exception_formatter=structlog.dev.plain_traceback,  # the rich one prints local variables, headers among them
-    )
-    renderer = structlog.processors.JSONRenderer() if fmt == "json" else pretty
-    logger = structlog.PrintLoggerFactory(sys.stderr)
-    number = logging.getLevelNamesMapping()[level.upper()]
-    errors = [structlog.processors.format_exc_info] if fmt == "json" else []
-    structlog.configure(
-        processors=[*shared, *errors, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=logger,
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
-    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
 
 
 async def _serve(settings: Settings, announce: Callable[[Server], None], reload: Callable[[], Settings] | None) -> None:

@@ -57,16 +57,19 @@ def serve(
     if demo and path:
         raise click.UsageError("--demo has its own configuration; leave --config out.")
     from lamplighter.cli.announcement import announce  # noqa: PLC0415 - help should not pay for the server
+    from lamplighter.cli.checking import check_engines  # noqa: PLC0415
     from lamplighter.cli.demo.settings import demo_settings  # noqa: PLC0415
     from lamplighter.config import Settings, load  # noqa: PLC0415
-    from lamplighter.runtime import configure_logging  # noqa: PLC0415
+    from lamplighter.logs import configure_logging  # noqa: PLC0415
     from lamplighter.runtime import serve as serve_until_told  # noqa: PLC0415
 
     configure_logging(log_format, log_level)
     environ = overridden(os.environ, host=host, port=port, data=data)
 
     def read() -> Settings:
-        return load(path, environ)
+        settings = load(path, environ)
+        check_engines(settings)
+        return settings
 
     if demo:
         return serve_until_told(demo_settings(host=host, port=port, data=data), announce=announce)

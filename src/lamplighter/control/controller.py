@@ -49,6 +49,7 @@ VERB_TIMEOUT = 30.0
 """A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
 
 _SOONEST_LOOK = 0.25
+_TIMER_SLACK = 0.001  # a timer may come a little early; what is due at its moment would not be due yet
 _SUSPICION_PAUSE = 1.0
 
 
@@ -295,7 +296,7 @@ class Controller:
 
     async def _rest(self, until: float) -> None:
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(until + _TIMER_SLACK):
                 await self._nudge.wait()
         except TimeoutError:
             return

@@ -13,7 +13,8 @@ from lamplighter.cli.demo.stage import Stage
 from lamplighter.cli.demo.story import Story
 from lamplighter.cli.demo.talk import Talk
 from lamplighter.config import Settings
-from lamplighter.runtime import Server, configure_logging, running
+from lamplighter.logs import configure_logging
+from lamplighter.runtime import Server, running
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

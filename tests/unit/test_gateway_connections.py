@@ -75,3 +75,32 @@ async def test_a_connection_has_one_timer_for_all_of_its_requests_and_none_after
         await until(lambda: not s.connections)
         assert connection.timeout_keep_alive_task is None
         assert timer.cancelled()
+
+
+async def test_line_breaks_between_requests_do_not_keep_a_connection():
+    async with relayed(always(answer()), keep_alive=KEPT) as s, s.client() as client:
+        client.send(request(CHAT))
+        assert (await client.reply()).status == 200
+        client.send(b"\r\n")
+        async with asyncio.timeout(5):
+            assert await client.reader.read() == b""
+
+
+async def test_a_connection_to_an_endpoint_that_carried_a_stream_is_not_used_again():
+    stream = (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"8\r\ndata: 1\n\r\n0\r\n\r\n"
+    )
+    visits = []
+
+    async def script(visit):
+        visits.append(visit)
+        while True:
+            await visit.request()
+            await visit.say(stream)
+
+    async with relayed(script) as s, s.client() as client:
+        for _ in range(3):
+            client.send(request(CHAT))
+            assert (await client.reply()).status == 200
+    assert len(visits) == 3

@@ -176,6 +176,9 @@ async def test_a_head_that_dribbles_or_never_ends_is_given_up_on():
     async with stage(settings=GatewaySettings(max_head_bytes=1000)) as s, s.client() as client:
         client.send(b"POST / HTTP/1.1\r\nx: " + b"a" * 1001)
         assert (await client.head()).status == 431
+    async with stage(settings=GatewaySettings(max_head_bytes=1000)) as s, s.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nx: " + b"a" * 1001 + b"\r\n\r\n")
+        assert (await client.head()).status == 431
 
 
 async def test_bytes_held_in_all_are_bounded():

@@ -187,8 +187,9 @@ def _while_asleep(view: View, now: float) -> Action:
 
 
 def _while_broken(view: View, now: float) -> Action:
-    asked = view.replacing or (view.sleep_asked and not view.waiting)
-    if asked and not view.in_flight:  # what was in flight ends by itself: its replica is gone
+    if view.replacing or (view.sleep_asked and not view.waiting):
+        if view.in_flight:  # that ends by itself: its replica is gone
+            return Wait(view.look_at)
         return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
     return _bring_up(view, now, "another attempt") if view.demand else _stay_down(view, view.look_at)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import (
@@ -102,7 +103,12 @@ async def _claim_by_waiting(x: Exchange) -> None:
     x.hold_body()
     x.may_last()
     x.watch()
-    x.claim = await x.services.demand.claim(x.endpoint, x.hold_left())
+    began = monotonic()
+    try:
+        x.claim = await x.services.demand.claim(x.endpoint, x.hold_left())
+    except BaseException:
+        x.waited += monotonic() - began
+        raise
     x.waited += x.claim.waited
 
 

@@ -40,17 +40,37 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None
+        self._much_at_once = False
+        self._head_too_large = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
+        idle_since, scope = self._idle_since, self.scope
+        self._much_at_once = len(data) > self.max_head_bytes
         super().data_received(data)
+        if self.scope is scope and idle_since is not None:
+            self._idle_since = idle_since  # line breaks between requests begin nothing
         if not self.scope.get("method"):  # set when a head is complete
             self._head_goes_on(len(data))
         elif self._head_timer is not None:
             self._head_done()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that came whole and is too large; one that comes in pieces is cut short as it comes."""
+        if self._much_at_once and sum(len(name) + len(value) for name, value in self.headers) > self.max_head_bytes:
+            self._head_too_large = True
+            raise ValueError("the head is too large")  # stops the parser: uvicorn then calls the next method
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_too_large:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_done()

@@ -114,13 +114,18 @@ class UpstreamConnection(asyncio.Protocol):
         """The body of a complete answer, if nothing was taken of it yet."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
+    def _is_stream(self) -> bool:
+        return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers)
+
     def is_reusable(self) -> bool:
         """Whether the exchange ended so that another one can follow.
 
-        A parser can't be told that the answer to a HEAD has no body, so such a connection isn't used again.
+        A parser can't be told that the answer to a HEAD has no body, so such a connection isn't used again. Nor is one
+        that carried a stream: llama.cpp's server says that it keeps it, and closes it some 80 ms later.
         """
         return (
             self.complete
+            and (self.length is not None or not self._is_stream())
             and self.keep_alive
             and self.uploaded
             and not self.ended

@@ -18,8 +18,8 @@ from tests.bench.tools import processor_time
 KEY = wrk.KEY
 NAME = wrk.NAME
 CONNECTIONS = 32
-ROUNDS = 3
-SECONDS = 3
+ROUNDS = 9  # neighbours of a virtual machine come and go: the median of many short rounds
+SECONDS = 2
 
 
 def measure() -> Iterator[Figure]:

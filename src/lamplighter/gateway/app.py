@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Coroutine
+from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.domain.usage import UsageSink
@@ -62,22 +64,28 @@ class Gateway:
         self._management = management or _nothing_else
         self.closing = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI connection: a request, a websocket that is refused, or the lifespan."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """One ASGI connection: a request, a websocket that is refused, or the lifespan.
+
+        Hands out the coroutine that does the work instead of being one around it: that is a microsecond a request.
+        """
         kind = scope["type"]
         if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-            return
+            return self._lifespan(scope, receive, send)
         path: str = scope["path"]
         surface = OPENAI if path.startswith("/v1/") else PLAIN if path.startswith("/endpoints/") else None
         if surface is None:
-            await self._management(scope, receive, send)
-        elif kind == "websocket":
-            await _deny_websocket(scope, receive, send)
-        elif self.closing:
-            await self._turn_away(surface, Exchange(self._services, Request(scope), receive, send))
-        else:
-            await serve(Exchange(self._services, Request(scope), receive, send), surface)
+            return self._manage(scope, receive, send)
+        if kind == "websocket":
+            return _deny_websocket(scope, receive, send)
+        return self._serve(surface, scope, receive, send)
+
+    async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._management(scope, receive, send)
+
+    def _serve(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        exchange = Exchange(self._services, Request(scope), receive, send)
+        return self._turn_away(surface, exchange) if self.closing else serve(exchange, surface)
 
     @property
     def in_progress(self) -> int:

@@ -155,6 +155,7 @@ def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **
         gateway,
         http=type("BoundedGatewayProtocol", (GatewayProtocol,), bounds),
         **{
+            "interface": "asgi3",  # the gateway is no coroutine function, so uvicorn can't tell
             "loop": "auto",
             "ws": "none",
             "lifespan": "on",

@@ -17,7 +17,7 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 
 
 class Origin(NamedTuple):
-    """What connections are shared by."""
+    """What connections are shared by. A tuple, because its hash is asked for twice a request."""
 
     host: str
     port: int

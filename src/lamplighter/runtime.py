@@ -25,7 +25,7 @@ from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.app import Gateway
-from lamplighter.gateway.server import uvicorn_config
+from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
@@ -35,11 +35,13 @@ log = structlog.get_logger("lamplighter")
 
 PRUNE_EVERY = 3600.0
 _BACKLOG = 4096
-_LAST_WORDS = 5.0
+_LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as those that follow a log
 
 
 class Server:
     """A server that listens. Made by `running`."""
+
+    listener: GatewayServer
 
     def __init__(self, settings: Settings, url: str, fleet: Fleet, gateway: Gateway, health: Health) -> None:
         self.settings = settings
@@ -47,7 +49,6 @@ class Server:
         self.fleet = fleet
         self.health = health
         self._gateway = gateway
-        self._hurry = asyncio.Event()
 
     @property
     def in_progress(self) -> int:
@@ -56,29 +57,19 @@ class Server:
 
     def hurry(self) -> None:
         """Stop waiting for requests: somebody asked a second time to stop."""
-        self._hurry.set()
+        self._gateway.hurry()
 
     async def apply(self, settings: Settings) -> None:
         """Take a new configuration: touches only what changed and drops no request."""
         changes = diff(self.settings, settings)
         refused = await self.fleet.apply(settings.specs())
         self.settings = settings
+        self.listener.grace = settings.server.drain_timeout
         for name, reason in refused.items():
             log.error("endpoint refused", endpoint=name, error=reason)
         for key in changes.restart:
             log.warning("takes effect at the next start", key=key)
         log.info("reloaded", added=changes.added, removed=changes.removed, changed=changes.changed)
-
-    async def drain(self) -> None:
-        """Let the requests in progress end, until the configured time is up or somebody is in a hurry."""
-        draining = asyncio.create_task(self._gateway.drain(self.settings.server.drain_timeout), name="drain")
-        hurrying = asyncio.create_task(self._hurry.wait(), name="hurry")
-        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-        hurrying.cancel()
-        if not draining.done():
-            draining.cancel()
-            await asyncio.gather(draining, return_exceptions=True)
-            await self._gateway.drain(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +116,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         api = management(fleet, health=health, keys=settings.server.keys, version=__version__)
         gateway = Gateway(fleet, usage, _gateway_settings(settings), api)
         server = Server(settings, _url(listener), fleet, gateway, health)
-        async with _listening(gateway, listener, settings):
-            try:
-                yield server
-            finally:
-                await server.drain()
+        async with _listening(gateway, listener, settings) as server.listener:
+            yield server
 
 
 def serve(
@@ -193,11 +181,11 @@ async def _prune_for_ever(store: Store, retention: float) -> None:
         await asyncio.sleep(PRUNE_EVERY)
 
 
-class _Uvicorn(uvicorn.Server):
+class _Listener(GatewayServer):
     """uvicorn's server, less its signal handlers, and with a word when it listens."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, gateway: Gateway, config: uvicorn.Config, *, grace: float) -> None:
+        super().__init__(gateway, config, grace=grace)
         self.listens = asyncio.Event()
 
     @contextmanager
@@ -210,8 +198,8 @@ class _Uvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _listening(gateway: Gateway, listener: socket.socket, settings: Settings) -> AsyncIterator[None]:
-    """Accept connections while the context lasts."""
+async def _listening(gateway: Gateway, listener: socket.socket, settings: Settings) -> AsyncIterator[_Listener]:
+    """Accept connections while the context lasts; then let the requests in progress end, as long as they may."""
     config = uvicorn_config(
         gateway,
         _gateway_settings(settings),
@@ -219,14 +207,14 @@ async def _listening(gateway: Gateway, listener: socket.socket, settings: Settin
         backlog=_BACKLOG,
         timeout_graceful_shutdown=int(_LAST_WORDS),
     )
-    web = _Uvicorn(config)
+    web = _Listener(gateway, config, grace=settings.server.drain_timeout)
     async with _background(web.listens.wait(), "wait until it listens") as listens:
         serving = asyncio.create_task(web.serve(sockets=[listener]), name="listen")
         await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
     try:
         if serving.done():
             raise LamplighterError(f"The server ended while it started: {serving.exception()}")
-        yield
+        yield web
     finally:
         web.should_exit = True
         await serving

@@ -236,4 +236,6 @@ def test_an_engine_that_dies_in_the_middle_of_a_stream_is_a_broken_transfer_and_
         engine.kill()
         with pytest.raises(openai.APIConnectionError):
             list(stream)
+        eventually(lambda: server.status("chat")["status"] == "error", "the death was noticed")
+        assert "SIGKILL" in server.status("chat")["message"]
         assert openai_client.chat.completions.create(model="chat", messages=PROMPT, max_tokens=2).choices

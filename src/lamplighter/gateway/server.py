@@ -137,13 +137,13 @@ class GatewayServer(Server):
     def __init__(self, gateway: Gateway, config: Config, *, grace: float) -> None:
         super().__init__(config)
         self._gateway = gateway
-        self._grace = grace
+        self.grace = grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn after SIGINT, SIGTERM or `should_exit`."""
         for server in self.servers:
             server.close()
-        await self._gateway.drain(self._grace)
+        await self._gateway.drain(self.grace)
         await super().shutdown(sockets)
 
 

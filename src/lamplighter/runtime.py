@@ -41,7 +41,7 @@ _LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as 
 class Server:
     """A server that listens. Made by `running`."""
 
-    listener: GatewayServer
+    listener: _Listener
 
     def __init__(self, settings: Settings, url: str, fleet: Fleet, gateway: Gateway, health: Health) -> None:
         self.settings = settings
@@ -86,9 +86,9 @@ class Health:
         found = [f"{name}: {trouble}" for name, trouble in self.fleet.troubles.items()]
         if self.store.trouble:
             found.append(f"database: {self.store.trouble}")
-        if self.journal.dropped:
-            found.append(f"{self.journal.dropped} records could not be written")
-        return found
+        if self.usage.dropped:
+            found.append(f"{self.usage.dropped} usage records were lost")
+        return found + self.journal.problems()
 
 
 @asynccontextmanager
@@ -130,8 +130,8 @@ def serve(
 
     SIGTERM and SIGINT end it in order, a second one in a hurry; SIGHUP calls `reload` and takes what it returns.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, announce, reload))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
+        runner.run(_serve(settings, announce, reload))  # cancelled: told to stop while it started
     return 0
 
 
@@ -139,9 +139,14 @@ async def _serve(settings: Settings, announce: Callable[[Server], None], reload:
     stop, hup = asyncio.Event(), asyncio.Event()
     servers: list[Server] = []
 
+    starting = asyncio.current_task()
+    assert starting is not None
+
     def on_stop() -> None:
-        for server in servers if stop.is_set() else []:
-            server.hurry()
+        if not servers:
+            starting.cancel()
+        elif stop.is_set():
+            servers[0].hurry()
         stop.set()
 
     # Signals count from before the first thing is started until the last has ended: a server that is told to stop
@@ -150,8 +155,13 @@ async def _serve(settings: Settings, announce: Callable[[Server], None], reload:
         async with running(settings) as server:
             servers.append(server)
             announce(server)
-            async with _background(_reload_for_ever(server, hup, reload), "reload"):
-                await stop.wait()
+            async with (
+                _background(_reload_for_ever(server, hup, reload), "reload"),
+                _background(stop.wait(), "wait for a signal") as told,
+            ):
+                await asyncio.wait({told, server.listener.serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                raise LamplighterError("The listener ended by itself; the server ends with it.")
             log.info("shutting down", in_progress=server.in_progress)
 
 
@@ -164,20 +174,20 @@ async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[
             continue
         try:
             settings = await asyncio.to_thread(reload)
+            await server.apply(settings)
         except LamplighterError as error:
             log.error("reload refused: the configuration in force stays", error=error.message)  # noqa: TRY400
-        else:
-            await server.apply(settings)
+        except Exception:
+            log.exception("reload broke")  # the next one may work: this task has to live
 
 
 async def _prune_for_ever(store: Store, retention: float) -> None:
     while True:
         try:
             count = await store.prune(time.time() - retention)
+            log.debug("pruned", rows=count)
         except LamplighterError as error:
             log.warning("pruning failed", error=error.message)
-        else:
-            log.debug("pruned", rows=count)
         await asyncio.sleep(PRUNE_EVERY)
 
 
@@ -187,6 +197,7 @@ class _Listener(GatewayServer):
     def __init__(self, gateway: Gateway, config: uvicorn.Config, *, grace: float) -> None:
         super().__init__(gateway, config, grace=grace)
         self.listens = asyncio.Event()
+        self.serving: asyncio.Task[None]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -209,7 +220,7 @@ async def _listening(gateway: Gateway, listener: socket.socket, settings: Settin
     )
     web = _Listener(gateway, config, grace=settings.server.drain_timeout)
     async with _background(web.listens.wait(), "wait until it listens") as listens:
-        serving = asyncio.create_task(web.serve(sockets=[listener]), name="listen")
+        web.serving = serving = asyncio.create_task(web.serve(sockets=[listener]), name="listen")
         await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
     try:
         if serving.done():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -84,3 +85,28 @@ async def test_a_database_that_fails_for_a_while_delays_nobody_for_long_and_lose
         assert rows.execute("select count(*) from audit").fetchone() == (1,)
         assert rows.execute("select count(*) from transitions").fetchone() == (1,)
     assert written.dropped == 0
+
+
+async def test_a_record_that_can_never_be_written_does_not_stop_those_behind_it(tmp_path: Path) -> None:
+    async with journal(tmp_path) as (written, store):
+        odd = dataclasses.replace(transition(1), reason=None)  # type: ignore[arg-type]
+        await written.transition(odd)
+        await written.transition(transition(2))
+        assert [t.at for t in await store.transitions("chat")] == [2.0]
+        assert written.problems() == ["1 records could not be written"]
+
+
+async def test_a_database_that_fails_for_good_bounds_what_is_kept_and_says_so(tmp_path: Path) -> None:
+    class Broken(Store):
+        async def add_transition(self, transition: Transition) -> None:
+            raise StoreError("disk full")
+
+    store = await Broken.open(tmp_path / "test.db")
+    written = StoreJournal(store, Clock(), bound=5, patience=0.0)
+    await written.open()
+    for number in range(12):
+        await written.transition(transition(number))
+    assert written.dropped == 7
+    assert "could not be written" in written.problems()[0]
+    await written.close(timeout=0.0)
+    await store.close()

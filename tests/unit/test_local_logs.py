@@ -188,7 +188,8 @@ async def test_a_flood_is_followed_while_it_is_rotated(tmp_path: Path, monkeypat
         assert floods
         assert all(len(line) == len("flood line 00000000") for line in floods)
         names = sorted(path.name for path in (tmp_path / "logs" / "e").iterdir())
-        assert names == ["0.log", "0.log.1", "0.log.2"]
+        assert names[:2] == ["0.log", "0.log.1"]
+        assert len(names) <= 3
 
 
 async def _floods(status: Status) -> None:

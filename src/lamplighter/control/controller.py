@@ -7,6 +7,7 @@ people, other endpoints that need room) leaves a word here and nudges it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -24,6 +25,7 @@ from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Endpoint, Phas
 from lamplighter.domain.lifecycle import (
     QUIET_LOOK,
     ROOM_LOOK,
+    SETTLE_TIME,
     STABLE_TIME,
     Action,
     Fail,
@@ -37,9 +39,18 @@ from lamplighter.domain.lifecycle import (
     View,
     Wait,
     Wake,
+    backoff,
     decide,
 )
-from lamplighter.errors import LamplighterError, ProviderError, ShuttingDown, WakeFailed, WakeTimeout
+from lamplighter.errors import (
+    EndpointNotFound,
+    LamplighterError,
+    ProviderError,
+    QueueFull,
+    ShuttingDown,
+    WakeFailed,
+    WakeTimeout,
+)
 from lamplighter.providers.base import Provider
 from lamplighter.store import AuditRecord
 
@@ -48,6 +59,8 @@ log = structlog.get_logger("lamplighter.control")
 VERB_TIMEOUT = 30.0
 """A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
 
+_ASLEEP = Status(state=State.SCALED_TO_ZERO)
+_NEVER_BEGUN = "the provider accepted the wake and never began it"
 _SOONEST_LOOK = 0.25
 _TIMER_SLACK = 0.001  # a timer may come a little early; what is due at its moment would not be due yet
 _SUSPICION_PAUSE = 1.0
@@ -85,7 +98,7 @@ class Controller:
         self._nudge = asyncio.Event()
         self._pulse = asyncio.Event()
 
-        self._status = Status(state=State.SCALED_TO_ZERO)
+        self._status = _ASLEEP
         self._known: State | None = None  # the last state that the provider told
         self._blind = True  # the provider could not be asked since
         self._stale = True
@@ -95,6 +108,8 @@ class Controller:
         self._cause = ("seen", "provider")
         self._room_wanted = False
         self._room_look_at = 0.0
+        self.looks = 0
+        """Looks that worked, so that a trouble can be seen to be over."""
         self._watch_quiet()
 
     # What others say to it. All of this only leaves a word and nudges.
@@ -115,6 +130,8 @@ class Controller:
                 return await self.gate.claim()
         except TimeoutError:
             raise self._too_late(self._clock.now() - began) from None
+        except QueueFull as error:
+            raise QueueFull(error.message, retry_after=self.retry_after()) from None
 
     def look_now(self) -> None:
         """Say that the provider may have news."""
@@ -125,6 +142,7 @@ class Controller:
         """An operator wants it awake: withdraws an earlier wish for sleep, and the idle clock starts anew."""
         self._wishes.ask_wake(actor)
         self._wishes.wake_asked = not self.gate.is_open
+        self._wishes.wake_until = self._clock.now() + self.spec.policy.wake_timeout
         self._history.restart_idle_clock()
         self._trouble.retry_now(self._clock.now())
         self._nudge.set()
@@ -183,12 +201,24 @@ class Controller:
         if self._begun is Verb.SLEEP:
             return float("-inf")  # on its way out already: count on it before asking anybody else
         view = self.view()
-        held = portrait.held_by(view) or view.state is not State.RUNNING
-        return None if held or self._clock.now() < view.awake_since + view.policy.min_awake else view.idle_since
+        if view.wanted:
+            return None
+        if view.state in STARTING:
+            return self._history.start_began
+        fresh = self._clock.now() < view.awake_since + view.policy.min_awake
+        return None if fresh or view.state is not State.RUNNING else view.idle_since
 
     def ended(self) -> None:
         """It is retired and gone: wake those who wait for that."""
         self._show()
+
+    async def put_out(self) -> None:
+        """Record that the provider has ended it together with this server."""
+        if self._known not in ASLEEP and self._known is not None:
+            self._cause = ("shutdown", "server")
+            self._history.sleep_time = self._clock.wall()
+            await self._record_change(self._known, _ASLEEP)
+            self._known = State.SCALED_TO_ZERO
 
     def abandon(self) -> None:
         """Tell everybody who waits that this server is going away."""
@@ -248,6 +278,11 @@ class Controller:
             held_by=portrait.held_by(view) if phase is Phase.RUNNING else (),
         )
 
+    def keepsake(self) -> Endpoint:
+        """The endpoint as it is worth remembering: what is in flight is activity, though its end is yet to come."""
+        seen = self.endpoint()
+        return dataclasses.replace(seen, last_activity=self._clock.wall()) if seen.in_flight else seen
+
     async def changed(self) -> None:
         """Wait for the next change that `endpoint` would show."""
         await self._pulse.wait()
@@ -270,7 +305,17 @@ class Controller:
             self._nudge.clear()
             await self._act(decide(self.view(), self._clock.now()))
         self._room.give_back(self)
-        await self._tell("delete", self._provider.delete(self.name))
+        await self._delete()
+
+    async def _delete(self) -> None:
+        """Have the provider forget the endpoint, however often that takes: what it keeps may run and be billed."""
+        failures = 0
+        while (error := await self._tell("delete", self._provider.delete(self.name))) is not None:
+            if isinstance(error, EndpointNotFound):
+                return
+            failures += 1
+            log.error("delete failed: it may still be running, and billed", endpoint=self.name, error=_text(error))
+            await asyncio.sleep(backoff(self.spec.policy, failures, self._trouble.jitter()))
 
     def _retired(self) -> bool:
         return self._wishes.retiring and self._known in ASLEEP and self._begun is None and not self.gate.waiting
@@ -313,6 +358,7 @@ class Controller:
         else:
             self._trouble.look_worked()
             await self._saw(status)
+            self.looks += 1
         self._show()
 
     def _cannot_see(self, error: Exception) -> None:
@@ -337,6 +383,8 @@ class Controller:
             self.gate.open_to(status.replicas)
         if took is not None:
             await self._journal.started(self.name, self._clock.wall(), took)
+        if before is not self._known:
+            await self._journal.remember([self.keepsake()])
 
     def _serves(self, status: Status) -> bool:
         up = status.state is State.RUNNING and bool(status.replicas)
@@ -378,7 +426,7 @@ class Controller:
             if state is State.RUNNING and status.replicas:
                 return self._is_awake(before)
             if state in STARTING and self._history.start_began is None:
-                self._history.start_begins()
+                self._history.start_begins(own=False)
         return None
 
     def _is_awake(self, before: State | None) -> float | None:
@@ -396,7 +444,9 @@ class Controller:
         if before not in ASLEEP and before is not None:
             self._history.sleep_time = self._clock.wall()
         if self._begun is Verb.WAKE:
-            return  # accepted, not shown yet
+            if self._clock.now() < self._begun_at + SETTLE_TIME:
+                return  # accepted, not shown yet
+            self._wake_failed(_NEVER_BEGUN, permanent=False)
         self._history.start_began = None
         self._wishes.sleep_asked = False
         if began is Verb.SLEEP or before is State.RUNNING:
@@ -433,11 +483,14 @@ class Controller:
             self._wake_failed(f"it can't fit: {never}", permanent=True)
         else:
             self._room.take(self)
+            if self._wishes.wake_asked and self._room.queued(self) and self._clock.now() >= self._wishes.wake_until:
+                self._wishes.wake_asked = False
+                self._trouble.error = f"the wake that was asked for {self._message(self.view())} and got none in time"
         self._show()
 
     async def _wake(self, reason: str) -> None:
         if self._begun is Verb.WAKE:
-            self._wake_failed("the provider accepted the wake and never began it", permanent=False)
+            self._wake_failed(_NEVER_BEGUN, permanent=False)
             return
         self._wishes.sleep_asked = self._wishes.retiring
         healing = self._known is State.RUNNING
@@ -445,7 +498,7 @@ class Controller:
             self._trouble.healing(self._clock.now())
         else:
             self._begin(Verb.WAKE)
-            self._history.start_begins()
+            self._history.start_begins(own=True)
         self._cause = (reason, self._actor("request" if self.gate.waiting else "policy"))
         error = await self._tell("wake", self._provider.wake(self.name))
         if error is not None:
@@ -528,7 +581,8 @@ class Controller:
         """How long until the next look: by the provider's word while it is quiet, sooner while something changes."""
         capabilities = self._provider.capabilities
         if capabilities.reports_changes or (self._begun is None and self._known not in STARTING):
-            return capabilities.look_every * (0.9 + 0.2 * self._trouble.jitter())
+            every = capabilities.look_every if self._begun is None else min(capabilities.look_every, SETTLE_TIME)
+            return every * (0.9 + 0.2 * self._trouble.jitter())
         elapsed = self._clock.now() - self._begun_at
         return min(capabilities.look_every, max(_SOONEST_LOOK, elapsed / 20))
 
@@ -540,7 +594,9 @@ class Controller:
     def _too_late(self, waited: float) -> WakeTimeout:
         view = self.view()
         what = self._message(view) or f"it is {portrait.phase(view, self._clock.now())}"
-        text = f"Endpoint {self.name!r} was not ready after {waited:.1f} s ({what}). The wake goes on; try again."
+        goes_on = self._begun is Verb.WAKE or self._known in STARTING
+        rest = "The wake goes on; try again." if goes_on else "Try again."
+        text = f"Endpoint {self.name!r} was not ready after {waited:.1f} s ({what}). {rest}"
         return WakeTimeout(text, retry_after=self.retry_after())
 
     # Signals.

@@ -83,7 +83,7 @@ class Operations(Protocol):
         """Begin to wake, on record. Joins a wake under way; does nothing to an endpoint that is awake."""
 
     async def sleep(self, name: str, *, actor: str) -> Endpoint:
-        """Begin to put to sleep, on record: as soon as nothing is in flight and nothing waits.
+        """Begin to put to sleep, on record: as soon as nothing is in flight, nothing waits and no lease holds it.
 
         A later `wake` withdraws it.
         """

@@ -17,7 +17,7 @@ from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec
-from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, ShuttingDown
+from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, ShuttingDown, WakeTimeout
 from lamplighter.providers.base import Provider
 from lamplighter.store import AuditRecord
 
@@ -45,7 +45,20 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._created = int(time.time())
         self._closing = False
-        self.troubles: dict[str, str] = {}
+        self._coming: dict[str, Spec] = {}
+        self._following: set[str] = set()
+        self._arrived = asyncio.Event()
+        self._troubles: dict[str, tuple[str, int]] = {}
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What is wrong, by the name of the endpoint or task; a controller that works again is none."""
+        controllers = {controller.name: controller for controller in self._all()}
+        return {
+            name: text
+            for name, (text, looks) in self._troubles.items()
+            if name not in controllers or controllers[name].looks <= looks
+        }
 
     # Opening, changing, closing.
 
@@ -59,12 +72,12 @@ class Fleet:
                 await provider.open(self._on_change)
                 self._rooms[key] = RoomKeeper(provider.capabilities.resources)
             for spec in specs:
-                await self.add(spec)
+                await self._add(spec)
             for key, provider in self._providers.items():
                 for orphan in await provider.end_orphans():
                     log.warning("orphan ended", provider=key, orphan=orphan)
         except BaseException:
-            await self.close(drain=0.0)
+            await self.close(drain=0.0, leave_running=True)  # nothing here was started by us
             raise
         self._own("remember", self._remember_for_ever())
         with contextlib.suppress(TimeoutError):
@@ -79,27 +92,28 @@ class Fleet:
         """
         for name in [name for name in self._controllers if name not in specs]:
             self.remove(name)
+        for name in [name for name in self._coming if name not in specs]:
+            del self._coming[name]
+            self._forget_names(name)
         refused: dict[str, str] = {}
         for name, spec in specs.items():
             controller = self._controllers.get(name)
             if controller is not None and controller.spec.provider != spec.provider:
                 self.remove(name)
                 controller = None
-            if controller is None:
+            if name in self._leaving:
+                self._follow(spec)
+            elif controller is None:
                 try:
-                    await self.add(spec)
+                    await self._add(spec)
                 except LamplighterError as error:
                     refused[name] = error.message
             elif controller.target_spec != spec:
                 self.change(spec)
         return refused
 
-    async def add(self, spec: Spec) -> None:
-        """Make an endpoint known and look after it."""
-        leaving = self._leaving.get(spec.name)
-        while leaving is not None:  # its predecessor of the same name is still being put out
-            await leaving.changed()
-            leaving = self._leaving.get(spec.name)
+    async def _add(self, spec: Spec) -> None:
+        """Make an endpoint known and look after it. Raises InvalidInput when it can't work at its provider."""
         provider = self._providers.get(spec.provider)
         if provider is None:
             text = f"provider: {spec.provider!r} was not there when the server was started; restart it."
@@ -112,6 +126,29 @@ class Fleet:
         self._controllers[spec.name] = controller
         self._learn_names(spec)
         self._own(f"endpoint {spec.name}", self._look_after(controller))
+
+    def _follow(self, spec: Spec) -> None:
+        """Add an endpoint as soon as its predecessor of the same name is gone; requests that come meanwhile wait."""
+        self._coming[spec.name] = spec
+        self._learn_names(spec)
+        if spec.name not in self._following:
+            self._following.add(spec.name)
+            self._own(f"follow {spec.name}", self._follow_when_gone(spec.name))
+
+    async def _follow_when_gone(self, name: str) -> None:
+        try:
+            while (leaving := self._leaving.get(name)) is not None:
+                await leaving.changed()
+            spec = self._coming.pop(name, None)
+            if spec is not None:
+                await self._add(spec)
+        except LamplighterError as error:
+            log.error("endpoint refused", endpoint=name, error=error.message)  # noqa: TRY400 - a user's mistake
+            self._forget_names(name)
+        finally:
+            self._following.discard(name)
+            self._arrived.set()
+            self._arrived = asyncio.Event()
 
     def change(self, spec: Spec) -> None:
         """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be."""
@@ -132,7 +169,7 @@ class Fleet:
         await self._drain(drain)
         for controller in self._all():
             controller.abandon()
-        await self._journal.remember([controller.endpoint() for controller in self._all()])
+        await self._journal.remember([controller.keepsake() for controller in self._all()])
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,6 +180,9 @@ class Fleet:
         for key, result in zip(self._providers, results, strict=True):
             if isinstance(result, BaseException):
                 log.error("closing failed: something may still be running", provider=key, error=str(result))
+            elif not leave_running and self._providers[key].capabilities.ends_on_close:
+                ended = [controller for controller in self._all() if controller.spec.provider == key]
+                await asyncio.gather(*(controller.put_out() for controller in ended))
 
     async def _drain(self, limit: float) -> None:
         try:
@@ -172,10 +212,24 @@ class Fleet:
         return controller.gate.try_claim() if controller is not None else None
 
     async def claim(self, name: str, timeout: float | None) -> ActiveClaim:
+        began = self._clock.now()
+        while name in self._coming:
+            timeout = self._coming[name].policy.wake_timeout if timeout is None else timeout
+            await self._await_arrival(name, began + timeout)
         controller = self._find(name)
         if self._closing and not controller.gate.is_open:
             raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
-        return await controller.claim(timeout)
+        claim = await controller.claim(None if timeout is None else began + timeout - self._clock.now())
+        claim.waited = self._clock.now() - began
+        return claim
+
+    async def _await_arrival(self, name: str, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._arrived.wait()
+        except TimeoutError:
+            text = f"Endpoint {name!r} is being replaced, and its predecessor has not ended yet. Try again."
+            raise WakeTimeout(text, retry_after=1.0) from None
 
     # Operations.
 
@@ -234,7 +288,8 @@ class Fleet:
                 await controller.run()
             except Exception as error:  # the boundary to providers of any make
                 log.exception("controller broke", endpoint=controller.name)
-                self.troubles[controller.name] = f"its controller broke: {type(error).__name__}: {error}"
+                text = f"its controller broke: {type(error).__name__}: {error}"
+                self._troubles[controller.name] = (text, controller.looks)
                 controller.look_now()
                 await asyncio.sleep(_RESTART_PAUSE)
             else:
@@ -242,12 +297,11 @@ class Fleet:
         await self._journal.forget(controller.name)
         self._leaving.pop(controller.name, None)
         controller.ended()
-        self.troubles.pop(controller.name, None)
 
     async def _remember_for_ever(self) -> None:
         while True:
             await asyncio.sleep(REMEMBER_EVERY)
-            await self._journal.remember([controller.endpoint() for controller in self._all()])
+            await self._journal.remember([controller.keepsake() for controller in self._all()])
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -258,7 +312,7 @@ class Fleet:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task broke", task=task.get_name(), error=str(error))
-            self.troubles[task.get_name()] = str(error)
+            self._troubles[task.get_name()] = (str(error), 0)
 
     # Names.
 

@@ -14,10 +14,12 @@ class History:
 
     def __init__(self, clock: Clock, memory: Memory) -> None:
         self._clock = clock
-        self.idle_since = clock.now() - _age(memory.last_activity or memory.wake_time, clock)
+        used = max((m for m in (memory.last_activity, memory.wake_time) if m is not None), default=None)
+        self.idle_since = clock.now() - _age(used, clock)
         self.awake_since = clock.now() - _age(memory.wake_time, clock)
         self.state_since = clock.now()
         self.start_began: float | None = None
+        self._own_start = False
         self.wake_time = memory.wake_time
         self.sleep_time = memory.sleep_time
         self._last_activity = memory.last_activity
@@ -37,18 +39,22 @@ class History:
         lasted, self.state_since = now - self.state_since, now
         return lasted
 
-    def start_begins(self) -> None:
+    def start_begins(self, *, own: bool) -> None:
+        """A start is under way; only one that we began is learned from: of another the beginning was not seen."""
         self.start_began = self._clock.now()
+        self._own_start = own
 
     def is_ready(self) -> float | None:
-        """Tell how many seconds the start took; None if it was up already."""
+        """Tell how many seconds a start of ours took; None if it was up already, or not started by us."""
         if self.start_began is None:
             return None
         now = self._clock.now()
         took, self.start_began = now - self.start_began, None
-        self._starts.append(took)
         self.awake_since = now
         self.idle_since = max(self.idle_since, now)
+        if not self._own_start:
+            return None
+        self._starts.append(took)
         return took
 
     def restart_idle_clock(self) -> None:

@@ -23,6 +23,7 @@ PATIENCE = 1.0
 """How long a change of state waits to be on record before it is acted on all the same (seconds)."""
 
 _BOUND = 10_000
+_LATE = 10.0
 _RETRY_CAP = 10.0
 
 
@@ -106,6 +107,7 @@ class MemoryJournal:
 class _Entry:
     write: Callable[[], Awaitable[None]]
     done: asyncio.Future[None]
+    since: float
 
 
 class StoreJournal:
@@ -115,9 +117,11 @@ class StoreJournal:
     10,000 others wait behind it; then the oldest are dropped, counted in `dropped` and logged.
     """
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, bound: int = _BOUND, patience: float = PATIENCE) -> None:
         self._store = store
         self._clock = clock
+        self._bound = bound
+        self._patience = patience
         self._queue: deque[_Entry] = deque()
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -140,9 +144,20 @@ class StoreJournal:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def problems(self) -> list[str]:
+        """What keeps the history from being whole."""
+        found = [f"{self.dropped} records could not be written"] if self.dropped else []
+        if self._queue and self._clock.now() - self._queue[0].since > _LATE:
+            found.append(f"{len(self._queue)} records wait for the database")
+        return found
+
     async def recall(self, endpoint: str) -> Memory:
         saved = self._saved.get(endpoint)
-        starts = await self._store.recent_starts(endpoint)
+        try:
+            starts = await self._store.recent_starts(endpoint)
+        except StoreError as error:
+            log.warning("start times not read", endpoint=endpoint, error=error.message)
+            starts = []
         if saved is None:
             return Memory(starts=starts)
         return Memory(
@@ -180,12 +195,12 @@ class StoreJournal:
         return moments != (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time)
 
     async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
-        if len(self._queue) >= _BOUND:
+        if len(self._queue) >= self._bound:
             self._drop(self._queue.popleft())
-        entry = _Entry(write, asyncio.get_running_loop().create_future())
+        entry = _Entry(write, asyncio.get_running_loop().create_future(), self._clock.now())
         self._queue.append(entry)
         self._some.set()
-        await asyncio.wait([entry.done], timeout=PATIENCE)
+        await asyncio.wait([entry.done], timeout=self._patience)
 
     def _drop(self, entry: _Entry) -> None:
         self.dropped += 1
@@ -216,6 +231,10 @@ class StoreJournal:
                     "record not written", error=error.message, queued=len(self._queue), retry_in=round(pause, 2)
                 )
                 await asyncio.sleep(pause)
+            except Exception:
+                # A fault of this program's own would come back for ever, and stop every record behind it.
+                log.exception("record can't be written")
+                self._drop(entry)
             else:
                 if not entry.done.done():  # it may have been dropped while it was written
                     entry.done.set_result(None)

@@ -10,6 +10,7 @@ class Wishes:
 
     def __init__(self) -> None:
         self.wake_asked = False
+        self.wake_until = 0.0  # a wake that was asked for waits for room no longer than this
         self.sleep_asked = False
         self.stay_asleep = False
         self.asker = ""

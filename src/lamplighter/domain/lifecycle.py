@@ -85,6 +85,12 @@ class View:
         return self.waiting > 0 or self.leases > 0 or self.wake_asked or warm
 
     @property
+    def wanted(self) -> bool:
+        """Whether anything stands against putting it to sleep for another endpoint's sake."""
+        used = self.in_flight or self.waiting or self.leases or self.wake_asked
+        return bool(used) or self.policy.keep_warm
+
+    @property
     def given_up(self) -> bool:
         """Whether enough wakes failed in a row to tell the waiters."""
         return self.failures > 0 and (self.permanent or self.failures >= self.policy.wake_attempts)
@@ -177,6 +183,8 @@ def _while_starting(view: View, now: float) -> Action:
         return _sleep_at(view, now, now, "a new specification")
     if view.sleep_asked and not view.waiting and not view.leases:
         return _sleep_at(view, now, now, "asked for")
+    if view.room_wanted and not view.wanted:
+        return _sleep_at(view, now, now, "room for another endpoint")
     return Wait(view.look_at)
 
 

@@ -19,12 +19,14 @@ class Capabilities:
     """What this provider has.
 
     `resources` bounds what may be awake at once; empty means without bound. `reports_changes` promises a call of
-    `on_change` for each change of an endpoint's status, so that the provider need not be polled. `look_every` is the
-    time between two looks in seconds, for the controllers' safety net.
+    `on_change` for each change of an endpoint's status, so that the provider need not be polled. `ends_on_close` says
+    that what runs ends with `close`, unless told otherwise. `look_every` is the time between two looks in seconds, for
+    the controllers' safety net.
     """
 
     resources: Mapping[str, float] = field(default_factory=dict)
     reports_changes: bool = False
+    ends_on_close: bool = False
     look_every: float = 60.0
 
 

@@ -64,7 +64,7 @@ class MemoryProvider:
         self.url = url
         self.calls: deque[tuple[str, str]] = deque(maxlen=10_000)
         self._capabilities = Capabilities(
-            resources=resources or {}, reports_changes=reports_changes, look_every=look_every
+            resources=resources or {}, reports_changes=reports_changes, look_every=look_every, ends_on_close=True
         )
         self._endpoints: dict[str, _Simulated] = {}
         self._on_change: OnChange = lambda _name: None

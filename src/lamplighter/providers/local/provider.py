@@ -46,7 +46,9 @@ class LocalProvider:
         log_files: int = 3,
         host: str = "127.0.0.1",
     ) -> None:
-        self._capabilities = Capabilities(resources=dict(resources), reports_changes=True, look_every=_LOOK_EVERY)
+        self._capabilities = Capabilities(
+            resources=dict(resources), reports_changes=True, look_every=_LOOK_EVERY, ends_on_close=True
+        )
         self._engines = engines
         self._machine = Machine(
             host=host,

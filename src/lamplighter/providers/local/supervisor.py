@@ -151,10 +151,10 @@ class Supervisor:
             return self._starting(ready)
         if ready:
             return Status(state=State.RUNNING, replicas=ready, message=self._incomplete(ready))
+        if self._endings:  # what is left of a crashed engine may still hold the GPU
+            return Status(state=State.RUNNING, message=self._endings.error or "stopping")
         if failure:
             return Status(state=State.FAILED, message=failure.message, permanent=failure.permanent)
-        if self._endings:
-            return Status(state=State.RUNNING, message=self._endings.error or "stopping")
         return Status(state=State.SCALED_TO_ZERO)
 
     def logfile(self, slot: int) -> LogFile:

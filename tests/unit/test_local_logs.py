@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -180,9 +181,11 @@ async def test_a_flood_is_followed_while_it_is_rotated(tmp_path: Path, monkeypat
     monkeypatch.setattr(rotation, "_CHECK_EVERY", 0.01)
     async with local(tmp_path, log_bytes=20_000) as it:
         status = await it.awake(spec())
-        flood = asyncio.create_task(_floods(status))
+        seen_all = asyncio.Event()
+        flood = asyncio.create_task(_floods(status, seen_all))
         async with following(it.provider, "e", tail=0, follow=True) as lines, asyncio.timeout(20):
             seen = [line async for line in _until(lines, "over")]
+        seen_all.set()
         await flood
         floods = [line for line in seen if line.startswith("flood")]
         assert floods
@@ -192,10 +195,13 @@ async def test_a_flood_is_followed_while_it_is_rotated(tmp_path: Path, monkeypat
         assert len(names) <= 3
 
 
-async def _floods(status: Status) -> None:
+async def _floods(status: Status, seen_all: asyncio.Event) -> None:
     for _ in range(20):
         await get(status, "/flood/200")
-    await get(status, "/say/over")
+    while not seen_all.is_set():  # a line may fall between the copy and the cut of a rotation
+        await get(status, "/say/over")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(seen_all.wait(), 0.05)
 
 
 async def _until(lines: AsyncGenerator[str, None], last: str) -> AsyncGenerator[str, None]:

@@ -30,7 +30,10 @@ class LogReader:
         """Whole lines written since; empty when there is nothing more for now."""
         texts: list[str] = []
         while not texts:
+            before = self._position.generation
             chunk, self._position = await asyncio.to_thread(self._log.read, self._position)
+            if self._position.generation > before and self._rest:
+                chunk = b"\n" + chunk  # a rotation may have lost the rest of this line: don't glue another to it
             if not chunk:
                 break
             *lines, self._rest = (self._rest + chunk).split(b"\n")

@@ -34,11 +34,21 @@ CHAT = """
 class LamplighterProcess:
     """Started with a configuration text; `{data}` and `{port}` are filled in."""
 
-    def __init__(self, folder: Path, configuration: str, *, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configuration: str,
+        *,
+        environ: dict[str, str] | None = None,
+        server: str = "",
+        port: int = 0,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.config = folder / "lamplighter.yaml"
         self._environ = {**os.environ, **(environ or {})}
+        self._server = server
+        self._port = port
         self.write(configuration)
         self.process: subprocess.Popen[str]
         self.lines: list[str] = []
@@ -47,15 +57,25 @@ class LamplighterProcess:
 
     def write(self, configuration: str) -> None:
         """Write the configuration file anew."""
-        self.config.write_text(f"server: {{data: {self.data}, drain_timeout: 5s}}\n{configuration}")
+        self.config.write_text(f"server: {{data: {self.data}, {self._server}}}\n{configuration}")
 
-    def start(self) -> LamplighterProcess:
-        command = [sys.executable, "-m", "lamplighter", "serve", "--config", str(self.config), "--port", "0"]
+    def launch(self) -> LamplighterProcess:
+        """Start the process and wait for nothing."""
+        command = [sys.executable, "-m", "lamplighter", "serve", "--config", str(self.config)]
         self.process = subprocess.Popen(
-            [*command, "--log-format", "json"], stderr=subprocess.PIPE, text=True, env=self._environ, cwd=self.folder
+            [*command, "--port", str(self._port), "--log-format", "json"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environ,
+            cwd=self.folder,
         )
         self.lines = []
         threading.Thread(target=self._read, args=(self.process, self.lines), daemon=True).start()
+        return self
+
+    def start(self) -> LamplighterProcess:
+        """Start the process and wait until it listens."""
+        self.launch()
         self.url = self.await_line(lambda line: _LISTENS.search(line) is not None, "an address").strip()
         found = _LISTENS.search(self.url)
         assert found

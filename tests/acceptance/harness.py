@@ -40,7 +40,7 @@ class LamplighterProcess:
         configuration: str,
         *,
         environ: dict[str, str] | None = None,
-        server: str = "",
+        server: str = "drain_timeout: 5s",
         port: int = 0,
     ) -> None:
         self.folder = folder

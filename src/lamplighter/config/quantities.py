@@ -30,17 +30,6 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
-def format_duration(seconds: float) -> str:
-    """Write whole milliseconds so that `parse_duration` reads the same back: "1h30m", "1s500ms", "0s"."""
-    left = round(seconds * 1000)
-    parts = []
-    for unit, length in _SECONDS.items():
-        amount, left = divmod(left, round(length * 1000))
-        if amount:
-            parts.append(f"{amount}{unit}")
-    return "".join(parts) or "0s"
-
-
 def parse_size(value: object) -> int:
     """Read bytes from a number, "64MB" (10^6) or "64MiB" (2^20). Raises ValueError that tells what is right."""
     size = _number(value)

@@ -143,6 +143,11 @@ def test_a_lost_replica_is_brought_back_while_the_endpoint_is_used() -> None:
     assert decide(awake(replicas=2), NOW) == Wait(NOW + 60)  # nobody uses it: it sleeps as it is
 
 
+def test_what_is_lost_altogether_is_brought_back_only_for_somebody() -> None:
+    assert decide(awake(ready=0, in_flight=1), NOW) == Wait(NOW + 60)
+    assert decide(awake(ready=0, waiting=1), NOW) == Wake("healing")
+
+
 def test_a_sleep_that_failed_is_tried_again_after_a_pause() -> None:
     idle = awake(idle_since=0.0, awake_since=0.0, sleep_retry_at=NOW + 3)
     assert decide(idle, NOW) == Wait(NOW + 3)

@@ -245,6 +245,7 @@ def _sleep_at(view: View, now: float, moment: float, reason: str) -> Action:
 
 
 def _heal(view: View, now: float, until: float) -> Action:
-    if view.ready >= view.replicas:
+    gone = not view.ready and not view.demand  # what is in flight is lost, and nobody asks for more
+    if view.ready >= view.replicas or gone:
         return Wait(until)
     return Wake("healing") if now >= view.heal_at else Wait(min(until, view.heal_at))

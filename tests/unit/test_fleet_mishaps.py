@@ -117,9 +117,48 @@ async def test_requests_wait_while_an_endpoint_of_the_same_name_is_replaced_by_a
         assert await s.fleet.apply({"chat": spec(idle_timeout=9.0)}) == {}
         with pytest.raises(WakeTimeout, match="is being replaced"):
             await s.serve(timeout=3)
+        assert s.fleet.is_probe("chat", "/health")
         assert await s.serve(timeout=100) == pytest.approx(35 - 9 + 1 + 5, abs=1), "old stream, stop, new start"
         await streaming
         assert s.fleet.endpoint("chat").spec.policy.idle_timeout == 9.0
+
+
+class SlowToCreate(MemoryProvider):
+    async def create(self, spec: Spec) -> Status:
+        await asyncio.sleep(2)
+        return await super().create(spec)
+
+
+@virtual
+async def test_requests_and_reloads_that_come_while_a_successor_is_made_are_not_lost() -> None:
+    provider = SlowToCreate(start_delay=5.0, stop_delay=1.0)
+    fleet = Fleet({"memory": provider}, MemoryJournal(), clock=VirtualClock())
+    await fleet.open([spec()])
+    fleet.remove("chat")
+    await fleet.apply({"chat": spec(idle_timeout=7.0)})
+    await asyncio.sleep(1)  # the predecessor is gone, the successor half made
+    claimed = asyncio.create_task(fleet.claim("chat", 100.0))
+    await fleet.apply({"chat": spec(idle_timeout=8.0)})
+    (await claimed).release()
+    assert fleet.endpoint("chat").spec.policy.idle_timeout == 8.0
+    assert provider.counts("chat") == (1, 0)
+    await fleet.close(drain=0.0)
+
+
+@virtual
+async def test_an_endpoint_that_a_reload_takes_out_while_it_is_made_is_gone_in_the_end() -> None:
+    provider = SlowToCreate(start_delay=5.0, stop_delay=1.0)
+    fleet = Fleet({"memory": provider}, MemoryJournal(), clock=VirtualClock())
+    await fleet.open([spec()])
+    fleet.remove("chat")
+    await fleet.apply({"chat": spec()})
+    await asyncio.sleep(1)
+    await fleet.apply({})
+    await asyncio.sleep(10)
+    with pytest.raises(EndpointNotFound):
+        await provider.observe("chat")
+    assert not fleet.endpoints()
+    await fleet.close(drain=0.0)
 
 
 @virtual

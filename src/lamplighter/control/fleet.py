@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,7 @@ class Fleet:
         self._leaving: dict[str, Controller] = {}
         self._names: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._created = int(time.time())
+        self._created = int(self._clock.wall())
         self._closing = False
         self._coming: dict[str, Spec] = {}
         self._following: set[str] = set()
@@ -101,7 +100,7 @@ class Fleet:
             if controller is not None and controller.spec.provider != spec.provider:
                 self.remove(name)
                 controller = None
-            if name in self._leaving:
+            if name in self._leaving or name in self._following:
                 self._follow(spec)
             elif controller is None:
                 try:
@@ -139,16 +138,25 @@ class Fleet:
         try:
             while (leaving := self._leaving.get(name)) is not None:
                 await leaving.changed()
-            spec = self._coming.pop(name, None)
-            if spec is not None:
+            if (spec := self._coming.get(name)) is not None:
                 await self._add(spec)
+                self._catch_up(name, spec)
         except LamplighterError as error:
             log.error("endpoint refused", endpoint=name, error=error.message)  # noqa: TRY400 - a user's mistake
             self._forget_names(name)
         finally:
+            self._coming.pop(name, None)  # not before: until its controller is there, requests have to wait
             self._following.discard(name)
             self._arrived.set()
             self._arrived = asyncio.Event()
+
+    def _catch_up(self, name: str, added: Spec) -> None:
+        """Take what a further reload said of an endpoint while it was being added."""
+        wanted = self._coming.get(name)
+        if wanted is None:
+            self.remove(name)
+        elif wanted != added:
+            self.change(wanted)
 
     def change(self, spec: Spec) -> None:
         """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be."""
@@ -205,7 +213,8 @@ class Fleet:
         return [self._listing(endpoint) for endpoint in self.endpoints()]
 
     def is_probe(self, name: str, path: str) -> bool:
-        return self._find(name).spec.is_probe(path)
+        spec = self._coming.get(name) or self._find(name).spec
+        return spec.is_probe(path)
 
     def try_claim(self, name: str) -> ActiveClaim | None:
         controller = self._controllers.get(name)

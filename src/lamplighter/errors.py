@@ -6,7 +6,14 @@ LamplighterError                 500  exit 1
 ├── NotFound                     404  exit 3
 │   └── EndpointNotFound         404  exit 3   with near matches and the known names
 ├── NotAllowed                   401  exit 4   no key, or a wrong one
+│   ├── TokenMissing             401  exit 4   no token to talk to a provider with; names the variable to set
+│   ├── TokenWrong               401  exit 4   the token is not known there
+│   ├── TokenExpired             401  exit 4   the token was known there, and its time is over
+│   └── Forbidden                403  exit 4   the token is fine and may not do this; names the right that is missing
+├── PaymentRequired              402  exit 1   the account can't pay, or has no payment method
 ├── Conflict                     409  exit 1   another server holds the database, a port is taken
+│   └── EndpointExists           409  exit 1   an endpoint of that name is there already
+├── EndpointPaused               400  exit 1   paused by somebody: requests do not wake it, `resume` does
 ├── StoreError                   500  exit 1   the database can't be read or written; what to do is in the text
 ├── Unavailable                  503  exit 1   try again, after `retry_after` seconds if that is known
 │   ├── WakeTimeout              503  exit 5   the endpoint was not ready before the deadline
@@ -15,6 +22,9 @@ LamplighterError                 500  exit 1
 │   └── ShuttingDown             503  exit 1   this server is going away
 ├── ProviderError                502  exit 1   the provider answered with a failure
 │   ├── ProviderUnreachable      502  exit 1   the provider could not be asked: the state is unknown
+│   ├── RateLimited              429  exit 1   the provider wants fewer questions, after `retry_after` seconds
+│   ├── QuotaExceeded            429  exit 1   the provider's quota for this hardware is used up
+│   ├── NoCapacity               503  exit 1   the provider has no such hardware free now
 │   └── EngineError              502  exit 1   an engine could not be started, or died; with its last words
 └── UpstreamError                502  exit 1   an awake endpoint did not answer a request as it should
     ├── UpstreamUnreachable      502  exit 1   no connection, or lost before the request can have been read
@@ -102,11 +112,69 @@ class NotAllowed(LamplighterError):
     code = "invalid_api_key"
 
 
+class TokenMissing(NotAllowed):
+    """There is no token to talk to a provider with; the text names the variable to set."""
+
+    code = "token_missing"
+
+
+class TokenWrong(NotAllowed):
+    """The provider does not know this token."""
+
+    code = "token_wrong"
+
+
+class TokenExpired(NotAllowed):
+    """The provider knew this token; its time is over."""
+
+    code = "token_expired"
+
+
+class Forbidden(NotAllowed):
+    """The token is good, and may not do this. `permission` is the right that is missing, where the provider told."""
+
+    status = 403
+    code = "forbidden"
+
+    def __init__(self, message: str, *, permission: str | None = None) -> None:
+        super().__init__(message)
+        self.permission = permission
+
+
+class PaymentRequired(LamplighterError):
+    """The account can't pay: no payment method, no credits, or a budget that is used up."""
+
+    status = 402
+    code = "payment_required"
+
+
 class Conflict(LamplighterError):
     """Something else already holds what is needed here."""
 
     status = 409
     code = "conflict"
+
+
+class EndpointExists(Conflict):
+    """An endpoint of that name is there already."""
+
+    code = "endpoint_exists"
+
+    def __init__(self, name: str, where: str = "") -> None:
+        self.name = name
+        place = f" at {where}" if where else ""
+        super().__init__(f"There is an endpoint {name!r}{place} already; update it, or choose another name.")
+
+
+class EndpointPaused(LamplighterError):
+    """Somebody paused it: requests do not wake it, only `resume` does."""
+
+    status = 400
+    code = "endpoint_paused"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"Endpoint {name!r} is paused: no request wakes it. `lamplighter resume {name}` does.")
 
 
 class StoreError(LamplighterError):
@@ -166,6 +234,31 @@ class ProviderUnreachable(ProviderError):
     """The provider could not be asked, so the state of its endpoints is not known."""
 
     code = "provider_unreachable"
+
+
+class RateLimited(ProviderError):
+    """The provider wants fewer questions. `retry_after` is in seconds, None where it did not say."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(ProviderError):
+    """The provider's quota for this hardware is used up: pausing another endpoint frees some, asking for more may too."""
+
+    status = 429
+    code = "quota_exceeded"
+
+
+class NoCapacity(ProviderError):
+    """The provider has no such hardware free now."""
+
+    status = 503
+    code = "no_capacity"
 
 
 class EngineError(ProviderError):

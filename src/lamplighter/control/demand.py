@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lamplighter.domain.endpoint import Endpoint, Phase, Replica
+from lamplighter.domain.endpoint import Endpoint, Phase, Replica, Spec
+from lamplighter.domain.hardware import Hardware
 
 
 class Claim(Protocol):
@@ -88,8 +89,76 @@ class Operations(Protocol):
         A later `wake` withdraws it.
         """
 
+    async def pause(self, name: str, *, actor: str) -> Endpoint:
+        """Begin to pause, on record: no request is let in or wakes it until `resume`; what is in flight ends first.
+
+        What waits is refused with EndpointPaused. Ends the endpoint's leases. Lasts over a restart.
+        """
+
+    async def resume(self, name: str, *, actor: str) -> Endpoint:
+        """Withdraw a pause and begin to wake, on record."""
+
+    async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
+        """Begin to put to sleep so that the next request wakes it, on record; withdraws a pause."""
+
     async def settled(self, name: str, phase: Phase, *, timeout: float) -> Endpoint:
         """Wait until the endpoint is in `phase`, or has failed to get there; at most `timeout` seconds."""
 
     def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[str]:
         """Lines of the engine's output."""
+
+
+class Deployments(Protocol):
+    """Endpoints that are made, changed and deleted over the management API. They outlive the process."""
+
+    async def create(self, spec: Spec, *, actor: str) -> Endpoint:
+        """Make an endpoint, on record. Raises EndpointExists, InvalidInput, and what the provider raises.
+
+        Two that come at once: one is made, the other one raises EndpointExists.
+        """
+
+    async def update(self, spec: Spec, *, actor: str) -> Endpoint:
+        """Give an endpoint a new spec, on record.
+
+        Raises EndpointNotFound, Conflict for one that stands in the configuration file, InvalidInput; a refused
+        change leaves the endpoint as it was.
+        """
+
+    async def delete(self, name: str, *, actor: str) -> None:
+        """Take an endpoint out, on record: what is in flight ends first. Raises as `update` does."""
+
+    async def hardware(self) -> Sequence[Hardware]:
+        """What endpoints can be made on, at all providers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A session's standing demand. It ends when no heartbeat came for `ttl` seconds; `expires_at` is Unix time.
+
+    `pause_at_end` says what becomes of the endpoint when its last lease ends: paused, or left to its idle timeout.
+    `holder` tells people whose it is (`user@host pid 42`).
+    """
+
+    id: str
+    endpoint: str
+    holder: str
+    ttl: float
+    created_at: float
+    expires_at: float
+    pause_at_end: bool = True
+
+
+class Leases(Protocol):
+    """The sessions on endpoints. They outlive the process: one whose heartbeats stopped ends, whoever was down."""
+
+    async def open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool, actor: str) -> Lease:
+        """Begin a lease: withdraws a pause and wakes the endpoint. Raises EndpointNotFound, InvalidInput for `ttl`."""
+
+    async def renew(self, lease_id: str) -> Lease:
+        """Take a heartbeat. Raises NotFound when the lease has ended: its holder must not believe that it holds."""
+
+    async def end(self, lease_id: str, *, actor: str) -> Lease:
+        """End a lease; the last one out pauses, if any of them asked for it. One that ended already is no error."""
+
+    def list(self, name: str | None = None) -> Sequence[Lease]:
+        """The leases that are held, of one endpoint or all."""

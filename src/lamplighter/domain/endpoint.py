@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class State(enum.StrEnum):
@@ -81,7 +82,9 @@ class Policy:
     `idle_timeout` None means never put to sleep. `wake_timeout` is how long a request is held unless it says
     otherwise. `min_awake` protects a fresh wake from being put to sleep for another endpoint's sake.
     `wake_attempts` failures in a row fail the waiters; then `backoff_base · 2^n`, at most `backoff_cap`, passes
-    before the next attempt.
+    before the next attempt. `sleep_into` is the state that being idle leads to: scaled to zero or paused.
+    `slept_by_provider` leaves going idle to the provider's own timer. `wake_paused` lets a request resume an endpoint
+    that was paused elsewhere; one that was paused here is only woken by a `resume`.
     """
 
     idle_timeout: float | None = 900.0
@@ -92,11 +95,55 @@ class Policy:
     wake_attempts: int = 2
     backoff_base: float = 1.0
     backoff_cap: float = 300.0
+    sleep_into: State = State.SCALED_TO_ZERO
+    slept_by_provider: bool = False
+    wake_paused: bool = True
+
+
+class Creation(enum.StrEnum):
+    """Whether an endpoint that its provider does not have is made there."""
+
+    NEVER = "never"
+    IF_MISSING = "if-missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Where an endpoint is that its provider already has, or is to make.
+
+    `name` and `namespace` are the provider's; None for the endpoint's own name, and for the token owner's namespace.
+    `url` finds it by its data-plane address instead.
+    """
+
+    name: str | None = None
+    namespace: str | None = None
+    url: str | None = None
+    create: Creation = Creation.NEVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What was asked for when an endpoint was made over the management API, or is to be made at its provider.
+
+    `document` has the shape of that API's create body (HF Inference Endpoints v2), kept with what we do not know of.
+    `secrets` are kept apart and never shown. Moments are Unix time, 0.0 before it was made.
+    """
+
+    document: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    created_at: float = 0.0
+    created_by: str = ""
+    updated_at: float = 0.0
+    updated_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One endpoint as configured. `resources` are per replica, in the provider's own units (`gpu`, `memory_gb`)."""
+    """One endpoint as configured. `resources` are per replica, in the provider's own units (`gpu`, `memory_gb`).
+
+    `public` lets anybody call it, without a key. `deployment` is there for what was made over the management API,
+    `remote` for what lives at a provider elsewhere.
+    """
 
     name: str
     provider: str
@@ -106,6 +153,9 @@ class Spec:
     replicas: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)
     task: str | None = None
+    public: bool = False
+    remote: Remote | None = None
+    deployment: Deployment | None = None
 
     def needs(self) -> dict[str, float]:
         """What all replicas together take of the provider's resources."""
@@ -123,11 +173,16 @@ class Spec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One running copy that answers requests. `url` is `scheme://host:port[/base]`, without a slash at the end."""
+    """One running copy that answers requests. `url` is `scheme://host:port[/base]`, without a slash at the end.
+
+    `proxied` says that a provider's proxy stands before it, whose own 503 and 400 tell that the endpoint fell asleep,
+    and which holds a request that comes with `X-Scale-Up-Timeout`.
+    """
 
     id: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    proxied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

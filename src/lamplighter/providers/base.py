@@ -7,11 +7,12 @@ Both may be repeated without harm. Only an endpoint's controller calls them, one
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from lamplighter.domain.endpoint import Spec, Status
+from lamplighter.domain.endpoint import Spec, State, Status
+from lamplighter.domain.hardware import Hardware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,16 @@ class Capabilities:
     `resources` bounds what may be awake at once; empty means without bound. `reports_changes` promises a call of
     `on_change` for each change of an endpoint's status, so that the provider need not be polled. `ends_on_close` says
     that what runs ends with `close`, unless told otherwise. `look_every` is the time between two looks in seconds, for
-    the controllers' safety net.
+    the controllers' safety net. `deploys` says that endpoints can be made here over the management API, on what
+    `hardware` lists. `pauses` says that paused and scaled to zero are told apart by the provider itself; elsewhere
+    the provider only remembers which of them it was told.
     """
 
     resources: Mapping[str, float] = field(default_factory=dict)
     reports_changes: bool = False
     ends_on_close: bool = False
+    deploys: bool = False
+    pauses: bool = False
     look_every: float = 60.0
 
 
@@ -68,8 +73,15 @@ class Provider(Protocol):
     async def wake(self, name: str) -> None:
         """Begin to bring up every replica that is not up. Raises ProviderError."""
 
-    async def sleep(self, name: str) -> None:
-        """Begin to end every replica. A wake that follows at once may withdraw it. Raises ProviderError."""
+    async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
+        """Begin to end every replica; `observe` then tells `into`, SCALED_TO_ZERO or PAUSED.
+
+        One that is asleep already passes from one to the other. A wake that follows at once may withdraw it.
+        Raises ProviderError.
+        """
+
+    async def hardware(self) -> Sequence[Hardware]:
+        """What can be deployed on here, with prices and what is left; empty where nothing can. Raises ProviderError."""
 
     def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Yield the last `tail` lines of the engine's output and, with `follow`, each further one as it comes."""

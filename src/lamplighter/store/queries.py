@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, sel
 from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.store import tables
-from lamplighter.store.records import AuditRecord, SavedEndpoint
+from lamplighter.store.records import AuditRecord, SavedDeployment, SavedEndpoint, SavedLease
 
 _LONGEST_TEXT = 2000
 """Characters kept of a text that comes from outside (a path, an error): rows must not grow with what clients send."""
@@ -86,6 +86,40 @@ def select_audit(connection: Connection, endpoint: str | None, since: float | No
     """Find the newest operations first."""
     rows = connection.execute(_newest(tables.audit, endpoint, since, limit)).mappings()
     return [AuditRecord(**_without_id(row)) for row in rows]
+
+
+def save_deployment(connection: Connection, saved: SavedDeployment) -> None:
+    """Write the deployment's row in place of an earlier one."""
+    connection.execute(delete(tables.deployments).where(tables.deployments.c.name == saved.name))
+    connection.execute(insert(tables.deployments).values(asdict(saved)))
+
+
+def load_deployments(connection: Connection) -> list[SavedDeployment]:
+    """All deployments by name."""
+    rows = connection.execute(select(tables.deployments).order_by(tables.deployments.c.name)).mappings()
+    return [SavedDeployment(**row) for row in rows]
+
+
+def forget_deployment(connection: Connection, name: str) -> None:
+    """Remove the deployment's row."""
+    connection.execute(delete(tables.deployments).where(tables.deployments.c.name == name))
+
+
+def save_lease(connection: Connection, saved: SavedLease) -> None:
+    """Write the lease's row in place of an earlier one."""
+    connection.execute(delete(tables.leases).where(tables.leases.c.lease == saved.lease))
+    connection.execute(insert(tables.leases).values(asdict(saved)))
+
+
+def load_leases(connection: Connection) -> list[SavedLease]:
+    """All leases, also those whose time is over."""
+    rows = connection.execute(select(tables.leases).order_by(tables.leases.c.lease)).mappings()
+    return [SavedLease(**row) for row in rows]
+
+
+def forget_lease(connection: Connection, lease: str) -> None:
+    """Remove the lease's row."""
+    connection.execute(delete(tables.leases).where(tables.leases.c.lease == lease))
 
 
 def prune(connection: Connection, table: Table, before: float, limit: int) -> int:

@@ -11,7 +11,10 @@ from lamplighter.domain.endpoint import Endpoint, Spec, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """One management operation: who did what to which endpoint, and how it went. `error` is for people."""
+    """One management operation: who did what to which endpoint, and how it went. `error` is for people.
+
+    `change` says what was to be different, `source` where it came from (an address), `request_id` in which request.
+    """
 
     at: float
     actor: str
@@ -19,11 +22,14 @@ class AuditRecord:
     endpoint: str | None
     success: bool
     error: str | None = None
+    change: str | None = None
+    source: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedEndpoint:
-    """An endpoint as it was last known. `state` None: the provider could not be asked.
+    """An endpoint as it was last known. `state` None: the provider could not be asked. `paused` was somebody's word.
 
     `spec` is for showing and for the ledger, not for starting anything: it names the environment variables and the
     headers of the engine, and leaves their values out, because they may be secret.
@@ -37,6 +43,7 @@ class SavedEndpoint:
     wake_time: float | None
     sleep_time: float | None
     updated_at: float
+    paused: bool = False
 
     @classmethod
     def of(cls, endpoint: Endpoint, *, at: float) -> SavedEndpoint:
@@ -69,3 +76,29 @@ def without_secrets(spec: Spec) -> dict[str, Any]:
         "resources": dict(spec.resources),
         "task": spec.task,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedDeployment:
+    """An endpoint that was made over the management API. `secrets` is sealed: see `store.seal`."""
+
+    name: str
+    document: Mapping[str, Any]
+    secrets: str
+    created_at: float
+    created_by: str
+    updated_at: float
+    updated_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedLease:
+    """A session's standing demand on an endpoint."""
+
+    lease: str
+    endpoint: str
+    holder: str
+    ttl: float
+    created_at: float
+    expires_at: float
+    pause_at_end: bool

@@ -15,7 +15,7 @@ from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
 from lamplighter.store import queries, tables
 from lamplighter.store.database import Database
-from lamplighter.store.records import AuditRecord, SavedEndpoint
+from lamplighter.store.records import AuditRecord, SavedDeployment, SavedEndpoint, SavedLease
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +112,30 @@ class Store:
     ) -> list[AuditRecord]:
         """Find recorded operations, the newest first; `since` is Unix time, and included."""
         return await self._run(queries.select_audit, endpoint, since, limit)
+
+    async def save_deployment(self, saved: SavedDeployment) -> None:
+        """Keep a deployment in place of what was kept of it before."""
+        await self._run(queries.save_deployment, saved)
+
+    async def load_deployments(self) -> list[SavedDeployment]:
+        """All deployments by name."""
+        return await self._run(queries.load_deployments)
+
+    async def forget_deployment(self, name: str) -> None:
+        """Remove a deployment; one that is not there is no error."""
+        await self._run(queries.forget_deployment, name)
+
+    async def save_lease(self, saved: SavedLease) -> None:
+        """Keep a lease in place of what was kept of it before."""
+        await self._run(queries.save_lease, saved)
+
+    async def load_leases(self) -> list[SavedLease]:
+        """All leases, also those whose time is over."""
+        return await self._run(queries.load_leases)
+
+    async def forget_lease(self, lease: str) -> None:
+        """Remove a lease; one that is not there is no error."""
+        await self._run(queries.forget_lease, lease)
 
     async def prune(self, before: float) -> int:
         """Delete transitions, starts, usage and audit older than the Unix time `before`; returns how many rows.

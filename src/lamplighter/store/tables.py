@@ -17,9 +17,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: what a database must carry for this program to use it."""
 
 metadata = MetaData(
@@ -40,6 +41,7 @@ endpoints = Table(
     Column("wake_time", Double),
     Column("sleep_time", Double),
     Column("updated_at", Double, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=false()),
 )
 
 transitions = Table(
@@ -97,6 +99,33 @@ audit = Table(
     Column("endpoint", Text),
     Column("success", Boolean, nullable=False),
     Column("error", Text),
+    Column("change", Text),
+    Column("source", Text),
+    Column("request_id", Text),
     Index(None, "endpoint", "at"),
     Index(None, "at"),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("document", JSON, nullable=False),
+    Column("secrets", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("lease", Text, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("ttl", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("pause_at_end", Boolean, nullable=False),
 )

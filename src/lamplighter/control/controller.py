@@ -166,6 +166,10 @@ class Controller:
         self._history.restart_idle_clock()
         self._nudge.set()
 
+    def holds(self, lease: str) -> bool:
+        """Whether this standing demand counts."""
+        return lease in self._wishes.leases
+
     def replace(self, spec: Spec) -> None:
         """Take a new spec: at once if the process stays the same, else as soon as nothing is in flight."""
         self.gate.bound_waiting(spec.policy.max_waiting)

@@ -275,6 +275,11 @@ class Fleet:
         """End a lease; one that has ended already is no error."""
         self._find(name).let_go(lease)
 
+    def holds(self, name: str, lease: str) -> bool:
+        """Whether a lease keeps the endpoint awake: not after a pause, and not when the endpoint was taken out."""
+        controller = self._controllers.get(name)
+        return controller is not None and controller.holds(lease)
+
     async def _operate(self, verb: str, name: str, actor: str) -> Endpoint:
         controller = self._find(name)
         record = AuditRecord(

@@ -1,0 +1,128 @@
+"""Where the parts of the API lie, and which of them may see the token."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from lamplighter.errors import InvalidInput
+
+MANAGEMENT = "https://api.endpoints.huggingface.cloud"
+HUB = "https://huggingface.co"
+CATALOG = "https://endpoints.huggingface.co"
+DATA_PLANE = ".endpoints.huggingface.cloud"
+
+CLOUD_URL = "LAMPLIGHTER_CLOUD_URL"
+"""Replaces all hosts of Hugging Face: a stand-in, or a proxy."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosts:
+    """Base addresses without a slash at the end. `is_cloud` tells Hugging Face (or its stand-in) from a Lamplighter."""
+
+    management: str
+    hub: str
+    catalog: str
+    is_cloud: bool
+
+    @property
+    def name(self) -> str:
+        """Who answers, for people."""
+        return host_of(self.management)
+
+    def may_see_token(self, url: str) -> bool:
+        """Whether a request to `url` may carry the token: only these hosts, and the data plane that goes with them.
+
+        A data plane over plain HTTP is trusted where it is the management's own origin or on this machine beside it.
+        """
+        try:
+            parts = urlsplit(url)
+            mine = _origin(parts)
+        except ValueError:
+            return False
+        known = [urlsplit(base) for base in (self.management, self.hub, self.catalog)]
+        if any(mine == _origin(base) for base in known):
+            return True
+        if known[0].hostname == parts.hostname and parts.scheme == known[0].scheme:
+            return True
+        host = (parts.hostname or "").rstrip(".")
+        if is_loopback(host) and is_loopback(known[0].hostname or ""):
+            return True
+        return self.is_cloud and parts.scheme == "https" and host.endswith(DATA_PLANE)
+
+
+def find_hosts(base: str | None, hub: str | None, environ: Mapping[str, str] | None = None) -> Hosts:
+    """Tell where to ask: `base`, else LAMPLIGHTER_CLOUD_URL, else Hugging Face. Raises InvalidInput, naming the field.
+
+    `base` may end in `/v2`. `HF_ENDPOINT` moves the hub alone.
+    """
+    env = os.environ if environ is None else environ
+    if base is not None:
+        return _given(address(base, "base").removesuffix("/v2"), hub, env)
+    if stand_in := env.get(CLOUD_URL, "").strip():
+        one = address(stand_in, CLOUD_URL).removesuffix("/v2")
+        return Hosts(management=one, hub=address(hub, "hub") if hub else one, catalog=one, is_cloud=True)
+    return _given(MANAGEMENT, hub, env)
+
+
+def _given(management: str, hub: str | None, environ: Mapping[str, str]) -> Hosts:
+    if not is_hugging_face(management):
+        own = address(hub, "hub") if hub else management
+        return Hosts(management=management, hub=own, catalog=management, is_cloud=False)
+    moved = environ.get("HF_ENDPOINT", "").strip()
+    own = address(hub, "hub") if hub else address(moved, "HF_ENDPOINT") if moved else HUB
+    return Hosts(management=management, hub=own, catalog=CATALOG, is_cloud=True)
+
+
+def is_hugging_face(url: str) -> bool:
+    """Whether an address is Hugging Face's own."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return any(host == domain or host.endswith("." + domain) for domain in ("huggingface.cloud", "huggingface.co"))
+
+
+def address(url: str, field: str) -> str:
+    """Complete and check a base address. Raises InvalidInput."""
+    whole = url.strip() if "://" in url else f"http://{url.strip()}"
+    try:
+        parts = urlsplit(whole)
+        usable = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(character.isspace() for character in whole):
+        raise InvalidInput(f"{field}: {url!r} is no address; one looks like {MANAGEMENT}", field=field)
+    if parts.username or parts.password:
+        raise InvalidInput(f"{field}: a token has no place in an address", field=field)
+    if parts.query or parts.fragment:
+        raise InvalidInput(f"{field}: {url!r} is more than an address: leave out what follows ? or #", field=field)
+    return whole.rstrip("/")
+
+
+def host_of(url: str) -> str:
+    """The host of an address, with its port where that is an unusual one."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] or url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two addresses have scheme, host and port in common."""
+    try:
+        return _origin(urlsplit(one)) == _origin(urlsplit(other))
+    except ValueError:
+        return False
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

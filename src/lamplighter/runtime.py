@@ -23,6 +23,7 @@ from lamplighter.config import Settings, diff
 from lamplighter.control.clock import Clock
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
+from lamplighter.control.leases import LeaseKeeper
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
@@ -113,7 +114,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(fleet.close, drain=0.0, leave_running=settings.server.on_shutdown == "leave")
         await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
         health = Health(store, fleet, usage, journal)
-        api = management(fleet, health=health, keys=settings.server.keys, version=__version__)
+        leases = LeaseKeeper(fleet, store, journal, Clock())
+        await leases.start()
+        stack.push_async_callback(leases.close)
+        api = management(fleet, health=health, held=leases, keys=settings.server.keys, version=__version__)
         gateway = Gateway(fleet, usage, _gateway_settings(settings), api)
         server = Server(settings, _url(listener), fleet, gateway, health)
         async with _listening(gateway, listener, settings) as server.listener:

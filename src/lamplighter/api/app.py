@@ -6,11 +6,11 @@ from collections.abc import Collection
 
 from fastapi import FastAPI
 
-from lamplighter.api import endpoints, pages, problems
+from lamplighter.api import endpoints, leases, pages, problems
 from lamplighter.api.access import Access
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
-from lamplighter.control.demand import Operations
+from lamplighter.control.demand import Leases, Operations
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
@@ -23,19 +23,22 @@ def management(
     operations: Operations,
     *,
     health: HealthSource,
+    held: Leases | None = None,
     keys: Collection[str] = (),
     version: str,
 ) -> FastAPI:
     """Make the management application.
 
-    `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `/healthz`,
+    `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
+    leases of sessions; without them their routes find nothing. `/healthz`,
     `/readyz`, `/openapi.json` and `/docs` are open. Nothing here contacts another host.
     """
     app = FastAPI(title="Lamplighter", version=version, description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.operations = operations
     app.state.health = health
+    app.state.leases = held
     app.state.access = Access(keys)
-    for router in (endpoints.router, health_router, pages.router):
+    for router in (endpoints.router, leases.router, health_router, pages.router):
         app.include_router(router)
     problems.install(app)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from lamplighter.api.access import Actor
@@ -83,6 +83,7 @@ def _leases(request: Request) -> demand.Leases:
 
 
 Held: TypeAlias = Annotated[demand.Leases, Depends(_leases)]
+LeaseId: TypeAlias = Annotated[str, Path(max_length=64, description="The `id` that the lease was given.")]
 _ENDED: Responses = {404: {"model": Problem, "description": "It has ended; what it held may be asleep"}}
 
 
@@ -105,12 +106,12 @@ async def open_lease(name: str, form: LeaseForm, leases: Held, actor: Actor) -> 
 
 
 @router.put("/leases/{lease_id}", operation_id="renew_lease", responses=_ENDED)
-async def renew_lease(lease_id: str, leases: Held, _: Actor) -> OneLease:
+async def renew_lease(lease_id: LeaseId, leases: Held, _: Actor) -> OneLease:
     """Take a heartbeat: the lease lasts another `ttl` seconds from now. 404 once it has ended."""
     return OneLease(lease=LeaseInfo.of(await leases.renew(lease_id)))
 
 
 @router.delete("/leases/{lease_id}", operation_id="end_lease", responses=_ENDED)
-async def end_lease(lease_id: str, leases: Held, actor: Actor) -> OneLease:
+async def end_lease(lease_id: LeaseId, leases: Held, actor: Actor) -> OneLease:
     """End a lease. The last one out pauses the endpoint, if any of them asked for it."""
     return OneLease(lease=LeaseInfo.of(await leases.end(lease_id, actor=actor)))

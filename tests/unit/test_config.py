@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lamplighter.config import ConfigErrors, Settings, diff, find, json_schema, load, parse, starter_yaml
-from lamplighter.domain.endpoint import Policy
+from lamplighter.domain.endpoint import Policy, Remote, State
 from lamplighter.errors import ConfigError
 
 
@@ -217,7 +217,7 @@ def test_an_error_names_line_key_value_and_what_is_right(line, told):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("foo: 1", "line 1: foo: unknown key; known are defaults, endpoints, providers, server"),
+        ("foo: 1", "line 1: foo: unknown key; known are defaults, endpoints, groups, providers, server"),
         ("- a\n- b", "line 1: should be a mapping of keys to values"),
         ("endpoints: []", "line 1: endpoints: [] should be a mapping"),
         ("endpoints:\n  chat: [", "line 2: this is not YAML: "),
@@ -350,3 +350,192 @@ def test_the_schema_describes_every_key():
         for key, value in shape["properties"].items():
             assert value.get("description"), key
     assert yaml.safe_load(yaml.safe_dump(schema)) == schema
+
+
+def elsewhere(line: str = "") -> str:
+    return f"endpoints:\n  chat:\n    provider: huggingface\n    {line}\n"
+
+
+def test_an_endpoint_elsewhere_needs_no_engine():
+    settings = read(elsewhere())
+    spec = settings.specs()["chat"]
+    assert spec.remote == Remote()
+    assert spec.deployment is None
+    assert settings.providers["huggingface"].type == "huggingface"
+    assert "huggingface" not in read(in_endpoint("")).providers
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ("big", Remote(name="big")),
+        ("My-Org/big-one", Remote(namespace="My-Org", name="big-one")),
+        ("https://endpoints.huggingface.co/me/endpoints/big", Remote(namespace="me", name="big")),
+        ("https://endpoints.huggingface.co/me/endpoints/big/", Remote(namespace="me", name="big")),
+        ("https://endpoints.huggingface.co/me/endpoints/big/analytics?x=1", Remote(namespace="me", name="big")),
+        ("https://ui.endpoints.huggingface.co/me/endpoints/big", Remote(namespace="me", name="big")),
+        (
+            "https://a1.us-east-1.aws.endpoints.huggingface.cloud/v1/",
+            Remote(url="https://a1.us-east-1.aws.endpoints.huggingface.cloud"),
+        ),
+        ("http://127.0.0.1:8470/endpoints/big", Remote(url="http://127.0.0.1:8470/endpoints/big")),
+    ],
+)
+def test_a_remote_endpoint_is_named_in_any_way_that_people_have_at_hand(value, place):
+    assert read(elsewhere(f"remote: '{value}'")).specs()["chat"].remote == place
+    if "://" in value:
+        settings = parse("", "the environment", {"HF_BASE_URL_BIG": value})
+        assert settings.specs()["big"].remote == place
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("remote: a/b/c", "remote: 'a/b/c' should be namespace/name, a name, the console's URL (https://endpoints."),
+        ("remote: Big", "remote: 'Big' should be namespace/name"),
+        ("remote: 7", "remote: 7 should be namespace/name"),
+        ("remote: https://endpoints.huggingface.co/me", "is no endpoint's page: should be the console's URL"),
+        ("remote: https://huggingface.co/me/big", "is no endpoint: should be the console's URL"),
+        ("remote: https://router.huggingface.co/v1", "is no endpoint: should be the console's URL"),
+        ("remote: ftp://a1.endpoints.huggingface.cloud", "is not a URL: should be the console's URL"),
+        ("remote: 'https://a b'", "is not a URL"),
+        ("remote: https://a1.cloud:99999", "is not a URL"),
+        ("remote: https://a1.cloud/?x=1", "has a part behind its path"),
+        ("remote: https://me:hush-hush@a1.cloud", "must not hold a user or a password"),
+        (
+            "engine: llamacpp",
+            "engine: is for engines that run here; what runs at 'huggingface' is said by `deployment`",
+        ),
+        ("replicas: 2", "replicas: is for engines that run here"),
+        ("create: always", "create: 'always' should be 'never' or 'if-missing'"),
+        ("create: if-missing", "create: needs a `deployment` that says what to make"),
+        ("deployment: {}", "deployment: makes nothing without `create: if-missing`"),
+        ("deployment: [a]", "deployment: should be a mapping of keys to values"),
+        ("deployment: {secrets: {A: '${NOPE}'}}", "secrets: names the environment variable NOPE, which is not set"),
+        ("sleep: deeply", "sleep: 'deeply' should be 'scale-to-zero' or 'pause'"),
+        ("slept_by: me", "slept_by: 'me' should be 'lamplighter' or 'provider'"),
+    ],
+)
+def test_an_error_in_an_endpoint_elsewhere_names_line_key_and_what_is_right(line, told):
+    text = problem(elsewhere(line))
+    assert text.startswith("line 4: endpoints.chat.")
+    assert told in text
+    assert "hush" not in text
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("remote: me/big", "remote: is for endpoints at a provider elsewhere; 'local' is of type local. Did you"),
+        ("create: if-missing", "create: is for endpoints at a provider elsewhere"),
+        ("slept_by: provider", "slept_by: a provider of type local puts nothing to sleep by itself"),
+    ],
+)
+def test_what_is_for_elsewhere_is_refused_here(lines, told):
+    assert told in problem(in_endpoint(lines))
+
+
+def test_two_endpoints_that_are_one_are_refused():
+    text = "endpoints:\n  a: {provider: huggingface, remote: me/x}\n  b: {provider: huggingface, remote: me/x}"
+    assert "line 3: endpoints.b.remote: is the same endpoint as endpoints.a; give that an alias" in problem(text)
+    text = "endpoints:\n  a: {provider: huggingface}\n  b: {provider: huggingface, remote: a}"
+    assert "line 3: endpoints.b.remote: is the same endpoint as endpoints.a" in problem(text)
+
+
+def test_how_an_endpoint_sleeps_is_said_by_it_or_for_all():
+    specs = read(
+        """
+        defaults: {sleep: pause, slept_by: provider, wake_paused: false}
+        endpoints:
+          far: {provider: huggingface}
+          own: {provider: huggingface, sleep: scale-to-zero, slept_by: lamplighter, wake_paused: true}
+          here: {engine: llamacpp}
+        """
+    ).specs()
+    assert specs["far"].policy == Policy(sleep_into=State.PAUSED, slept_by_provider=True, wake_paused=False)
+    assert specs["own"].policy == Policy()
+    assert not specs["here"].policy.slept_by_provider
+
+
+@pytest.mark.parametrize("timeout", ["14m", "3d"])
+def test_the_providers_own_timer_has_bounds(timeout):
+    assert "after 15m to 48h" in problem(
+        elsewhere(f"{{}}\n    slept_by: provider\n    idle_timeout: {timeout}").replace("{}", "task: x")
+    )
+    assert read(elsewhere("slept_by: provider\n    idle_timeout: never")).specs()["chat"].policy.slept_by_provider
+
+
+def test_groups_name_endpoints():
+    text = "endpoints: {a: {engine: x}, b: {engine: x}}\ngroups:\n  both: [a, b]\n"
+    assert read(text).groups == {"both": ("a", "b")}
+    assert "line 3: groups.both[1]: there is no endpoint 'bb'; did you mean b?" in problem(
+        text.replace("a, b", "a, bb")
+    )
+    assert "line 3: groups.both: names no endpoint" in problem(text.replace("a, b", ""))
+    assert "groups.both: 'a' should be a list" in problem(text.replace("[a, b]", "a"))
+    assert "groups.Both" in problem(text.replace("both", "Both"))
+    assert read("groups:").groups == {}
+    assert diff(read(text), read(text.replace("a, b", "a"))).groups == ("both",)
+
+
+def test_a_server_has_a_namespace():
+    assert read("").server.namespace == "lamplighter"
+    assert read("server: {namespace: My-Org}").server.namespace == "My-Org"
+    assert "server.namespace: 'a/b' should be a name" in problem("server: {namespace: a/b}")
+    assert diff(read(""), read("server: {namespace: me}")).restart == ("server.namespace",)
+
+
+def test_the_environment_alone_is_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    console = "https://endpoints.huggingface.co/me/endpoints/gpt-120b"
+    environ = {
+        "HOME": str(tmp_path),
+        "HF_BASE_URL_120B": console,
+        "HF_BASE_URL_MY_20B": "https://x.cloud",
+        "HF_BASE_URL_NO": "",
+    }
+    assert find(environ) is None
+    settings = load(environ=environ | {"ENDPOINT_AUTO_SLEEP": "600"})
+    assert list(settings.specs()) == ["120b", "my-20b"]
+    spec = settings.specs()["120b"]
+    assert (spec.provider, spec.remote, spec.policy.idle_timeout) == (
+        "huggingface",
+        Remote(namespace="me", name="gpt-120b"),
+        600.0,
+    )
+    assert settings.server.data == tmp_path / ".local/state/lamplighter"
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "nope.yaml", environ)
+    with pytest.raises(ConfigError, match="No such file"):
+        load(environ=environ | {"LAMPLIGHTER_CONFIG": str(tmp_path / "nope.yaml")})
+    with pytest.raises(ConfigError, match="HF_BASE_URL_<NAME>"):
+        find({"HOME": str(tmp_path), "HF_BASE_URL_NO": "", "HF_BASE_URL": console})
+
+
+def test_the_environment_adds_to_a_file_and_the_file_wins():
+    url = "https://endpoints.huggingface.co/me/endpoints/big"
+    text = "endpoints: {a: {engine: x, aliases: [c]}}"
+    settings = read(text, HF_BASE_URL_A=url, HF_BASE_URL_B=url, HF_BASE_URL_C=url, HF_BASE_URL_b=url)
+    assert list(settings.specs()) == ["a", "b"]
+    assert settings.specs()["a"].engine.engine == "x"
+    assert settings.warnings == (
+        "HF_BASE_URL_A does not count: 'a' stands in /etc/lamplighter/lamplighter.yaml.",
+        "HF_BASE_URL_C does not count: 'c' stands in /etc/lamplighter/lamplighter.yaml.",
+        "HF_BASE_URL_b does not count: 'b' stands in HF_BASE_URL_B.",
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["hf_hushhush", "me/hush", "https://endpoints.huggingface.co/hush", "https://u:hush@x.cloud"]
+)
+def test_an_ill_formed_variable_is_named_with_the_form_that_is_right_and_not_repeated(value):
+    told = problem("", HF_BASE_URL_BIG=value)
+    assert told.startswith("environment variable HF_BASE_URL_BIG: the value ")
+    assert "https://endpoints.huggingface.co/{namespace}/endpoints/{name}" in told
+    assert "hush" not in told
+    assert "HF_BASE_URL_<NAME> should end in a name" in problem("", HF_BASE_URL_="https://x.cloud")
+
+
+def test_a_change_of_where_an_endpoint_is_is_found_by_a_reload():
+    for line in ("remote: me/x", "sleep: pause", "slept_by: provider", "wake_paused: false"):
+        assert diff(read(elsewhere()), read(elsewhere(line))).changed == ("chat",)

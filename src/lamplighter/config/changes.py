@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -13,15 +14,19 @@ _READ_WHEN_USED = frozenset({"drain_timeout"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """The difference of two configurations: endpoints by name, and dotted keys that take effect at the next start."""
+    """The difference of two configurations.
+
+    Endpoints and groups by name; `restart` are dotted keys that take effect at the next start.
+    """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.restart)
+        return bool(self.added or self.removed or self.changed or self.groups or self.restart)
 
 
 def diff(old: Settings, new: Settings) -> Changes:
@@ -34,13 +39,18 @@ def diff(old: Settings, new: Settings) -> Changes:
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         changed=tuple(name for name in after if name in before and after[name] != before[name]),
+        groups=_unequal(old.groups, new.groups),
         restart=(*_differing("server", old.server, new.server), *_providers(old, new)),
     )
 
 
 def _providers(old: Settings, new: Settings) -> tuple[str, ...]:
-    names = sorted(old.providers.keys() | new.providers.keys())
-    return tuple(f"providers.{name}" for name in names if old.providers.get(name) != new.providers.get(name))
+    return tuple(f"providers.{name}" for name in _unequal(old.providers, new.providers))
+
+
+def _unequal(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:
+    """The names whose values differ, or that only one of them has."""
+    return tuple(name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name))
 
 
 def _differing(section: str, old: BaseModel, new: BaseModel) -> tuple[str, ...]:

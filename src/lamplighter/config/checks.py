@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
+from lamplighter.config import elsewhere
 from lamplighter.config.document import Document
 from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
@@ -14,7 +15,13 @@ ALWAYS_THERE = "local"
 
 def check(file: File, document: Document) -> Iterator[Problem]:
     """Find what contradicts something else."""
-    for path, text in (*_exposure(file.server), *_names(file), *_references(file)):
+    for path, text in (
+        *_exposure(file.server),
+        *_names(file),
+        *_references(file),
+        *elsewhere.complaints(file),
+        *_groups(file),
+    ):
         yield Problem(place=document.place(path), key=dotted(path), text=text)
 
 
@@ -46,8 +53,17 @@ def _names(file: File) -> Iterator[tuple[Path, str]]:
             taken.setdefault(alias, path)
 
 
+def _groups(file: File) -> Iterator[tuple[Path, str]]:
+    for group, names in file.groups.items():
+        if not names:
+            yield ("groups", group), "names no endpoint"
+        for index, name in enumerate(names):
+            if name not in file.endpoints:
+                yield ("groups", group, index), f"there is no endpoint {name!r}; {near(name, file.endpoints)}"
+
+
 def _references(file: File) -> Iterator[tuple[Path, str]]:
-    known = {ALWAYS_THERE, *file.providers}
+    known = set(elsewhere.kinds_of(file))
     for name, endpoint in file.endpoints.items():
         path = ("endpoints", name)
         if endpoint.provider not in known:

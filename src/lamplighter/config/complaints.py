@@ -10,7 +10,7 @@ from lamplighter.config.document import Document
 from lamplighter.config.file import known_keys
 from lamplighter.config.problems import Problem, dotted, near
 
-_SECRET = frozenset({"keys", "env", "headers", "options"})
+_SECRET = frozenset({"keys", "env", "headers", "options", "deployment"})
 _LONGEST_VALUE = 60
 
 _TEXTS = {
@@ -56,6 +56,8 @@ def _text(error: ErrorDetails, path: Sequence[str | int]) -> str:
 def _value(error: ErrorDetails, path: Sequence[str | int]) -> str | None:
     """What was given; nothing where it may be secret, is long, or says nothing."""
     value = error["input"]
+    if path[-1:] == ("remote",) and "@" in str(value):  # a URL with a password in it
+        return None
     if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or isinstance(value, dict):
         return None
     text = "an empty value" if value is None else repr(value)

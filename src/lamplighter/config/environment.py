@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lamplighter.config.document import Document
-from lamplighter.config.values import digest
+from lamplighter.config.elsewhere import HUGGING_FACE
+from lamplighter.config.problems import Place, Problem
+from lamplighter.config.remote import parse_url
+from lamplighter.config.values import NAME_PATTERN, digest
+
+ENDPOINT_PREFIX = "HF_BASE_URL_"
 
 _OVERRIDES = {
     "LAMPLIGHTER_HOST": ("server", "host"),
@@ -18,8 +24,8 @@ _KEYS = "LAMPLIGHTER_KEYS"
 _BY_PLACE = ("env:", "file:", "sha256:")
 
 
-def apply(environ: Mapping[str, str], document: Document) -> None:
-    """Put the environment's values in the places of the file's."""
+def apply(environ: Mapping[str, str], document: Document) -> list[str]:
+    """Put the environment's values in the places of the file's; tells what of them does not count, and why."""
     for name, (section, key) in _OVERRIDES.items():
         if value := environ.get(name):
             document.override(section, key, value, f"environment variable {name}")
@@ -27,6 +33,50 @@ def apply(environ: Mapping[str, str], document: Document) -> None:
         document.override("server", "keys", _keys(keys), f"environment variable {_KEYS}")
     if (state := environ.get("XDG_STATE_HOME")) and not _says_data(document):
         document.override("server", "data", f"{state}/lamplighter", "environment variable XDG_STATE_HOME")
+    return _add_endpoints(environ, document)
+
+
+def names_endpoints(environ: Mapping[str, str]) -> bool:
+    """Whether the environment alone says what there is to serve."""
+    return any(value and name.startswith(ENDPOINT_PREFIX) for name, value in environ.items())
+
+
+def _add_endpoints(environ: Mapping[str, str], document: Document) -> list[str]:
+    """Each `HF_BASE_URL_<ALIAS>` names an endpoint at Hugging Face. What the file says of that name wins."""
+    warnings = []
+    taken = dict.fromkeys(_names_in_file(document), document.source)
+    for variable in sorted(name for name, value in environ.items() if value and name.startswith(ENDPOINT_PREFIX)):
+        source = f"environment variable {variable}"
+        alias = variable.removeprefix(ENDPOINT_PREFIX).lower().replace("_", "-")
+        if problem := _problem_with(alias, environ[variable]):
+            document.problems.append(Problem(place=Place(source=source), text=problem))
+        elif alias in taken:
+            warnings.append(f"{variable} does not count: {alias!r} stands in {taken[alias]}.")
+        else:
+            taken[alias] = variable
+            endpoint = {"provider": HUGGING_FACE, "remote": environ[variable].strip()}
+            document.override("endpoints", alias, endpoint, source)
+    return warnings
+
+
+def _problem_with(alias: str, value: str) -> str | None:
+    """What is wrong, if anything. The value is not repeated: somebody may have set it to a token by mistake."""
+    if not re.fullmatch(NAME_PATTERN, alias):
+        return f"{ENDPOINT_PREFIX}<NAME> should end in a name of letters, digits and underscores"
+    try:
+        parse_url(value)
+    except ValueError as error:
+        return f"the value {error}"
+    return None
+
+
+def _names_in_file(document: Document) -> set[str]:
+    endpoints = document.data.get("endpoints")
+    if not isinstance(endpoints, dict):
+        return set()
+    aliases = [one.get("aliases") for one in endpoints.values() if isinstance(one, dict)]
+    listed = [alias for names in aliases if isinstance(names, list) for alias in names if isinstance(alias, str)]
+    return {*endpoints, *listed}
 
 
 def _says_data(document: Document) -> bool:

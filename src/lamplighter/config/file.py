@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
@@ -10,20 +11,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lamplighter.config.values import (
     Alias,
+    DeploymentValues,
     Duration,
     FilePath,
     IdleTimeout,
     KeyDigest,
     Name,
+    Namespace,
     PositiveDuration,
+    RemotePlace,
     Size,
     Substituted,
     Words,
 )
-from lamplighter.domain.endpoint import EngineSpec, Policy, Spec
+from lamplighter.domain.endpoint import Creation, Deployment, EngineSpec, Policy, Remote, Spec, State
 
 _POLICY = Policy()
 _ENGINE = EngineSpec(engine="")
+_SLEEPS = {"scale-to-zero": State.SCALED_TO_ZERO, "pause": State.PAUSED}
+REMOTE = "remote"
+"""What stands for the engine of an endpoint that runs elsewhere: nobody here knows or cares what it is."""
 
 
 Amount: TypeAlias = Annotated[float, Field(ge=0)]
@@ -56,6 +63,8 @@ class ServerSettings(_Model):
     """Whether a shutdown ends the engines, or leaves them to the next start."""
     retention: PositiveDuration = 90 * 86400.0
     """How long the history is kept: state changes, start times, what requests used, who operated what."""
+    namespace: Namespace = "lamplighter"
+    """The namespace of this server's endpoints for clients of the management API."""
 
 
 class PolicySettings(_Model):
@@ -77,11 +86,18 @@ class PolicySettings(_Model):
     """The pause after the first failed start; it doubles with each further one."""
     backoff_cap: PositiveDuration = _POLICY.backoff_cap
     """The longest pause between two starts."""
+    sleep: Literal["scale-to-zero", "pause"] = "scale-to-zero"
+    """What sleep means: scaled to zero keeps the provider's quota; paused frees it."""
+    slept_by: Literal["lamplighter", "provider"] = "lamplighter"
+    """Who puts it to sleep: Lamplighter, with the provider's own timer behind it, or that timer alone."""
+    wake_paused: bool = _POLICY.wake_paused
+    """Whether a request resumes it when it was paused at its provider by somebody else."""
 
     def over(self, defaults: PolicySettings) -> Policy:
         """The policy in force: what is set here, then what is set in `defaults`, then what is built in."""
         merged = {name: getattr(self if name in self.model_fields_set else defaults, name) for name in _POLICY_FIELDS}
-        return Policy(**merged)
+        sleep, slept_by = merged.pop("sleep"), merged.pop("slept_by")
+        return Policy(**merged, sleep_into=_SLEEPS[sleep], slept_by_provider=slept_by == "provider")
 
 
 _POLICY_FIELDS = tuple(PolicySettings.model_fields)
@@ -111,7 +127,7 @@ class EndpointSettings(PolicySettings):
     engine: str | None = None
     """What runs the model, such as llamacpp or vllm; `command` for a command of one's own."""
     model: str | None = None
-    """The model, as the engine names it."""
+    """The model, as the engine names it; for showing alone where it lives elsewhere."""
     task: str | None = None
     """What it does, such as text-generation."""
     aliases: tuple[Alias, ...] = ()
@@ -136,29 +152,38 @@ class EndpointSettings(PolicySettings):
     """How long the engine may take to end before it is killed."""
     headers: dict[str, Substituted] = Field(default={}, repr=False)
     """Headers for every request to the engine, such as its own API key."""
+    remote: RemotePlace | None = None
+    """Which endpoint of the provider it is: namespace/name, a name, or a URL. By default the one of the same name."""
+    create: Literal["never", "if-missing"] = "never"
+    """Whether it is made at its provider, by the first request, when it is not there."""
+    deployment: DeploymentValues | None = Field(default=None, repr=False)
+    """What to make then: repository, vendor, region, accelerator, instance_type, instance_size and so on."""
 
-    @model_validator(mode="after")
-    def _runs_something(self) -> EndpointSettings:
-        if self.engine is None and not self.command:
-            raise ValueError("needs an `engine`, such as llamacpp, or a `command`")
-        return self
+    def place(self) -> Remote:
+        """Which endpoint of a provider elsewhere it is."""
+        return replace(self.remote or Remote(), create=Creation(self.create))
 
-    def spec(self, name: str, defaults: PolicySettings) -> Spec:
-        """The endpoint as the rest of the program knows it."""
+    def spec(
+        self, name: str, defaults: PolicySettings, *, remote: Remote | None = None, deployment: Deployment | None = None
+    ) -> Spec:
+        """The endpoint as the rest of the program knows it; `remote` for one that lives elsewhere."""
+        policy = self.over(defaults)
         return Spec(
             name=name,
             provider=self.provider,
-            engine=self._engine_spec(),
-            policy=self.over(defaults),
+            engine=self._engine_spec(remote),
+            policy=policy if remote else replace(policy, slept_by_provider=False),
             aliases=self.aliases,
             replicas=self.replicas,
             resources=MappingProxyType(dict(self.resources)),
             task=self.task,
+            remote=remote,
+            deployment=deployment,
         )
 
-    def _engine_spec(self) -> EngineSpec:
+    def _engine_spec(self, remote: Remote | None) -> EngineSpec:
         return EngineSpec(
-            engine=self.engine or "command",
+            engine=REMOTE if remote else self.engine or "command",
             model=self.model,
             command=self.command,
             args=self.args,
@@ -182,8 +207,10 @@ class File(_Model):
     """The places where endpoints live, by name. `local`, this machine, is always there."""
     endpoints: dict[Name, EndpointSettings] = {}
     """The endpoints by name: lower-case letters, digits, dots and hyphens, at most 63."""
+    groups: dict[Name, tuple[str, ...]] = {}
+    """Endpoints that are started and stopped together, by the name of the group."""
 
-    @field_validator("server", "defaults", "providers", "endpoints", mode="before")
+    @field_validator("server", "defaults", "providers", "endpoints", "groups", mode="before")
     @classmethod
     def _empty_is_left_out(cls, value: Any) -> Any:
         return {} if value is None else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from lamplighter.config import document as documents
+from lamplighter.config import elsewhere
 from lamplighter.config.checks import ALWAYS_THERE, check
 from lamplighter.config.complaints import problem_of
 from lamplighter.config.document import Document
-from lamplighter.config.environment import apply
+from lamplighter.config.environment import apply, names_endpoints
 from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings, ServerSettings
 from lamplighter.config.problems import Problem, raise_for
 from lamplighter.config.values import Context
@@ -24,26 +25,34 @@ from lamplighter.domain.endpoint import Spec
 from lamplighter.errors import ConfigError
 
 FILE_NAME = "lamplighter.yaml"
+ENVIRONMENT = "the environment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A configuration that can be used. `source` is the file it came from."""
+    """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it."""
 
     source: str
     server: ServerSettings
     defaults: PolicySettings
     providers: Mapping[str, ProviderSettings]
     endpoints: Mapping[str, EndpointSettings]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
-        return {name: endpoint.spec(name, self.defaults) for name, endpoint in self.endpoints.items()}
+        return {name: self._spec(name, endpoint) for name, endpoint in self.endpoints.items()}
+
+    def _spec(self, name: str, endpoint: EndpointSettings) -> Spec:
+        return elsewhere.spec_of(name, endpoint, self.defaults, self.providers[endpoint.provider].type)
 
 
 def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError."""
     file = Path(path) if path else find(environ)
+    if file is None:
+        return parse("", ENVIRONMENT, environ)
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -52,10 +61,11 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ
     return parse(text, str(file), environ)
 
 
-def find(environ: Mapping[str, str]) -> Path:
+def find(environ: Mapping[str, str]) -> Path | None:
     """The first of $LAMPLIGHTER_CONFIG, ./lamplighter.yaml and the user's configuration folder.
 
-    Raises ConfigError that tells where it looked and how to make one.
+    None where there is no file and none is needed: the environment names endpoints. Raises ConfigError that tells where
+    it looked and how to make one.
     """
     if named := environ.get("LAMPLIGHTER_CONFIG"):
         return Path(named)
@@ -64,10 +74,13 @@ def find(environ: Mapping[str, str]) -> Path:
     for place in places:
         if place.is_file():
             return place
+    if names_endpoints(environ):
+        return None
     looked = " and ".join(str(place) for place in places)
     raise ConfigError(
         f"There is no configuration: looked for {looked}. "
-        "`lamplighter init` writes one; --config or LAMPLIGHTER_CONFIG names one that lies elsewhere."
+        "`lamplighter init` writes one; --config or LAMPLIGHTER_CONFIG names one that lies elsewhere. "
+        "For Hugging Face endpoints none is needed: HF_TOKEN, and HF_BASE_URL_<NAME> for each of them."
     )
 
 
@@ -77,7 +90,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
     Relative paths begin at the folder of `source`. Raises ConfigError, or ConfigErrors where several things are wrong.
     """
     document = documents.read(text, source)
-    apply(environ, document)
+    warnings = apply(environ, document)
     context = Context(environ, Path(source).absolute().parent)
     file, problems = _validate(document, context)
     raise_for([*document.problems, *problems, *check(file, document)])
@@ -85,8 +98,10 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         source=source,
         server=file.server,
         defaults=file.defaults,
-        providers=_with_types({ALWAYS_THERE: ProviderSettings()} | file.providers),
+        providers=_all_providers(file),
         endpoints=file.endpoints,
+        groups=file.groups,
+        warnings=tuple(warnings),
     )
 
 
@@ -95,10 +110,14 @@ def starter_yaml() -> str:
     return resources.files("lamplighter.config").joinpath("starter.yaml").read_text("utf-8")
 
 
-def _with_types(providers: Mapping[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+def _all_providers(file: File) -> dict[str, ProviderSettings]:
+    """Those of the file, with their types, and those that need not stand there."""
+    implied = [ALWAYS_THERE]
+    if any(endpoint.provider == elsewhere.HUGGING_FACE for endpoint in file.endpoints.values()):
+        implied.append(elsewhere.HUGGING_FACE)  # not before: it needs a token
     return {
         name: provider if provider.type else provider.model_copy(update={"type": name})
-        for name, provider in providers.items()
+        for name, provider in ({name: ProviderSettings() for name in implied} | file.providers).items()
     }
 
 
@@ -118,6 +137,8 @@ def _without(data: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[s
     rest = copy.deepcopy(data)
     for path in paths:
         match path:
+            case ("groups", name, *_) if isinstance(rest.get("groups"), dict):
+                rest["groups"].pop(name, None)
             case ("endpoints", name, *_):
                 rest["endpoints"].pop(name, None)
             case ("providers", name, *_):

@@ -15,12 +15,19 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
+from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
+from lamplighter.domain.endpoint import Remote
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
+_NAME = re.compile(NAME_PATTERN)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
+
+
+_SUBSTITUTED = frozenset({"env", "secrets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,28 @@ def _alias(value: object) -> str:
     if not isinstance(value, str) or not _ALIAS.fullmatch(value):
         raise ValueError("should be a name of letters, digits and ._:/- that begins with a letter or digit")
     return value
+
+
+def _namespace(value: object) -> str:
+    if not isinstance(value, str) or not _NAMESPACE.fullmatch(value):
+        raise ValueError("should be a name of at most 96 letters, digits and ._- that begins with a letter or digit")
+    return value
+
+
+def _deployment(value: object, info: ValidationInfo) -> dict[str, Any]:
+    """What is secret in a deployment comes from the environment, as it does for engines."""
+    if not isinstance(value, dict):
+        raise ValueError("should be a mapping of keys to values")  # noqa: TRY004 - pydantic takes a ValueError
+    return {key: _substituted_in(key, given, info) if key in _SUBSTITUTED else given for key, given in value.items()}
+
+
+def _substituted_in(key: str, value: object, info: ValidationInfo) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{key}: should be a mapping of keys to values")  # noqa: TRY004 - as above
+    try:
+        return {name: _substituted(given, info) for name, given in value.items()}
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def _words(value: object) -> tuple[str, ...]:
@@ -153,6 +182,17 @@ Size: TypeAlias = Annotated[
     int, Field(gt=0), BeforeValidator(parse_size), _schema("Bytes, or a size: 64MB, 64MiB.", "integer", "string")
 ]
 Name: TypeAlias = Annotated[str, BeforeValidator(_name), _schema("A name.", "string", pattern=f"^{_NAME.pattern}$")]
+Namespace: TypeAlias = Annotated[
+    str, BeforeValidator(_namespace), _schema("A namespace.", "string", pattern=f"^{_NAMESPACE.pattern}$")
+]
+RemotePlace: TypeAlias = Annotated[
+    Remote,
+    BeforeValidator(remotes.parse_remote),
+    _schema("namespace/name, a name, the console's URL, or the endpoint's own URL.", "string"),
+]
+DeploymentValues: TypeAlias = Annotated[
+    dict[str, Any], BeforeValidator(_deployment), _schema("What to make: the keys of a deployment file.", "object")
+]
 Alias: TypeAlias = Annotated[
     str, BeforeValidator(_alias), _schema("A model name.", "string", pattern=f"^{_ALIAS.pattern}$")
 ]

@@ -95,12 +95,13 @@ def _first_of(names: tuple[str, ...], environ: Mapping[str, str] | None) -> Foun
 
 
 def _look_in_login() -> Found | None:
-    from huggingface_hub import get_token  # noqa: PLC0415 - a tenth of a second of processor time
+    from httpx2 import HTTPError  # noqa: PLC0415 - these three take a tenth of a second of processor time
+    from huggingface_hub import get_token  # noqa: PLC0415
     from huggingface_hub.errors import DeviceCodeError, OIDCError  # noqa: PLC0415
 
     try:
         value = get_token()
-    except (OIDCError, DeviceCodeError, OSError, ValueError) as error:
+    except (OIDCError, DeviceCodeError, HTTPError, OSError, ValueError) as error:
         raise TokenMissing(
             f"The stored Hugging Face login can't be used ({type(error).__name__}): set HF_TOKEN, or log in anew "
             f"with `{LOGIN}`."

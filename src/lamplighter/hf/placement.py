@@ -78,7 +78,8 @@ def _no_type(wanted: Wanted, there: Iterable[Hardware], here: Iterable[Hardware]
 def _check_accelerator(wanted: Wanted, found: Hardware) -> None:
     if found.accelerator and wanted.accelerator != found.accelerator:
         raise InvalidInput(
-            f"accelerator: {wanted.accelerator!r} does not go with {found.instance_type}, which is {found.accelerator!r}",
+            f"accelerator: {wanted.accelerator!r} does not go with {found.instance_type}, "
+            f"which is {found.accelerator!r}",
             field="accelerator",
         )
 

@@ -134,8 +134,8 @@ def check_image(
     """Check an image and bring it into the API's shape, `{variant: {…}}`. Raises InvalidInput.
 
     Taken are `{variant: {…}}` for the variants of the API, and a flat container: `{"url", "port", "healthRoute",
-    "credentials"}`. `health_route` is taken for `healthRoute`, which the API would silently ignore. With `slips` a setting that is not known but much like one that is counts as a slip; others
-    are passed on.
+    "credentials"}`. `health_route` is taken for `healthRoute`, which the API would silently ignore. With `slips` a
+    setting that is not known but much like one that is counts as a slip; others are passed on.
     """
     given = check_map(image, field)
     if "url" in given or (given and set(given) <= set(_FLAT)):

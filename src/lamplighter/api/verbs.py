@@ -49,7 +49,7 @@ async def one_of_them(operations: Operations, verb: Verb, name: str, actor: str,
 
 async def all_of_them(operations: Operations, verb: Verb, actor: str, wait: float | None) -> dict[str, Outcome]:
     """Do it for all endpoints side by side; one that fails stops no other."""
-    names = [endpoint.spec.name for endpoint in operations.endpoints()]
+    names = [endpoint.spec.name for endpoint in operations.endpoints() if not endpoint.leaving]
     outcomes = await asyncio.gather(*(one_of_them(operations, verb, name, actor, wait) for name in names))
     return dict(zip(names, outcomes, strict=True))
 

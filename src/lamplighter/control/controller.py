@@ -19,9 +19,9 @@ from lamplighter.control.gate import ActiveClaim, Gate
 from lamplighter.control.history import History
 from lamplighter.control.journal import Journal, Memory, log_fields
 from lamplighter.control.room import RoomKeeper
-from lamplighter.control.trouble import Trouble
+from lamplighter.control.trouble import Trouble, is_lasting, pause_of
 from lamplighter.control.wishes import Wishes
-from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Endpoint, Phase, Spec, State, Status, Transition
+from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Phase, Spec, State, Status, Transition
 from lamplighter.domain.lifecycle import (
     QUIET_LOOK,
     ROOM_LOOK,
@@ -44,10 +44,11 @@ from lamplighter.domain.lifecycle import (
 )
 from lamplighter.errors import (
     EndpointNotFound,
+    EndpointPaused,
     LamplighterError,
-    ProviderError,
     QueueFull,
     ShuttingDown,
+    Unavailable,
     WakeFailed,
     WakeTimeout,
 )
@@ -94,17 +95,19 @@ class Controller:
         self._clock = clock
         self._history = History(clock, memory)
         self._trouble = Trouble(jitter)
-        self._wishes = Wishes()
+        self._wishes = Wishes(paused=memory.paused)
         self._nudge = asyncio.Event()
         self._pulse = asyncio.Event()
 
         self._status = _ASLEEP
         self._known: State | None = None  # the last state that the provider told
-        self._blind = True  # the provider could not be asked since
+        self._blind = True  # the provider could not be asked since, or said what nobody here understands
+        self._gone = False  # the provider said that it has no such endpoint
         self._stale = True
         self._seen_at = self._look_at = clock.now()
         self._begun: Verb | None = None
         self._begun_at = 0.0
+        self._sleeps_into = State.SCALED_TO_ZERO  # what a sleep that is under way leads to
         self._cause = ("seen", "provider")
         self._room_wanted = False
         self._room_look_at = 0.0
@@ -124,14 +127,24 @@ class Controller:
 
     async def claim(self, timeout: float | None) -> ActiveClaim:
         """Wait for an awake endpoint; see `Demand.claim`."""
+        self._bar()
         began = self._clock.now()
         try:
             async with asyncio.timeout(self.spec.policy.wake_timeout if timeout is None else timeout):
                 return await self.gate.claim()
         except TimeoutError:
-            raise self._too_late(self._clock.now() - began) from None
+            raise self.too_late(self._clock.now() - began) from None
         except QueueFull as error:
             raise QueueFull(error.message, retry_after=self.retry_after()) from None
+
+    async def await_awake(self, timeout: float) -> ActiveClaim:
+        """Wait without any demand; see `Demand.await_awake`."""
+        self._bar()
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.gate.await_open()
+        except TimeoutError:
+            raise self._not_awake(timeout) from None
 
     def look_now(self) -> None:
         """Say that the provider may have news."""
@@ -139,7 +152,7 @@ class Controller:
         self._nudge.set()
 
     def ask_wake(self, actor: str) -> None:
-        """An operator wants it awake: withdraws an earlier wish for sleep, and the idle clock starts anew."""
+        """An operator wants it awake: withdraws a sleep or a pause, and the idle clock starts anew."""
         self._wishes.ask_wake(actor)
         self._wishes.wake_asked = not self.gate.is_open
         self._wishes.wake_until = self._clock.now() + self.spec.policy.wake_timeout
@@ -147,16 +160,28 @@ class Controller:
         self._trouble.retry_now(self._clock.now())
         self._nudge.set()
 
-    def ask_sleep(self, actor: str) -> None:
-        """An operator wants it asleep, as soon as nothing is in flight and nothing waits."""
-        self._wishes.ask_sleep(actor)
-        if self._known in ASLEEP and self._begun is None:
-            self._trouble.is_over()
-        self._watch_quiet()
-        self._nudge.set()
+    def ask_sleep(self, actor: str, into: State | None = None) -> None:
+        """An operator wants it asleep, as soon as nothing is in flight and nothing waits.
+
+        SCALED_TO_ZERO withdraws a pause; None leaves it to the policy, and a pause as it is.
+        """
+        self._wishes.ask_sleep(actor, into)
+        self._lie_down()
+
+    def ask_pause(self, actor: str) -> None:
+        """An operator wants nobody to be let in or to wake it: those who wait are told, what is in flight may end."""
+        self._wishes.ask_pause(actor)
+        self.gate.shut()
+        self._turn_away()
+        self._lie_down()
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator's pause stands."""
+        return self._wishes.paused
 
     def hold(self, lease: str) -> None:
-        """Add a standing demand."""
+        """Add a standing demand. It does not withdraw a pause."""
         self._wishes.leases.add(lease)
         self._demanded()
 
@@ -246,7 +271,9 @@ class Controller:
             leases=len(wishes.leases),
             wake_asked=wishes.wake_asked,
             sleep_asked=wishes.sleep_asked,
+            sleep_into=wishes.sleep_into,
             stay_asleep=wishes.stay_asleep,
+            paused=wishes.paused,
             replacing=wishes.next_spec is not None,
             room_wanted=self._room_wanted,
             room=self._room_state(),
@@ -280,6 +307,8 @@ class Controller:
             in_flight=view.in_flight,
             waiting=view.waiting,
             held_by=portrait.held_by(view) if phase is Phase.RUNNING else (),
+            paused=view.paused,
+            leaving=self._wishes.retiring,
         )
 
     def keepsake(self) -> Endpoint:
@@ -322,7 +351,9 @@ class Controller:
             await asyncio.sleep(backoff(self.spec.policy, failures, self._trouble.jitter()))
 
     def _retired(self) -> bool:
-        return self._wishes.retiring and self._known in ASLEEP and self._begun is None and not self.gate.waiting
+        if not self._wishes.retiring or self.gate.waiting:
+            return False
+        return self._gone or (self._known in ASLEEP and self._begun is None)
 
     async def _act(self, action: Action) -> None:
         match action:
@@ -334,8 +365,8 @@ class Controller:
                 self._room.give_back(self)
             case Wake(reason):
                 await self._wake(reason)
-            case Sleep(reason):
-                await self._sleep(reason)
+            case Sleep(reason, into):
+                await self._sleep(reason, into)
             case Update():
                 await self._update()
             case Fail():
@@ -360,6 +391,7 @@ class Controller:
         except (LamplighterError, TimeoutError) as error:
             self._cannot_see(error)
         else:
+            self._gone = False
             self._trouble.look_worked()
             await self._saw(status)
             self.looks += 1
@@ -368,37 +400,54 @@ class Controller:
     def _cannot_see(self, error: Exception) -> None:
         """Nothing is woken or slept by guess; the gate stays as it is, so that what runs is served."""
         self._blind = True
-        pause = self._trouble.look_failed(self.spec.policy, _text(error))
+        self._gone = isinstance(error, EndpointNotFound)
+        pause = max(self._trouble.look_failed(self.spec.policy, _text(error)), pause_of(error))
         self._look_at = self._clock.now() + pause
         log.warning("look failed", endpoint=self.name, error=_text(error), next_look_in=round(pause, 2))
 
     async def _saw(self, status: Status) -> None:
         """Take in what the provider said. A change is on record before anybody is let through or told of it."""
-        before, self._status = self._known, status
+        if status.state is None:
+            self._does_not_understand(status)
+            return
+        self._trouble.understood()
+        before, previous, self._status = self._known, self._status, status
         began = self._settle_verb(status)
         if not self._serves(status):
             self.gate.shut()
         if before is not status.state:
             await self._record_change(before, status)
         self._known, self._blind, self._seen_at = status.state, False, self._clock.now()
-        took = self._conclude(before, began, status)
+        took = self._conclude(before, began, status, fell=not previous.broken)
         self._look_at = self._seen_at + self._look_interval()
         if self._serves(status):
             self.gate.open_to(status.replicas)
+        elif self.view().barred:
+            self._turn_away()
         if took is not None:
             await self._journal.started(self.name, self._clock.wall(), took)
         if before is not self._known:
             await self._journal.remember([self.keepsake()])
 
+    def _does_not_understand(self, status: Status) -> None:
+        """A word that nobody here knows: as with a provider that can't be asked, nothing is done by guess."""
+        self._blind = True
+        self._look_at = self._clock.now() + self._look_interval()
+        if self._trouble.not_understood(status.message or ""):
+            log.warning("unknown state", endpoint=self.name, state=status.message)
+
     def _serves(self, status: Status) -> bool:
-        up = status.state is State.RUNNING and bool(status.replicas)
-        return up and self._begun is not Verb.SLEEP and self._wishes.next_spec is None
+        free = self._begun is not Verb.SLEEP and self._wishes.next_spec is None and not self._wishes.paused
+        return free and status.serves
 
     def _settle_verb(self, status: Status) -> Verb | None:
         """Tell the verb that was under way; it is over once the provider shows its effect, or a failure."""
         began = self._begun
-        shown = status.state in ASLEEP if began is Verb.SLEEP else status.state not in ASLEEP
-        if shown or status.state in BROKEN:
+        if began is Verb.SLEEP and self._known in ASLEEP:  # from one way of being asleep to the other
+            shown = status.state is self._sleeps_into or status.state not in ASLEEP
+        else:
+            shown = status.state in ASLEEP if began is Verb.SLEEP else status.state not in ASLEEP
+        if shown or status.broken:
             self._begun = None
         return began
 
@@ -417,24 +466,24 @@ class Controller:
         await self._journal.transition(transition)
         log.info("state", endpoint=self.name, before=before, after=status.state, reason=reason, actor=actor)
 
-    def _conclude(self, before: State | None, began: Verb | None, status: Status) -> float | None:
+    def _conclude(self, before: State | None, began: Verb | None, status: Status, *, fell: bool) -> float | None:
         """Draw the conclusions from a look; tells how long a start took that is now done (seconds)."""
         state = status.state
-        if state in ASLEEP:
-            self._is_asleep(before, began)
-        elif state in BROKEN:
-            if before not in BROKEN or began is Verb.WAKE:
+        if state is not None and state in ASLEEP:
+            self._is_asleep(before, began, state)
+        elif status.broken:
+            if fell or began is Verb.WAKE:
                 self._broke(before, status)
         else:
             self._room.occupy(self)  # it takes up the room, whoever woke it
-            if state is State.RUNNING and status.replicas:
+            if status.serves and state is not State.UPDATING:
                 return self._is_awake(before)
             if state in STARTING and self._history.start_began is None:
                 self._history.start_begins(own=False)
         return None
 
     def _is_awake(self, before: State | None) -> float | None:
-        if before is not State.RUNNING and before is not None:
+        if before not in SERVING and before is not None:
             self._history.wake_time = self._clock.wall()
         if self._begun is not Verb.SLEEP:
             self._wishes.wake_asked = False
@@ -444,7 +493,7 @@ class Controller:
             log.info("ready", endpoint=self.name, seconds=round(took, 3), waiting=self.gate.waiting)
         return took
 
-    def _is_asleep(self, before: State | None, began: Verb | None) -> None:
+    def _is_asleep(self, before: State | None, began: Verb | None, state: State) -> None:
         if before not in ASLEEP and before is not None:
             self._history.sleep_time = self._clock.wall()
         if self._begun is Verb.WAKE:
@@ -452,7 +501,9 @@ class Controller:
                 return  # accepted, not shown yet
             self._wake_failed(_NEVER_BEGUN, permanent=False)
         self._history.start_began = None
-        self._wishes.sleep_asked = False
+        self._wishes.is_asleep(state)
+        if state is State.PAUSED and before not in (None, state) and began is not Verb.SLEEP:
+            self._wishes.stay_asleep = True  # somebody paused it elsewhere
         if began is Verb.SLEEP or before is State.RUNNING:
             self._trouble.is_over()
             self._room.give_back(self)
@@ -470,10 +521,10 @@ class Controller:
             self._trouble.retry_now(now)
         self._cause = ("seen", "provider")
 
-    def _wake_failed(self, error: str, *, permanent: bool) -> None:
+    def _wake_failed(self, error: str, *, permanent: bool, pause: float = 0.0) -> None:
         self._begun = None
         self._history.start_began = None
-        self._trouble.wake_failed(self.spec.policy, self._clock.now(), error, permanent=permanent)
+        self._trouble.wake_failed(self.spec.policy, self._clock.now(), error, permanent=permanent, pause=pause)
         if self.view().given_up:
             self._wishes.wake_asked = False
         log.error("failed", endpoint=self.name, error=error, failures=self._trouble.failures)
@@ -496,7 +547,8 @@ class Controller:
         if self._begun is Verb.WAKE:
             self._wake_failed(_NEVER_BEGUN, permanent=False)
             return
-        self._wishes.sleep_asked = self._wishes.retiring
+        if not self._wishes.retiring:
+            self._wishes.end_sleep()
         healing = self._known is State.RUNNING
         if healing:
             self._trouble.healing(self._clock.now())
@@ -508,18 +560,28 @@ class Controller:
         if error is not None:
             self._stale = True
             if not healing:
-                self._wake_failed(_text(error), permanent=isinstance(error, ProviderError) and error.permanent)
+                self._wake_failed(_text(error), permanent=is_lasting(error), pause=pause_of(error))
 
-    async def _sleep(self, reason: str) -> None:
+    async def _sleep(self, reason: str, into: State) -> None:
         self.gate.shut()  # no await between the decision and this: no claim can slip between
         if self._begun is Verb.SLEEP:
             log.error("sleep not confirmed: it may still be running, and billed", endpoint=self.name)
+            self._trouble.sleep_failed(self.spec.policy, self._clock.now(), "the provider accepted it and never did it")
         self._cause = (reason, self._actor("policy"))
+        self._sleeps_into = into
         self._begin(Verb.SLEEP)
-        error = await self._tell("sleep", self._provider.sleep(self.name))
+        error = await self._tell("pause" if into is State.PAUSED else "sleep", self._provider.sleep(self.name, into))
         if error is not None:
-            self._begun, self._stale = None, True
-            self._trouble.sleep_failed(self.spec.policy, self._clock.now(), _text(error))
+            self._sleep_failed(error)
+
+    def _sleep_failed(self, error: Exception) -> None:
+        self._begun, self._stale = None, True
+        self._trouble.sleep_failed(self.spec.policy, self._clock.now(), _text(error))
+        if self._known in ASLEEP:  # paused instead of scaled to zero, or the reverse
+            log.error("the way of being asleep was not changed", endpoint=self.name, error=_text(error))
+            if is_lasting(error):
+                self._wishes.end_sleep()
+        else:
             log.error("sleep failed: it is still running, and billed", endpoint=self.name, error=_text(error))
 
     def _begin(self, verb: Verb) -> None:
@@ -573,8 +635,7 @@ class Controller:
     # Small answers.
 
     def _actor(self, otherwise: str) -> str:
-        wishes = self._wishes
-        return wishes.asker if wishes.wake_asked or wishes.sleep_asked else otherwise
+        return (self._wishes.asker if self._wishes.operated else "") or otherwise
 
     def _room_state(self) -> Room:
         if self._room.holds(self):
@@ -595,7 +656,8 @@ class Controller:
             view, status=self._status.message, error=self._trouble.error, blocked_by=self._room.blocked_by(self)
         )
 
-    def _too_late(self, waited: float) -> WakeTimeout:
+    def too_late(self, waited: float) -> WakeTimeout:
+        """The error for a request whose time to be held ran out."""
         view = self.view()
         what = self._message(view) or f"it is {portrait.phase(view, self._clock.now())}"
         goes_on = self._begun is Verb.WAKE or self._known in STARTING
@@ -603,7 +665,33 @@ class Controller:
         text = f"Endpoint {self.name!r} was not ready after {waited:.1f} s ({what}). {rest}"
         return WakeTimeout(text, retry_after=self.retry_after())
 
+    def _not_awake(self, waited: float) -> Unavailable:
+        after = f" after {waited:g} s" if waited else ""
+        text = f"Endpoint {self.name!r} is not awake{after}, and a health probe does not wake it."
+        return Unavailable(text, retry_after=self.retry_after())
+
     # Signals.
+
+    def _bar(self) -> None:
+        """Refuse who comes to a paused endpoint. Raises EndpointPaused."""
+        if self.view().barred:
+            if not self._wishes.paused:
+                self._suspect()  # it was paused elsewhere, and may have been resumed there
+            raise EndpointPaused(self.name)
+
+    def _turn_away(self) -> None:
+        """Tell all who wait that it is paused."""
+        count = self.gate.fail_all(lambda: EndpointPaused(self.name))
+        if count:
+            log.warning("waiters refused", endpoint=self.name, waiters=count, reason="paused")
+
+    def _lie_down(self) -> None:
+        """Act on a word that ends with it asleep."""
+        if self._known in ASLEEP and self._begun is None:
+            self._trouble.is_over()
+        self._watch_quiet()
+        self._nudge.set()
+        self._show()
 
     def _demanded(self) -> None:
         self._wishes.somebody_came()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from lamplighter.domain.endpoint import Endpoint, Phase, Replica, Spec
 from lamplighter.domain.hardware import Hardware
+from lamplighter.errors import WakeTimeout
 
 
 class Claim(Protocol):
@@ -67,7 +68,20 @@ class Demand(Protocol):
         """Raise demand and wait for the grant; `timeout` in seconds, None for the endpoint's own `wake_timeout`.
 
         Cancelling the call withdraws the demand.
-        Raises EndpointNotFound, WakeTimeout, WakeFailed, QueueFull, ShuttingDown.
+        Raises EndpointNotFound, EndpointPaused, WakeTimeout, WakeFailed, QueueFull, ShuttingDown.
+        """
+
+    def wake_timeout(self, name: str) -> float:
+        """How long a request for this endpoint is held unless it says otherwise (seconds)."""
+
+    def too_late(self, name: str, waited: float) -> WakeTimeout:
+        """The error for a request whose time to be held ran out after `waited` seconds; tells when to come again."""
+
+    async def await_awake(self, name: str, timeout: float) -> Claim:
+        """Wait until the endpoint is awake without any demand: it is neither woken nor kept awake by that.
+
+        The claim counts as no activity. Raises as `claim` does, and Unavailable after `timeout` seconds (at once for
+        0 where the endpoint is not awake).
         """
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -14,9 +15,18 @@ from lamplighter.control.controller import Controller
 from lamplighter.control.demand import Listing
 from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, log_fields
+from lamplighter.control.names import Names, names_of
 from lamplighter.control.room import RoomKeeper
-from lamplighter.domain.endpoint import Endpoint, Phase, Spec
-from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, ShuttingDown, WakeTimeout
+from lamplighter.domain.endpoint import Endpoint, Phase, Spec, State
+from lamplighter.errors import (
+    EndpointExists,
+    EndpointNotFound,
+    InvalidInput,
+    LamplighterError,
+    ProviderUnreachable,
+    ShuttingDown,
+    WakeTimeout,
+)
 from lamplighter.providers.base import Provider
 from lamplighter.store import AuditRecord
 
@@ -28,6 +38,7 @@ REMEMBER_EVERY = 15.0
 _RESTART_PAUSE = 1.0
 _DRAIN_LOOK = 0.05
 _FIRST_LOOK = 5.0
+_CREATE_TIMEOUT = 60.0
 
 
 class Fleet:
@@ -40,14 +51,21 @@ class Fleet:
         self._rooms: dict[str, RoomKeeper] = {}
         self._controllers: dict[str, Controller] = {}
         self._leaving: dict[str, Controller] = {}
-        self._names: dict[str, str] = {}
+        self._names = Names()
+        self._targets = self._names.targets
         self._tasks: set[asyncio.Task[None]] = set()
         self._created = int(self._clock.wall())
         self._closing = False
         self._coming: dict[str, Spec] = {}
         self._following: set[str] = set()
+        self._adding: set[str] = set()
         self._arrived = asyncio.Event()
         self._troubles: dict[str, tuple[str, int]] = {}
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """Where endpoints can be, by the names of the configuration."""
+        return MappingProxyType(self._providers)
 
     @property
     def troubles(self) -> Mapping[str, str]:
@@ -85,31 +103,80 @@ class Fleet:
         await self._journal.remember(self.endpoints())
 
     async def apply(self, specs: Mapping[str, Spec]) -> dict[str, str]:
-        """Make the endpoints be these: only what differs is touched, and no request is dropped.
+        """Make the endpoints of the configuration be these: only what differs is touched, and no request is dropped.
 
-        Tells by name why an endpoint could not be added; the others are applied all the same.
+        Endpoints that were made over the management API stay as they are. Tells by name why an endpoint could not be
+        added; the others are applied all the same.
         """
-        for name in [name for name in self._controllers if name not in specs]:
-            self.remove(name)
-        for name in [name for name in self._coming if name not in specs]:
-            del self._coming[name]
-            self._forget_names(name)
+        self._take_out_all_but(specs)
         refused: dict[str, str] = {}
         for name, spec in specs.items():
-            controller = self._controllers.get(name)
-            if controller is not None and controller.spec.provider != spec.provider:
-                self.remove(name)
-                controller = None
-            if name in self._leaving or name in self._following:
-                self._follow(spec)
-            elif controller is None:
-                try:
-                    await self._add(spec)
-                except LamplighterError as error:
-                    refused[name] = error.message
-            elif controller.target_spec != spec:
-                self.change(spec)
+            try:
+                await self._put(spec)
+            except LamplighterError as error:
+                refused[name] = error.message
         return refused
+
+    def _take_out_all_but(self, specs: Mapping[str, Spec]) -> None:
+        for name, controller in list(self._controllers.items()):
+            if name not in specs and not controller.target_spec.deployed:
+                self.remove(name)
+        for name, spec in list(self._coming.items()):
+            if name not in specs and not spec.deployed:
+                del self._coming[name]
+                self._names.forget(name)
+
+    async def _put(self, spec: Spec) -> None:
+        """Make an endpoint of the configuration be so. Raises EndpointExists, InvalidInput, what `_add` raises."""
+        name = spec.name
+        self._refuse_deployed(spec)
+        controller = self._controllers.get(name)
+        if controller is not None and controller.spec.provider != spec.provider:
+            self.remove(name)
+            controller = None
+        if name in self._leaving or name in self._following:
+            self._follow(spec)
+        elif controller is None:
+            await self._add(spec)
+        elif controller.target_spec != spec:
+            self.change(spec)
+
+    def _refuse_deployed(self, spec: Spec) -> None:
+        """Keep the configuration from taking a name that was taken over the management API. Raises EndpointExists."""
+        for name in names_of(spec):
+            holder = self._spec_behind(name)
+            if holder is not None and holder.deployed and not spec.deployed:
+                raise EndpointExists(name, "that was made over the management API, and stays")
+
+    def _spec_behind(self, name: str) -> Spec | None:
+        target = self._targets.get(name, name)
+        controller = self._controllers.get(target)
+        return controller.target_spec if controller is not None else self._coming.get(target)
+
+    async def add(self, spec: Spec) -> Endpoint:
+        """Make one more endpoint, asleep. Goes on when the caller is cancelled; one that fails leaves nothing behind.
+
+        Raises EndpointExists when its name or an alias is taken, also by an endpoint that is being taken out or made;
+        InvalidInput, and what its provider raises.
+        """
+        names = set(names_of(spec))
+        for name in names:
+            if name in self._adding or name in self._leaving or name in self._targets:
+                raise EndpointExists(name)
+        self._adding |= names
+        task = self._own(f"add {spec.name}", self._add_reserved(spec, names))
+        await asyncio.shield(task)
+        return self._find(spec.name).endpoint()
+
+    async def _add_reserved(self, spec: Spec, names: set[str]) -> None:
+        try:
+            async with asyncio.timeout(_CREATE_TIMEOUT):
+                await self._add(spec)
+        except TimeoutError:
+            text = f"provider {spec.provider!r} did not make endpoint {spec.name!r} in {_CREATE_TIMEOUT:g} s"
+            raise ProviderUnreachable(f"{text}; it may be there all the same: look before you try again.") from None
+        finally:
+            self._adding -= names
 
     async def _add(self, spec: Spec) -> None:
         """Make an endpoint known and look after it. Raises InvalidInput when it can't work at its provider."""
@@ -117,19 +184,20 @@ class Fleet:
         if provider is None:
             text = f"provider: {spec.provider!r} was not there when the server was started; restart it."
             raise InvalidInput(text, field="provider")
-        await provider.create(spec)
         memory = await self._journal.recall(spec.name)
+        await provider.create(spec)
+        # From here to the end nothing waits: what its provider has made is looked after.
         controller = Controller(
             spec, provider, self._rooms[spec.provider], self._journal, clock=self._clock, memory=memory
         )
         self._controllers[spec.name] = controller
-        self._learn_names(spec)
+        self._names.learn(spec)
         self._own(f"endpoint {spec.name}", self._look_after(controller))
 
     def _follow(self, spec: Spec) -> None:
         """Add an endpoint as soon as its predecessor of the same name is gone; requests that come meanwhile wait."""
         self._coming[spec.name] = spec
-        self._learn_names(spec)
+        self._names.learn(spec)
         if spec.name not in self._following:
             self._following.add(spec.name)
             self._own(f"follow {spec.name}", self._follow_when_gone(spec.name))
@@ -143,7 +211,7 @@ class Fleet:
                 self._catch_up(name, spec)
         except LamplighterError as error:
             log.error("endpoint refused", endpoint=name, error=error.message)  # noqa: TRY400 - a user's mistake
-            self._forget_names(name)
+            self._names.forget(name)
         finally:
             self._coming.pop(name, None)  # not before: until its controller is there, requests have to wait
             self._following.discard(name)
@@ -160,16 +228,28 @@ class Fleet:
 
     def change(self, spec: Spec) -> None:
         """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be."""
-        self._forget_names(spec.name)
-        self._learn_names(spec)
+        self._names.learn(spec)
         self._controllers[spec.name].replace(spec)
 
     def remove(self, name: str) -> None:
         """Take an endpoint out: no new requests, those that wait or are in flight are served, then it is put out."""
         controller = self._controllers.pop(name)
         self._leaving[name] = controller
-        self._forget_names(name)
+        self._names.forget(name)
         controller.retire()
+
+    async def remove_and_wait(self, name: str, *, timeout: float) -> bool:
+        """Take an endpoint out and wait until it is gone; False when that takes longer, and goes on.
+
+        Raises EndpointNotFound. One that is being taken out already is only waited for.
+        """
+        if name not in self._leaving:
+            self.remove(self._find(name).name)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while (leaving := self._leaving.get(name)) is not None:
+                    await leaving.changed()
+        return name not in self._leaving
 
     async def close(self, *, drain: float, leave_running: bool = False) -> None:
         """End: requests that wait are served or, after `drain` seconds, refused; then providers are closed."""
@@ -204,13 +284,13 @@ class Fleet:
     # Demand.
 
     def resolve(self, model: str) -> str | None:
-        return self._names.get(model)
+        return self._targets.get(model)
 
     def known(self) -> Sequence[str]:
-        return sorted(self._names)
+        return sorted(self._targets)
 
     def listings(self) -> Sequence[Listing]:
-        return [self._listing(endpoint) for endpoint in self.endpoints()]
+        return [self._listing(endpoint) for endpoint in self.endpoints() if not endpoint.leaving]
 
     def is_probe(self, name: str, path: str) -> bool:
         spec = self._coming.get(name) or self._find(name).spec
@@ -240,25 +320,54 @@ class Fleet:
             text = f"Endpoint {name!r} is being replaced, and its predecessor has not ended yet. Try again."
             raise WakeTimeout(text, retry_after=1.0) from None
 
+    def wake_timeout(self, name: str) -> float:
+        return (self._coming.get(name) or self._find(name).spec).policy.wake_timeout
+
+    def too_late(self, name: str, waited: float) -> WakeTimeout:
+        return self._find(name).too_late(waited)
+
+    async def await_awake(self, name: str, timeout: float) -> ActiveClaim:
+        deadline = self._clock.now() + timeout
+        while name in self._coming:
+            await self._await_arrival(name, deadline)
+        controller = self._find(name)
+        if self._closing and not controller.gate.is_open:
+            raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
+        return await controller.await_awake(max(0.0, deadline - self._clock.now()))
+
     # Operations.
 
     def endpoints(self) -> Sequence[Endpoint]:
-        return [self._controllers[name].endpoint() for name in sorted(self._controllers)]
+        present = self._leaving | self._controllers
+        return [present[name].endpoint() for name in sorted(present)]
 
     def endpoint(self, name: str) -> Endpoint:
-        return self._find(name).endpoint()
+        leaving = self._leaving.get(name)
+        return self._find(name).endpoint() if leaving is None or name in self._controllers else leaving.endpoint()
 
     async def wake(self, name: str, *, actor: str) -> Endpoint:
-        return await self._operate("wake", name, actor)
+        return await self._operate("wake", name, actor, lambda controller: controller.ask_wake(actor))
 
     async def sleep(self, name: str, *, actor: str) -> Endpoint:
-        return await self._operate("sleep", name, actor)
+        return await self._operate("sleep", name, actor, lambda controller: controller.ask_sleep(actor))
+
+    async def pause(self, name: str, *, actor: str) -> Endpoint:
+        return await self._operate("pause", name, actor, lambda controller: controller.ask_pause(actor))
+
+    async def resume(self, name: str, *, actor: str) -> Endpoint:
+        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor))
+
+    async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
+        to_zero = State.SCALED_TO_ZERO
+        return await self._operate(
+            "scale to zero", name, actor, lambda controller: controller.ask_sleep(actor, to_zero)
+        )
 
     async def settled(self, name: str, phase: Phase, *, timeout: float) -> Endpoint:
         controller = self._find(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not _is_settled(controller.endpoint().phase, phase):
+                while not _is_settled(controller.endpoint(), phase):
                     await controller.changed()
         return controller.endpoint()
 
@@ -280,17 +389,17 @@ class Fleet:
         controller = self._controllers.get(name)
         return controller is not None and controller.holds(lease)
 
-    async def _operate(self, verb: str, name: str, actor: str) -> Endpoint:
+    async def _operate(self, verb: str, name: str, actor: str, ask: Callable[[Controller], None]) -> Endpoint:
         controller = self._find(name)
         record = AuditRecord(
             at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name, success=True
         )
         await self._journal.operation(record)
         log.info("operation", **log_fields(record))
-        if verb == "wake":
-            controller.ask_wake(actor)
-        else:
-            controller.ask_sleep(actor)
+        paused = controller.paused
+        ask(controller)
+        if paused is not controller.paused:  # a word that outlasts this process: on record before it counts as given
+            await self._journal.remember([controller.keepsake()])
         return controller.endpoint()
 
     # Tasks.
@@ -317,10 +426,11 @@ class Fleet:
             await asyncio.sleep(REMEMBER_EVERY)
             await self._journal.remember([controller.keepsake() for controller in self._all()])
 
-    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._disown)
+        return task
 
     def _disown(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -339,18 +449,10 @@ class Fleet:
         return (*self._controllers.values(), *self._leaving.values())
 
     def _find(self, name: str) -> Controller:
-        controller = self._controllers.get(self._names.get(name, name))
+        controller = self._controllers.get(self._targets.get(name, name))
         if controller is None:
-            raise EndpointNotFound(name, self._names)
+            raise EndpointNotFound(name, self._targets)
         return controller
-
-    def _learn_names(self, spec: Spec) -> None:
-        for alias in spec.aliases:
-            self._names[alias] = spec.name
-        self._names[spec.name] = spec.name
-
-    def _forget_names(self, name: str) -> None:
-        self._names = {alias: target for alias, target in self._names.items() if target != name}
 
     def _listing(self, endpoint: Endpoint) -> Listing:
         spec = endpoint.spec
@@ -359,5 +461,7 @@ class Fleet:
         )
 
 
-def _is_settled(phase: Phase, wanted: Phase) -> bool:
-    return phase is wanted or (wanted is Phase.RUNNING and phase is Phase.ERROR)
+def _is_settled(endpoint: Endpoint, wanted: Phase) -> bool:
+    """Whether it is there, or nothing will bring it there: a failure, or a pause that came meanwhile."""
+    never = wanted is Phase.RUNNING and (endpoint.phase is Phase.ERROR or endpoint.paused)
+    return never or endpoint.phase is wanted

@@ -62,6 +62,7 @@ class Gate:
         "_on_demand",
         "_on_quiet",
         "_on_suspicion",
+        "_probes",
         "_slots",
         "_waiters",
         "in_flight",
@@ -85,6 +86,7 @@ class Gate:
         self._on_suspicion = on_suspicion
         self._slots: list[_Slot] = []
         self._waiters: dict[asyncio.Future[ActiveClaim], float] = {}
+        self._probes: dict[asyncio.Future[ActiveClaim], float] = {}
         self.in_flight = 0
         self.last_activity: float | None = None
         self.watched = False
@@ -111,14 +113,20 @@ class Gate:
 
     async def claim(self) -> ActiveClaim:
         """Wait until let through. Cancelling withdraws. Raises QueueFull, and what `fail_all` is given."""
-        claim = self.try_claim()
-        if claim is not None:
-            return claim
-        if len(self._waiters) >= self._max_waiting:
-            raise QueueFull(f"{len(self._waiters)} requests are waiting already; that is the limit.", retry_after=None)
+        return self.try_claim() or await self._wait(self._waiters, self._on_demand)
+
+    async def await_open(self) -> ActiveClaim:
+        """Wait as `claim` does, but as nobody whom the endpoint is woken for; the claim counts as no activity."""
+        claim = self.try_claim() or await self._wait(self._probes, _nothing)
+        claim.uncount()
+        return claim
+
+    async def _wait(self, waiters: dict[asyncio.Future[ActiveClaim], float], tell: Callable[[], None]) -> ActiveClaim:
+        if len(waiters) >= self._max_waiting:
+            raise QueueFull(f"{len(waiters)} requests are waiting already; that is the limit.", retry_after=None)
         waiter: asyncio.Future[ActiveClaim] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = self._clock.now()
-        self._on_demand()
+        waiters[waiter] = self._clock.now()
+        tell()
         try:
             return await waiter
         except BaseException:
@@ -129,7 +137,7 @@ class Gate:
         """Open to these replicas, and let through everybody who waits."""
         known = {slot.replica: slot for slot in self._slots}
         self._slots = [known.get(replica) or _Slot(replica) for replica in replicas]
-        waiters, self._waiters = self._waiters, {}
+        waiters = self._all_who_wait()
         now = self._clock.now()
         for waiter, since in waiters.items():
             if not waiter.done():
@@ -147,7 +155,7 @@ class Gate:
 
     def fail_all(self, error: Callable[[], LamplighterError]) -> int:
         """Give everybody who waits an error of their own; tells how many that were."""
-        waiters, self._waiters = self._waiters, {}
+        waiters = self._all_who_wait()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error())
@@ -167,11 +175,23 @@ class Gate:
         self.in_flight += 1
         return ActiveClaim(self, slot, waited)
 
+    def _all_who_wait(self) -> dict[asyncio.Future[ActiveClaim], float]:
+        """Take everybody out; who is woken for comes first."""
+        waiters = self._waiters | self._probes
+        self._waiters.clear()
+        self._probes.clear()
+        return waiters
+
     def _withdraw(self, waiter: asyncio.Future[ActiveClaim]) -> None:
         """Undo a wait that was given up: a grant that came at the same moment is handed back."""
         self._waiters.pop(waiter, None)
+        self._probes.pop(waiter, None)
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             waiter.result().release()
+
+
+def _nothing() -> None:
+    return
 
 
 def _load(slot: _Slot) -> int:

@@ -29,12 +29,16 @@ _RETRY_CAP = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What is worth knowing of an endpoint after a restart. Moments in Unix time, `starts` in seconds, oldest first."""
+    """What is worth knowing of an endpoint after a restart. Moments in Unix time, `starts` in seconds, oldest first.
+
+    `paused` is somebody's word that stands.
+    """
 
     last_activity: float | None = None
     wake_time: float | None = None
     sleep_time: float | None = None
     starts: Sequence[float] = ()
+    paused: bool = False
 
 
 def log_fields(record: AuditRecord) -> dict[str, object]:
@@ -60,7 +64,7 @@ class Journal(Protocol):
     async def operation(self, record: AuditRecord) -> None: ...
 
     async def remember(self, endpoints: Sequence[Endpoint]) -> None:
-        """Keep when these were used, woken and put to sleep."""
+        """Keep when these were used, woken and put to sleep, and which of them are paused."""
 
     async def forget(self, endpoint: str) -> None:
         """The endpoint was taken out; its history stays."""
@@ -82,6 +86,7 @@ class MemoryJournal:
             wake_time=memory.wake_time,
             sleep_time=memory.sleep_time,
             starts=tuple(self.starts.get(endpoint, ())),
+            paused=memory.paused,
         )
 
     async def transition(self, transition: Transition) -> None:
@@ -96,7 +101,10 @@ class MemoryJournal:
     async def remember(self, endpoints: Sequence[Endpoint]) -> None:
         for seen in endpoints:
             self.memories[seen.spec.name] = Memory(
-                last_activity=seen.last_activity, wake_time=seen.wake_time, sleep_time=seen.sleep_time
+                last_activity=seen.last_activity,
+                wake_time=seen.wake_time,
+                sleep_time=seen.sleep_time,
+                paused=seen.paused,
             )
 
     async def forget(self, endpoint: str) -> None:
@@ -161,7 +169,11 @@ class StoreJournal:
         if saved is None:
             return Memory(starts=starts)
         return Memory(
-            last_activity=saved.last_activity, wake_time=saved.wake_time, sleep_time=saved.sleep_time, starts=starts
+            last_activity=saved.last_activity,
+            wake_time=saved.wake_time,
+            sleep_time=saved.sleep_time,
+            starts=starts,
+            paused=saved.paused,
         )
 
     async def transition(self, transition: Transition) -> None:
@@ -191,8 +203,8 @@ class StoreJournal:
         if old is None or self._specs.get(seen.spec.name) is not seen.spec:
             self._specs[seen.spec.name] = seen.spec
             return True
-        moments = (old.state, old.last_activity, old.wake_time, old.sleep_time)
-        return moments != (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time)
+        known = (old.state, old.last_activity, old.wake_time, old.sleep_time, old.paused)
+        return known != (seen.state, seen.last_activity, seen.wake_time, seen.sleep_time, seen.paused)
 
     async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._queue) >= self._bound:

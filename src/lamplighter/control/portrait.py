@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import ASLEEP, BROKEN, Phase, State, phase_of
+from lamplighter.domain.endpoint import ASLEEP, Phase, State, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
 
 
@@ -10,11 +10,13 @@ def phase(view: View, now: float) -> Phase:
     """Map state, verb under way and demand to what a person needs to know."""
     if view.state is None:
         return Phase.UNKNOWN
-    if view.begun is Verb.SLEEP:
+    if view.begun is Verb.SLEEP or view.misplaced or (view.paused and view.state not in ASLEEP):
         return Phase.STOPPING
     if view.state is State.RUNNING and not view.ready:
         return Phase.STARTING
-    if view.state not in ASLEEP and view.state not in BROKEN:
+    if view.state is State.UPDATE_FAILED and view.ready:
+        return Phase.RUNNING
+    if view.state not in ASLEEP and not view.broken:
         return phase_of(view.state)
     gave_up = view.given_up and now < view.retry_at
     if view.begun is Verb.WAKE or (view.demand and not gave_up):
@@ -52,4 +54,12 @@ def message(view: View, *, status: str | None, error: str | None, blocked_by: tu
         return error
     if view.begun is Verb.WAKE or view.state is None:  # what the provider said was before that
         return error
+    if view.barred:
+        return error or _paused(view)
     return status or error
+
+
+def _paused(view: View) -> str:
+    if view.in_flight and view.paused:
+        return f"paused: {view.in_flight} in flight may end, nothing else is let in"
+    return "paused: no request wakes it" + ("" if view.paused else "; that was done at its provider")

@@ -9,6 +9,19 @@ from collections.abc import Callable
 
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.lifecycle import SETTLE_TIME, backoff
+from lamplighter.errors import InvalidInput, NotAllowed, NotFound, PaymentRequired, ProviderError, RateLimited
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether trying again can't help until somebody changes something."""
+    if isinstance(error, ProviderError):
+        return error.permanent
+    return isinstance(error, InvalidInput | NotAllowed | NotFound | PaymentRequired)
+
+
+def pause_of(error: Exception) -> float:
+    """Seconds for which the provider wants to be left alone; 0.0 where it did not say."""
+    return (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
 
 
 class Trouble:
@@ -24,12 +37,14 @@ class Trouble:
         self.sleep_retry_at = 0.0
         self._sleep_failures = 0
         self._blind_looks = 0
+        self._odd: str | None = None
 
-    def wake_failed(self, policy: Policy, now: float, error: str, *, permanent: bool) -> None:
+    def wake_failed(self, policy: Policy, now: float, error: str, *, permanent: bool, pause: float) -> None:
+        """Try again after a pause that grows from failure to failure, and is no shorter than `pause`."""
         self.failures += 1
         self.permanent = permanent
         self.error = error
-        self.retry_at = now + backoff(policy, self.failures, self.jitter())
+        self.retry_at = now + max(pause, backoff(policy, self.failures, self.jitter()))
 
     def sleep_failed(self, policy: Policy, now: float, error: str) -> None:
         self._sleep_failures += 1
@@ -46,6 +61,16 @@ class Trouble:
         if self._blind_looks:
             self._blind_looks = 0
             self.error = None
+
+    def not_understood(self, word: str) -> bool:
+        """Take note of a state that is none of ours; tells whether that is news."""
+        news, self._odd = word != self._odd, word
+        self.error = f"the provider says {word[:80]!r}, which is no state that is known here"
+        return news
+
+    def understood(self) -> None:
+        if self._odd is not None:
+            self._odd = self.error = None
 
     def healing(self, now: float) -> None:
         """Bring back lost replicas at a calm pace."""

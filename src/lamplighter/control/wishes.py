@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.endpoint import Spec, State
 
 
 class Wishes:
-    """Standing words. `stay_asleep` outlasts `keep_warm` until somebody comes; `next_spec` waits for a quiet moment."""
+    """Standing words. `stay_asleep` outlasts `keep_warm` until somebody comes; `next_spec` waits for a quiet moment.
 
-    def __init__(self) -> None:
+    `paused` outlasts everything but a `wake`, a `resume` or a `scale_to_zero`, and the process as well.
+    """
+
+    def __init__(self, *, paused: bool = False) -> None:
+        self.paused = paused
         self.wake_asked = False
         self.wake_until = 0.0  # a wake that was asked for waits for room no longer than this
         self.sleep_asked = False
+        self.sleep_into: State | None = None  # as was asked for; None leaves it to the policy
         self.stay_asleep = False
         self.asker = ""
         self.leases: set[str] = set()
@@ -21,15 +26,42 @@ class Wishes:
     @property
     def want_quiet(self) -> bool:
         """Whether something waits for the last request to end."""
-        return self.sleep_asked or self.next_spec is not None
+        return self.sleep_asked or self.paused or self.next_spec is not None
+
+    @property
+    def operated(self) -> bool:
+        """Whether what is done now is done on a person's word, and not for a request or by policy."""
+        return self.wake_asked or self.sleep_asked or self.paused
 
     def ask_wake(self, actor: str) -> None:
-        self.wake_asked, self.sleep_asked, self.stay_asleep = True, False, False
-        self.asker = actor
+        self._say(actor)
+        self.wake_asked = True
 
-    def ask_sleep(self, actor: str) -> None:
-        self.wake_asked, self.sleep_asked, self.stay_asleep = False, True, True
-        self.asker = actor
+    def ask_sleep(self, actor: str, into: State | None = None) -> None:
+        """A sleep leaves a pause as it is; asking for `SCALED_TO_ZERO` by name withdraws it."""
+        self._say(actor, paused=self.paused and into is None)
+        self.sleep_asked = self.stay_asleep = True
+        self.sleep_into = into
+
+    def ask_pause(self, actor: str) -> None:
+        self._say(actor, paused=True)
+        self.leases.clear()
+
+    def is_asleep(self, state: State) -> None:
+        """It is asleep in this way: a sleep that was asked for so, or in any way, is done."""
+        if self.sleep_into in (None, state):
+            self.end_sleep()
+
+    def end_sleep(self) -> None:
+        """Nobody asks for it any more, or it can't be had."""
+        self.sleep_asked, self.sleep_into = False, None
 
     def somebody_came(self) -> None:
         self.stay_asleep = False
+
+    def _say(self, actor: str, *, paused: bool = False) -> None:
+        """The last word counts: it takes the place of all before it."""
+        self.wake_asked = self.sleep_asked = self.stay_asleep = False
+        self.sleep_into = None
+        self.paused = paused
+        self.asker = actor

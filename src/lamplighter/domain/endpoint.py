@@ -38,7 +38,7 @@ class Phase(enum.StrEnum):
 ASLEEP = frozenset({State.PAUSED, State.SCALED_TO_ZERO})
 STARTING = frozenset({State.PENDING, State.INITIALIZING, State.UPDATING})
 BROKEN = frozenset({State.FAILED, State.UPDATE_FAILED})
-
+SERVING = frozenset({State.RUNNING, State.UPDATING, State.UPDATE_FAILED})
 
 PROBE_ROUTES = frozenset({"/health", "/healthz", "/livez", "/ping", "/readyz"})
 """Paths that load balancers and monitors ask by custom, whatever the engine's own health route is."""
@@ -53,6 +53,11 @@ def phase_of(state: State | None) -> Phase:
     if state in STARTING:
         return Phase.STARTING
     return Phase.ERROR if state in BROKEN else Phase.RUNNING
+
+
+def is_broken(state: State | None, ready: int) -> bool:
+    """Whether an endpoint with so many ready replicas failed: a failed update may leave the old ones serving."""
+    return state is State.FAILED or (state is State.UPDATE_FAILED and not ready)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,11 @@ class Spec:
     remote: Remote | None = None
     deployment: Deployment | None = None
 
+    @property
+    def deployed(self) -> bool:
+        """Whether it was made over the management API, and not by the configuration."""
+        return self.deployment is not None and self.deployment.created_at > 0
+
     def needs(self) -> dict[str, float]:
         """What all replicas together take of the provider's resources."""
         return {key: amount * self.replicas for key, amount in self.resources.items()}
@@ -189,14 +199,25 @@ class Replica:
 class Status:
     """What the provider said when it was last asked.
 
-    `replicas` are those whose health route has answered 200. `permanent` says of a failure that it will come back
-    until somebody changes something (no such command, no such file).
+    `state` None: the provider said a word that is none of ours, and `message` is that word. `replicas` are those whose
+    health route has answered 200. `permanent` says of a failure that it will come back until somebody changes
+    something (no such command, no such file).
     """
 
-    state: State
+    state: State | None
     replicas: tuple[Replica, ...] = ()
     message: str | None = None
     permanent: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests can go to its replicas: also to those that an update, or one that failed, left running."""
+        return self.state in SERVING and bool(self.replicas)
+
+    @property
+    def broken(self) -> bool:
+        """Whether it failed and serves nothing."""
+        return is_broken(self.state, len(self.replicas))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +242,8 @@ class Endpoint:
     and is None when asleep, when something holds it awake, and when it never sleeps by itself. While it starts,
     `starting_for` is the time since the wake began and `expected_start` what it took before. `held_by` says what
     keeps it from sleep ("2 in flight", "keep_warm"). `state_age` is how long ago the provider said `state`.
+    `paused` is somebody's word that was given here: requests are refused until it is withdrawn. `leaving` says that it
+    was taken out, and is still there until what is in flight has ended and its provider has let go of it.
     """
 
     spec: Spec
@@ -238,3 +261,5 @@ class Endpoint:
     in_flight: int = 0
     waiting: int = 0
     held_by: tuple[str, ...] = ()
+    paused: bool = False
+    leaving: bool = False

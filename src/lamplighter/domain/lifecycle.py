@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Policy, State
+from lamplighter.domain.endpoint import ASLEEP, STARTING, Policy, State, is_broken
 
 SETTLE_TIME = 30.0
 """How long a provider may take to show a verb that it has accepted, before the verb counts as lost (seconds)."""
@@ -45,10 +45,12 @@ class Room(enum.Enum):
 class View:
     """All that a decision looks at.
 
-    `state` is None while the provider can't be asked; `look_at` is when to ask it next. `begun` is the verb that the
-    provider has accepted and not yet shown the effect of. `replacing` says that a new spec waits for the endpoint to be
-    asleep. `room_wanted` says that another endpoint needs this one's resources. `stay_asleep` is an operator's word
-    that outlasts `keep_warm`. `idle_since` is the end of the last response, or the moment of the wake if that came
+    `state` is None while the provider can't be asked, or says what nobody here understands; `look_at` is when to ask
+    it next. `begun` is the verb that the provider has accepted and not yet shown the effect of. `paused` is an
+    operator's word that nothing but his next one withdraws. `sleep_asked` ends when the endpoint is asleep, in
+    `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts `keep_warm`. `replacing`
+    says that a new spec waits for the endpoint to be asleep. `room_wanted` says that another endpoint needs this one's
+    resources. `idle_since` is the end of the last response, or the moment of the wake if that came
     later. `retry_at`, `heal_at` and `sleep_retry_at` are the earliest moments for another wake, for bringing back a
     lost replica, and for another sleep after one that failed; `room_look_at` is when to plan the room anew.
     """
@@ -65,7 +67,9 @@ class View:
     leases: int = 0
     wake_asked: bool = False
     sleep_asked: bool = False
+    sleep_into: State | None = None
     stay_asleep: bool = False
+    paused: bool = False
     replacing: bool = False
     room_wanted: bool = False
     room: Room = Room.HELD
@@ -80,15 +84,43 @@ class View:
 
     @property
     def demand(self) -> bool:
-        """Whether anything wants this endpoint awake."""
+        """Whether anything that may wants this endpoint awake."""
+        if self.barred:
+            return False
         warm = self.policy.keep_warm and not self.stay_asleep
         return self.waiting > 0 or self.leases > 0 or self.wake_asked or warm
 
     @property
+    def barred(self) -> bool:
+        """Whether requests are refused instead of held: it is paused, and they may not resume it."""
+        elsewhere = self.state is State.PAUSED and not self.policy.wake_paused
+        return self.paused or (elsewhere and not self.wake_asked)
+
+    @property
     def wanted(self) -> bool:
         """Whether anything stands against putting it to sleep for another endpoint's sake."""
+        if self.paused:
+            return self.in_flight > 0
         used = self.in_flight or self.waiting or self.leases or self.wake_asked
         return bool(used) or self.policy.keep_warm
+
+    @property
+    def into(self) -> State:
+        """The state that a sleep leads to now."""
+        if self.paused:
+            return State.PAUSED
+        return (self.sleep_into if self.sleep_asked else None) or self.policy.sleep_into
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether it is asleep, but scaled to zero where a pause was asked for, or the reverse."""
+        told = self.paused or (self.sleep_asked and self.sleep_into is not None)
+        return told and self.state in ASLEEP and self.state is not self.into
+
+    @property
+    def broken(self) -> bool:
+        """Whether it failed and serves nothing."""
+        return is_broken(self.state, self.ready)
 
     @property
     def given_up(self) -> bool:
@@ -120,9 +152,10 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Tell the provider to end everything."""
+    """Tell the provider to end everything; `into` is how it is then asleep."""
 
     reason: str
+    into: State = State.SCALED_TO_ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +192,7 @@ def decide(view: View, now: float) -> Action:
         return _while_starting(view, now)
     if view.state in ASLEEP:
         return _while_asleep(view, now)
-    return _while_broken(view, now) if view.state in BROKEN else _while_awake(view, now)
+    return _while_broken(view, now) if view.broken else _while_awake(view, now)
 
 
 def backoff(policy: Policy, failures: int, jitter: float) -> float:
@@ -171,7 +204,7 @@ def backoff(policy: Policy, failures: int, jitter: float) -> float:
 def idle_deadline(view: View) -> float | None:
     """The moment from which an awake endpoint with nothing to do is put to sleep; None for never."""
     policy = view.policy
-    if policy.idle_timeout is None or policy.keep_warm:
+    if policy.idle_timeout is None or policy.keep_warm or policy.slept_by_provider:
         return None
     return max(view.idle_since + policy.idle_timeout, view.awake_since + policy.min_awake)
 
@@ -179,6 +212,8 @@ def idle_deadline(view: View) -> float | None:
 def _while_starting(view: View, now: float) -> Action:
     if view.in_flight:
         return Wait(view.look_at)
+    if view.paused:
+        return _sleep_at(view, now, now, "paused")
     if view.replacing:
         return _sleep_at(view, now, now, "a new specification")
     if view.sleep_asked and not view.waiting and not view.leases:
@@ -191,14 +226,19 @@ def _while_starting(view: View, now: float) -> Action:
 def _while_asleep(view: View, now: float) -> Action:
     if view.replacing:
         return Update()
-    return _bring_up(view, now, "demand") if view.demand else _stay_down(view, view.look_at)
+    if view.demand:
+        return _bring_up(view, now, "demand")
+    if view.misplaced:
+        return _sleep_at(view, now, now, "paused" if view.paused else "asked for")
+    return _stay_down(view, view.look_at)
 
 
 def _while_broken(view: View, now: float) -> Action:
-    if view.replacing or (view.sleep_asked and not view.waiting):
+    if view.paused or view.replacing or (view.sleep_asked and not view.waiting):
         if view.in_flight:  # that ends by itself: its replica is gone
             return Wait(view.look_at)
-        return _sleep_at(view, now, now, "a new specification" if view.replacing else "asked for")
+        why = "paused" if view.paused else "a new specification" if view.replacing else "asked for"
+        return _sleep_at(view, now, now, why)
     return _bring_up(view, now, "another attempt") if view.demand else _stay_down(view, view.look_at)
 
 
@@ -217,6 +257,8 @@ def _bring_up(view: View, now: float, reason: str) -> Action:
 
 
 def _while_awake(view: View, now: float) -> Action:
+    if view.paused:
+        return Wait(view.look_at) if view.in_flight else _sleep_at(view, now, now, "paused")
     if view.in_flight:
         return _heal(view, now, _soonest_idle(view, now))
     if view.leases and not view.replacing:
@@ -241,7 +283,7 @@ def _soonest_idle(view: View, now: float) -> float:
 
 def _sleep_at(view: View, now: float, moment: float, reason: str) -> Action:
     due = max(moment, view.sleep_retry_at)
-    return Sleep(reason) if now >= due else Wait(min(view.look_at, due))
+    return Sleep(reason, view.into) if now >= due else Wait(min(view.look_at, due))
 
 
 def _heal(view: View, now: float, until: float) -> Action:

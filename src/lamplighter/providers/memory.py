@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamplighter.domain.endpoint import ASLEEP, Replica, Spec, State, Status
+from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import Conflict, EndpointNotFound, ProviderError, ProviderUnreachable
 from lamplighter.providers.base import Capabilities, OnChange
 
@@ -30,6 +31,23 @@ class Fault(enum.Enum):
 
 
 _ASLEEP = Status(state=State.SCALED_TO_ZERO)
+_HARDWARE = tuple(
+    Hardware(
+        id=f"memory-memory-cpu-x{size}",
+        vendor="memory",
+        region="memory",
+        accelerator="cpu",
+        instance_type="cpu",
+        instance_size=f"x{size}",
+        architecture="none",
+        num_accelerators=size,
+        num_cpus=size,
+        memory_gb=2.0 * size,
+        price_per_hour=0.0,
+        max_accelerators=64,
+    )
+    for size in (1, 2, 4, 8)
+)
 
 
 @dataclass(slots=True)
@@ -40,6 +58,7 @@ class _Simulated:
     timer: asyncio.TimerHandle | None = None
     wakes: int = 0
     sleeps: int = 0
+    into: State = State.SCALED_TO_ZERO
 
 
 class MemoryProvider:
@@ -64,7 +83,11 @@ class MemoryProvider:
         self.url = url
         self.calls: deque[tuple[str, str]] = deque(maxlen=10_000)
         self._capabilities = Capabilities(
-            resources=resources or {}, reports_changes=reports_changes, look_every=look_every, ends_on_close=True
+            resources=resources or {},
+            reports_changes=reports_changes,
+            look_every=look_every,
+            ends_on_close=True,
+            deploys=True,
         )
         self._endpoints: dict[str, _Simulated] = {}
         self._on_change: OnChange = lambda _name: None
@@ -115,14 +138,21 @@ class MemoryProvider:
         if fault is Fault.LOSE_ANSWER:
             raise ProviderUnreachable("the answer to a wake was lost")
 
-    async def sleep(self, name: str) -> None:
+    async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
         simulated = self._find(name)
         self.calls.append(("sleep", name))
         fault = await self._suffer(simulated, "sleep")
-        if fault is not Fault.LOSE and simulated.status.state not in ASLEEP:
-            self._begin_stop(simulated)
+        if fault is not Fault.LOSE:
+            simulated.into = into
+            if simulated.status.state in ASLEEP:
+                self._show(simulated, into)
+            else:
+                self._begin_stop(simulated)
         if fault is Fault.LOSE_ANSWER:
             raise ProviderUnreachable("the answer to a sleep was lost")
+
+    async def hardware(self) -> Sequence[Hardware]:
+        return _HARDWARE
 
     async def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         simulated = self._find(name)
@@ -189,7 +219,10 @@ class MemoryProvider:
         if simulated.status.state is State.RUNNING:
             self._show(simulated, State.RUNNING, message="stopping")
         loop = asyncio.get_running_loop()
-        simulated.timer = loop.call_later(self.stop_delay, self._show, simulated, State.SCALED_TO_ZERO)
+        simulated.timer = loop.call_later(self.stop_delay, self._end_stop, simulated)
+
+    def _end_stop(self, simulated: _Simulated) -> None:
+        self._show(simulated, simulated.into)
 
     def _show(self, simulated: _Simulated, state: State, *, message: str | None = None, replicas: int = 0) -> None:
         name = simulated.spec.name

@@ -57,6 +57,7 @@ class SavedEndpoint:
             wake_time=endpoint.wake_time,
             sleep_time=endpoint.sleep_time,
             updated_at=at,
+            paused=endpoint.paused,
         )
 
 

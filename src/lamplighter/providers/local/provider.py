@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
-from lamplighter.domain.endpoint import Spec, Status
+from lamplighter.domain.endpoint import ASLEEP, Spec, State, Status
+from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.base import Engine
 from lamplighter.errors import EndpointNotFound, InvalidInput, ProviderError
 from lamplighter.providers.base import Capabilities, OnChange
 from lamplighter.providers.local.following import read_logs
+from lamplighter.providers.local.hardware import machine_hardware
 from lamplighter.providers.local.leftovers import Leftover, Leftovers
 from lamplighter.providers.local.machine import Machine
 from lamplighter.providers.local.ports import PortPool
@@ -32,7 +34,7 @@ class LocalProvider:
     `resources` is what this machine has; keeping to it is the controllers' part. `state_dir` holds run files, one
     server at a time; `log_dir` a folder per endpoint. `engines` are known by the name in a spec's `engine.engine`.
     `log_bytes` bounds one log file, `log_files` counts the current and the rotated ones. `host` is what engines listen
-    on.
+    on. `price_per_hour` is what one GPU costs, or one unit of CPU where there is none, in USD per hour.
     """
 
     def __init__(
@@ -45,9 +47,14 @@ class LocalProvider:
         log_bytes: int = 10_000_000,
         log_files: int = 3,
         host: str = "127.0.0.1",
+        price_per_hour: float = 0.0,
     ) -> None:
+        if isinstance(price_per_hour, bool) or not isinstance(price_per_hour, int | float) or not price_per_hour >= 0:
+            text = f"price_per_hour: {price_per_hour!r} is no price; give USD per hour, such as 0.35."
+            raise InvalidInput(text, field="price_per_hour")
+        self._price = float(price_per_hour)
         self._capabilities = Capabilities(
-            resources=dict(resources), reports_changes=True, look_every=_LOOK_EVERY, ends_on_close=True
+            resources=dict(resources), reports_changes=True, look_every=_LOOK_EVERY, ends_on_close=True, deploys=True
         )
         self._engines = engines
         self._machine = Machine(
@@ -114,8 +121,13 @@ class LocalProvider:
     async def wake(self, name: str) -> None:
         self._find(name).wake()
 
-    async def sleep(self, name: str) -> None:
-        self._find(name).sleep()
+    async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
+        self._find(name).sleep(into)
+
+    async def hardware(self) -> Sequence[Hardware]:
+        """This machine, as what endpoints can be made on."""
+        running = [endpoint.spec for endpoint in self._endpoints.values() if endpoint.status().state not in ASLEEP]
+        return machine_hardware(self._capabilities.resources, running, self._price)
 
     async def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Yield lines; with several replicas each says whose it is, and each replica has its share of `tail`."""

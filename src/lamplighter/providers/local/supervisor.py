@@ -66,7 +66,9 @@ class Supervisor:
         self._preparation: Preparation | None = None
         self._preparing = False
         self._serving = False
-        self._left = State.RUNNING  # what it was when it was told to end: a start that is broken off never ran
+        self._into = State.SCALED_TO_ZERO  # the way of being asleep that it was told
+        # What it was when it was told to end: a start that is broken off never ran.
+        self._left: State | None = State.RUNNING
         self._failure: _Failure | None = None
         self._current: _Step | None = None
         self._next: _Step | None = None
@@ -89,8 +91,12 @@ class Supervisor:
         self._failure = None
         self._want(_Step.RAISE)
 
-    def sleep(self) -> None:
-        """Begin to end everything; breaks off a start. What has failed counts as asleep afterwards."""
+    def sleep(self, into: State = State.SCALED_TO_ZERO) -> None:
+        """Begin to end everything; breaks off a start. What has failed counts as asleep afterwards.
+
+        To a machine, paused and scaled to zero are the same: `into` is only remembered.
+        """
+        self._into = into
         if self._current is _Step.END:
             self._next = None
         elif self._at_rest:
@@ -155,7 +161,7 @@ class Supervisor:
             return Status(state=State.RUNNING, message=self._endings.error or "stopping")
         if failure:
             return Status(state=State.FAILED, message=failure.message, permanent=failure.permanent)
-        return Status(state=State.SCALED_TO_ZERO)
+        return Status(state=self._into)
 
     def logfile(self, slot: int) -> LogFile:
         """The log of one replica, running or not."""

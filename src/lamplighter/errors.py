@@ -89,19 +89,23 @@ class NotFound(LamplighterError):
 
 
 class EndpointNotFound(NotFound):
-    """No endpoint of that name; tells near matches and the known names (at most 20)."""
+    """No endpoint of that name; tells near matches and the known names (at most 20).
+
+    `where` is for one that is elsewhere ("namespace 'me'"), where the known names may not be told.
+    """
 
     code = "model_not_found"
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], *, where: str = "") -> None:
         self.name = name
         self.known = sorted(known)
         near = difflib.get_close_matches(name[:200], self.known, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         shown = ", ".join(self.known[:20]) + (", …" if len(self.known) > 20 else "")
-        known_text = f" Known: {shown}." if self.known else " No endpoint is configured."
+        known_text = f" Known: {shown}." if self.known else "" if where else " No endpoint is configured."
         short = name if len(name) <= 80 else name[:77] + "…"
-        super().__init__(f"There is no endpoint or model {short!r}.{hint}{known_text}")
+        what = f"endpoint {short!r} in {where}" if where else f"endpoint or model {short!r}"
+        super().__init__(f"There is no {what}.{hint}{known_text}")
 
 
 class NotAllowed(LamplighterError):
@@ -248,7 +252,7 @@ class RateLimited(ProviderError):
 
 
 class QuotaExceeded(ProviderError):
-    """The provider's quota for this hardware is used up: pausing another endpoint frees some, asking for more may too."""
+    """The provider's quota for this hardware is used up: pausing another endpoint frees some."""
 
     status = 429
     code = "quota_exceeded"

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from lamplighter.control.demand import Claim, Listing
 from lamplighter.domain.endpoint import Phase, Replica
 from lamplighter.domain.usage import UsageRecord
-from lamplighter.errors import LamplighterError
+from lamplighter.errors import LamplighterError, WakeTimeout
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
@@ -46,8 +46,11 @@ class StageClaim:
 class StageDemand:
     """One endpoint, `lamp`, also known as `bulb`. Awake as long as `replica` is set; `claim` waits until it is."""
 
-    def __init__(self, url: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        self.replica = Replica(id="1", url=url, headers=headers) if url else None
+    def __init__(
+        self, url: str | None = None, headers: tuple[tuple[str, str], ...] = (), *, proxied: bool = False
+    ) -> None:
+        self.replica = Replica(id="1", url=url, headers=headers, proxied=proxied) if url else None
+        self.patience = 300.0
         self.claims: list[StageClaim] = []
         self.asked: list[float | None] = []
         self.waiting = asyncio.Event()
@@ -62,6 +65,12 @@ class StageDemand:
 
     def is_probe(self, name: str, path: str) -> bool:
         return path == "/health"
+
+    def wake_timeout(self, name: str) -> float:
+        return self.patience
+
+    def too_late(self, name: str, waited: float) -> WakeTimeout:
+        return WakeTimeout(f"not ready after {waited:.1f} s", retry_after=41.0)
 
     def listings(self) -> Sequence[Listing]:
         phase = Phase.RUNNING if self.replica else Phase.SLEEPING

@@ -6,11 +6,11 @@ The controllers live in this process today. Behind these interfaces they may liv
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lamplighter.domain.endpoint import Endpoint, Phase, Replica, Spec
+from lamplighter.domain.endpoint import Deployment, Endpoint, Phase, Replica, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import WakeTimeout
 
@@ -122,6 +122,27 @@ class Operations(Protocol):
         """Lines of the engine's output."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Hardware, and the key of the provider in this server that has it."""
+
+    provider: str
+    hardware: Hardware
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenDeployment:
+    """A deployment that could not be brought back at the start: what is wrong, and what is known of it all the same."""
+
+    deployment: Deployment
+    provider: str
+    reason: str
+
+
+Revise = Callable[[Deployment], Spec]
+"""Makes the new spec from a deployment as it is now. Raises InvalidInput."""
+
+
 class Deployments(Protocol):
     """Endpoints that are made, changed and deleted over the management API. They outlive the process."""
 
@@ -131,8 +152,8 @@ class Deployments(Protocol):
         Two that come at once: one is made, the other one raises EndpointExists.
         """
 
-    async def update(self, spec: Spec, *, actor: str) -> Endpoint:
-        """Give an endpoint a new spec, on record.
+    async def update(self, name: str, revise: Revise, *, actor: str) -> Endpoint:
+        """Give an endpoint a new spec, on record. `revise` is called when it is this change's turn.
 
         Raises EndpointNotFound, Conflict for one that stands in the configuration file, InvalidInput; a refused
         change leaves the endpoint as it was.
@@ -141,8 +162,18 @@ class Deployments(Protocol):
     async def delete(self, name: str, *, actor: str) -> None:
         """Take an endpoint out, on record: what is in flight ends first. Raises as `update` does."""
 
-    async def hardware(self) -> Sequence[Hardware]:
-        """What endpoints can be made on, at all providers."""
+    def deployment(self, name: str) -> Deployment | None:
+        """As it was last asked for, also while that is still being brought about; None for a configured endpoint."""
+
+    @property
+    def broken(self) -> Mapping[str, BrokenDeployment]:
+        """Those that could not be brought back, by name: they can be updated and deleted, and serve nothing."""
+
+    async def offers(self) -> Sequence[Offer]:
+        """What endpoints can be made on, at all providers; one that can't be asked has what it told last."""
+
+    def known_hardware(self) -> Sequence[Hardware]:
+        """What the providers told last; asks nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

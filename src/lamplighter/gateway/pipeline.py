@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from time import monotonic
 
+from lamplighter.control.demand import Claim
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import (
     LamplighterError,
@@ -21,7 +23,7 @@ from lamplighter.errors import (
     UpstreamUnreachable,
     WakeTimeout,
 )
-from lamplighter.gateway import relay
+from lamplighter.gateway import proxied, relay
 from lamplighter.gateway.admission import body_at_once, body_in_time
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
@@ -50,6 +52,10 @@ async def serve(x: Exchange, surface: Surface) -> None:
         if answer is not None:
             await answer
         if x.upstream is None or not x.upstream.head_done:
+            claim = x.claim or await _claim_by_waiting(x)
+            if x.probe and claim.replica.proxied:
+                await _answer_probe(x)
+                return
             await _ask_patiently(x)
         if not _answer_at_once(x):
             await _answer(x)
@@ -74,6 +80,8 @@ def _ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
     if claim is None or len(x.body) > relay.JOINED:
         return None
     x.target = target = services.targets.of(claim.replica)
+    if target.proxied:
+        return None
     connection = services.pool.take(target.origin)
     if connection is None:
         return None
@@ -84,9 +92,13 @@ def _ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
 
 
 async def _ask_patiently(x: Exchange) -> None:
-    """Claim and ask. An endpoint that can't be reached died since it was looked at: claim again, which wakes it."""
-    if x.claim is None:
-        await _claim_by_waiting(x)
+    """Ask. An endpoint that can't be reached died since it was looked at: claim again, which wakes it."""
+    await _ask_or_claim_again(x)
+    if x.target is not None and x.target.proxied:
+        await _ask_until_up(x)
+
+
+async def _ask_or_claim_again(x: Exchange) -> None:
     try:
         await _ask(x)
     except UpstreamUnreachable as error:
@@ -97,7 +109,50 @@ async def _ask_patiently(x: Exchange) -> None:
         await _ask(x)
 
 
-async def _claim_by_waiting(x: Exchange) -> None:
+async def _ask_until_up(x: Exchange) -> None:
+    """A provider's proxy may answer for an endpoint that fell asleep: then claim again, which wakes it, and ask again.
+
+    The proxy holds a request while the endpoint starts. Should it answer at once instead, it is asked gently.
+    """
+    attempt, asked = 0, monotonic()
+    while await proxied.turned_away(x):
+        _take_back(x)
+        await _claim_by_waiting(x)
+        await _pass_time(x, proxied.pause_before(attempt, random.random()) - (monotonic() - asked))  # noqa: S311
+        attempt, asked = attempt + 1, monotonic()
+        await _ask_or_claim_again(x)
+
+
+def _take_back(x: Exchange) -> None:
+    """The endpoint has not got the request. Raises WakeTimeout when its time to be held is over."""
+    upstream, target = x.upstream, x.target
+    assert upstream is not None
+    assert target is not None
+    x.upstream = None
+    x.services.pool.give(target.origin, upstream)
+    x.give_up_claim()
+    _still_has_time(x)
+
+
+def _still_has_time(x: Exchange) -> None:
+    x.waited = monotonic() - x.started
+    if x.hold_left() == 0.0:
+        raise x.services.demand.too_late(x.endpoint, x.waited)
+
+
+async def _pass_time(x: Exchange, seconds: float) -> None:
+    left = x.hold_left()
+    await asyncio.sleep(max(0.0, seconds if left is None else min(seconds, left)))
+    _still_has_time(x)
+
+
+async def _answer_probe(x: Exchange) -> None:
+    """Answer a health probe from what is known: passed on, it would count as use at the provider, or wake there."""
+    x.outcome = Outcome.SERVED
+    await send_json(x, 200, {"status": "ok"}, [_target_header(x)])
+
+
+async def _claim_by_waiting(x: Exchange) -> Claim:
     if x.probe:
         raise Unavailable(f"Endpoint {x.endpoint!r} is not awake, and a health probe does not wake it.")
     x.hold_body()
@@ -110,14 +165,16 @@ async def _claim_by_waiting(x: Exchange) -> None:
         x.waited += monotonic() - began
         raise
     x.waited += x.claim.waited
+    return x.claim
 
 
 async def _ask(x: Exchange) -> None:
     assert x.claim is not None
     services, request = x.services, x.request
     x.target = services.targets.of(x.claim.replica)
-    head = relay.render_head(request, x.target, x.path, len(x.body))
-    x.must(services.settings.first_byte_timeout, _no_first_byte)
+    more = proxied.hold_line(x) if x.target.proxied else b""
+    head = relay.render_head(request, x.target, x.path, len(x.body), more)
+    x.must(services.settings.first_byte_timeout + (x.hold_left() or 0.0 if more else 0.0), _no_first_byte)
     tried = x.upstream
     if tried is None:
         x.upstream = await relay.ask(services.pool, x.target, head, x.body, method=request.method)
@@ -198,6 +255,10 @@ def _own_headers(x: Exchange) -> Headers:
     return headers
 
 
+def _target_header(x: Exchange) -> tuple[bytes, bytes]:
+    return (b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace"))
+
+
 async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
     x.settle()
     if isinstance(error, ClientGone):
@@ -216,7 +277,7 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
     x.outcome = _outcome_of(error)
     headers = error_headers(error)
     if x.endpoint:
-        headers.append((b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace")))
+        headers.append(_target_header(x))
     await send_json(x, error.status, surface.describe(error), headers)
 
 

@@ -15,11 +15,11 @@ _PIECE = 256 * 1024
 JOINED = 16 * 1024
 
 
-def render_head(request: Request, target: Target, path: bytes, length: int) -> bytes:
-    """The request's head as the endpoint gets it."""
+def render_head(request: Request, target: Target, path: bytes, length: int, more: bytes = b"") -> bytes:
+    """The request's head as the endpoint gets it; `more` are further lines of our own."""
     lines = request.lines if not target.owned else request.lines_without(target.owned)
     method = request.method
-    fixed = (method.encode("ascii"), target.base, path, target.lines, request.id, b"".join(lines))
+    fixed = (method.encode("ascii"), target.base, path, target.lines + more, request.id, b"".join(lines))
     if length or method in _ALWAYS_WITH_LENGTH:
         return b"%b %b%b HTTP/1.1\r\n%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (*fixed, length)
     return b"%b %b%b HTTP/1.1\r\n%bx-request-id: %b\r\n%b\r\n" % fixed

@@ -26,12 +26,16 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take."""
+    """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take.
+
+    `proxied`: see `Replica`.
+    """
 
     origin: Origin
     base: bytes
     lines: bytes
     owned: frozenset[bytes]
+    proxied: bool = False
 
 
 class Targets:
@@ -73,4 +77,5 @@ def render(replica: Replica) -> Target:
         base=parts.path.rstrip("/").encode(),
         lines="".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1"),
         owned=frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM,
+        proxied=replica.proxied,
     )

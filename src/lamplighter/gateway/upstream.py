@@ -114,6 +114,13 @@ class UpstreamConnection(asyncio.Protocol):
         """The body of a complete answer, if nothing was taken of it yet."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
 
+    async def whole_within(self, limit: int) -> bytes:
+        """Wait for the whole body, or until it is longer than `limit` bytes or cut off; takes nothing of it."""
+        while not self.complete and not self.ended and self._buffered <= limit:
+            self._waiter = waiter = self.loop.create_future()
+            await waiter
+        return self.whole()
+
     def _is_stream(self) -> bool:
         return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers)
 

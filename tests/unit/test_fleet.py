@@ -539,7 +539,7 @@ async def test_a_controller_that_breaks_is_started_again_and_reported() -> None:
     async with stage() as s:
         await s.serve()
 
-        async def broken(name: str, into: State) -> None:
+        async def broken(name: str, into: State = State.SCALED_TO_ZERO) -> None:
             raise RuntimeError("a bug in a plug-in")
 
         honest, s.provider.sleep = s.provider.sleep, broken  # type: ignore[method-assign]

@@ -43,9 +43,11 @@ from lamplighter.domain.lifecycle import (
     decide,
 )
 from lamplighter.errors import (
+    Conflict,
     EndpointNotFound,
     EndpointPaused,
     LamplighterError,
+    ProviderUnreachable,
     QueueFull,
     ShuttingDown,
     Unavailable,
@@ -102,6 +104,8 @@ class Controller:
         self._status = _ASLEEP
         self._known: State | None = None  # the last state that the provider told
         self._blind = True  # the provider could not be asked since, or said what nobody here understands
+        self._old_spec = spec
+        self._answer: asyncio.Future[None] | None = None  # of a change that somebody waits for
         self._gone = False  # the provider said that it has no such endpoint
         self._stale = True
         self._seen_at = self._look_at = clock.now()
@@ -195,14 +199,35 @@ class Controller:
         """Whether this standing demand counts."""
         return lease in self._wishes.leases
 
+    async def change(self, spec: Spec) -> None:
+        """Take a new spec as `replace` does, and wait until its provider has taken it, or will when it is asleep.
+
+        Raises what the provider raises, ProviderUnreachable when it does not answer; then the old spec stays.
+        """
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        self.replace(spec)
+        try:
+            async with asyncio.timeout(VERB_TIMEOUT):
+                await answer
+        except TimeoutError:
+            raise ProviderUnreachable(f"the provider of {self.name!r} could not be told of the change") from None
+        finally:
+            if not answer.done() or answer.cancelled() or answer.exception() is not None:
+                self._refuse_spec(spec)
+
     def replace(self, spec: Spec) -> None:
-        """Take a new spec: at once if the process stays the same, else as soon as nothing is in flight."""
+        """Take a new spec: at once if the process stays the same or the provider can, else when nothing is in flight.
+
+        Until the provider has been told, requests go where they went.
+        """
         self.gate.bound_waiting(spec.policy.max_waiting)
+        self._old_spec = self.spec
+        self._wishes.untold = spec
         if self.spec.same_process(spec):
             self.spec, self._wishes.next_spec = spec, None
         else:
             self._wishes.next_spec = spec
-            self.gate.shut()
+        self._trouble.update_worked()
         self._watch_quiet()
         self.look_now()
 
@@ -274,7 +299,8 @@ class Controller:
             sleep_into=wishes.sleep_into,
             stay_asleep=wishes.stay_asleep,
             paused=wishes.paused,
-            replacing=wishes.next_spec is not None,
+            untold=wishes.untold is not None,
+            replacing=wishes.replacing,
             room_wanted=self._room_wanted,
             room=self._room_state(),
             room_look_at=self._room_look_at,
@@ -285,6 +311,7 @@ class Controller:
             retry_at=trouble.retry_at,
             heal_at=trouble.heal_at,
             sleep_retry_at=trouble.sleep_retry_at,
+            update_at=trouble.update_at,
         )
 
     def endpoint(self) -> Endpoint:
@@ -437,7 +464,7 @@ class Controller:
             log.warning("unknown state", endpoint=self.name, state=status.message)
 
     def _serves(self, status: Status) -> bool:
-        free = self._begun is not Verb.SLEEP and self._wishes.next_spec is None and not self._wishes.paused
+        free = self._begun is not Verb.SLEEP and not self._wishes.replacing and not self._wishes.paused
         return free and status.serves
 
     def _settle_verb(self, status: Status) -> Verb | None:
@@ -590,29 +617,73 @@ class Controller:
         self._show()
 
     async def _update(self) -> None:
-        spec = self._wishes.next_spec
+        """Tell the provider of a new spec. One that it takes only from an endpoint that is asleep waits for that."""
+        spec = self._wishes.untold or self._wishes.next_spec
         if spec is None:
             return
+        self._wishes.untold = None
         self._cause = ("a new specification", "configuration")
-        self._room.give_back(self)
-        error = await self._tell("update", self._provider.update(spec))
+        if self._known in ASLEEP:
+            self._room.give_back(self)
+        error = await self._tell("update", self._provider.update(spec), expected=Conflict)
         self._stale = True
         if error is None:
-            self.spec = spec
-            self._trouble.is_over()
-        else:
+            self._took_spec(spec)
+        elif isinstance(error, Conflict) and self._known not in ASLEEP:
+            if self._wishes.replacing:
+                self.gate.shut()
+                self._watch_quiet()
+            self._answer_change(None)
+        elif self._answer is not None or is_lasting(error) or isinstance(error, Conflict):
+            log.error("new specification refused", endpoint=self.name, error=_text(error))
             self._trouble.error = f"the new specification was refused: {_text(error)}"
-        if self._wishes.next_spec is spec:
-            self._wishes.next_spec = None
+            self._refuse_spec(spec)
+            self._answer_change(error)
+        else:
+            self._trouble.update_failed(self.spec.policy, self._clock.now(), _text(error))
+            if self._wishes.untold is None and self._wishes.next_spec in (None, spec):
+                self._wishes.untold = spec
 
-    async def _tell(self, verb: str, call: Awaitable[object]) -> Exception | None:
-        """Make one call of a verb, on record; tells what went wrong, if anything did."""
+    def _took_spec(self, spec: Spec) -> None:
+        self.spec = spec
+        self._trouble.update_worked()
+        if self._known in ASLEEP:
+            self._trouble.is_over()
+        self._wishes.drop(spec)
+        self._watch_quiet()
+        self._answer_change(None)
+
+    def _refuse_spec(self, spec: Spec) -> None:
+        """Go on with the old one."""
+        if self.spec is spec:
+            self.spec = self._old_spec
+        self._wishes.drop(spec)
+        self.gate.bound_waiting(self.spec.policy.max_waiting)
+        self._watch_quiet()
+        self.look_now()
+
+    def _answer_change(self, error: Exception | None) -> None:
+        """Tell who waits for it what became of a change."""
+        answer, self._answer = self._answer, None
+        if answer is None or answer.done():
+            return
+        if error is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(error if isinstance(error, LamplighterError) else ProviderUnreachable(_text(error)))
+
+    async def _tell(
+        self, verb: str, call: Awaitable[object], *, expected: type[Exception] | None = None
+    ) -> Exception | None:
+        """Make one call of a verb, on record; tells what went wrong, if anything did. What is expected is no news."""
         error: LamplighterError | TimeoutError | None = None
         try:
             async with asyncio.timeout(VERB_TIMEOUT):
                 await call
         except (LamplighterError, TimeoutError) as caught:
             error = caught
+        if expected is not None and isinstance(error, expected):
+            return error
         record = AuditRecord(
             at=self._clock.wall(),
             actor=self._cause[1],

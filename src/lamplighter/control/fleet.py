@@ -226,8 +226,24 @@ class Fleet:
         elif wanted != added:
             self.change(wanted)
 
+    async def update(self, spec: Spec) -> Endpoint:
+        """Give an endpoint a new spec, as `change` does, and tell whether that can be.
+
+        Returns when its provider has taken it, or said that it will from an endpoint that is asleep. Raises
+        EndpointNotFound, EndpointExists when an alias is taken, and what the provider raises; then it has the old one.
+        """
+        controller = self._find(spec.name)
+        if (name := self._names.taken(spec)) is not None:
+            raise EndpointExists(name)
+        await controller.change(spec)
+        self._names.learn(spec)
+        return controller.endpoint()
+
     def change(self, spec: Spec) -> None:
-        """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be."""
+        """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be.
+
+        A provider that can't be asked is told later. What it refuses is dropped, and shown as the endpoint's message.
+        """
         self._names.learn(spec)
         self._controllers[spec.name].replace(spec)
 

@@ -35,7 +35,9 @@ class Trouble:
         self.retry_at = 0.0
         self.heal_at = 0.0
         self.sleep_retry_at = 0.0
+        self.update_at = 0.0
         self._sleep_failures = 0
+        self._update_failures = 0
         self._blind_looks = 0
         self._odd: str | None = None
 
@@ -50,6 +52,15 @@ class Trouble:
         self._sleep_failures += 1
         self.error = f"putting it to sleep failed: {error}"
         self.sleep_retry_at = now + backoff(policy, self._sleep_failures, self.jitter())
+
+    def update_failed(self, policy: Policy, now: float, error: str) -> None:
+        self._update_failures += 1
+        self.error = f"the new specification was not taken: {error}"
+        self.update_at = now + backoff(policy, self._update_failures, self.jitter())
+
+    def update_worked(self) -> None:
+        self._update_failures = 0
+        self.update_at = 0.0
 
     def look_failed(self, policy: Policy, error: str) -> float:
         """Tell how many seconds to leave the provider alone."""

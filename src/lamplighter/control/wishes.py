@@ -21,12 +21,18 @@ class Wishes:
         self.asker = ""
         self.leases: set[str] = set()
         self.next_spec: Spec | None = None
+        self.untold: Spec | None = None  # the provider has not heard of this one yet
         self.retiring = False
 
     @property
     def want_quiet(self) -> bool:
         """Whether something waits for the last request to end."""
-        return self.sleep_asked or self.paused or self.next_spec is not None
+        return self.sleep_asked or self.paused or self.replacing
+
+    @property
+    def replacing(self) -> bool:
+        """Whether a new spec can only be taken when the endpoint is asleep."""
+        return self.next_spec is not None and self.untold is None
 
     @property
     def operated(self) -> bool:
@@ -55,6 +61,11 @@ class Wishes:
     def end_sleep(self) -> None:
         """Nobody asks for it any more, or it can't be had."""
         self.sleep_asked, self.sleep_into = False, None
+
+    def drop(self, spec: Spec) -> None:
+        """This spec is taken, refused, or not wanted any more."""
+        self.untold = None if self.untold is spec else self.untold
+        self.next_spec = None if self.next_spec is spec else self.next_spec
 
     def somebody_came(self) -> None:
         self.stay_asleep = False

@@ -48,11 +48,12 @@ class View:
     `state` is None while the provider can't be asked, or says what nobody here understands; `look_at` is when to ask
     it next. `begun` is the verb that the provider has accepted and not yet shown the effect of. `paused` is an
     operator's word that nothing but his next one withdraws. `sleep_asked` ends when the endpoint is asleep, in
-    `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts `keep_warm`. `replacing`
-    says that a new spec waits for the endpoint to be asleep. `room_wanted` says that another endpoint needs this one's
-    resources. `idle_since` is the end of the last response, or the moment of the wake if that came
-    later. `retry_at`, `heal_at` and `sleep_retry_at` are the earliest moments for another wake, for bringing back a
-    lost replica, and for another sleep after one that failed; `room_look_at` is when to plan the room anew.
+    `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts `keep_warm`. `untold`
+    says that the provider has not heard of a new spec yet, `replacing` that it takes it only from an endpoint that is
+    asleep. `room_wanted` says that another endpoint needs this one's resources. `idle_since` is the end of the last
+    response, or the moment of the wake if that came later. `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are
+    the earliest moments for another wake, for bringing back a lost replica, for another sleep after one that failed,
+    and for telling of a new spec again; `room_look_at` is when to plan the room anew.
     """
 
     policy: Policy
@@ -70,6 +71,7 @@ class View:
     sleep_into: State | None = None
     stay_asleep: bool = False
     paused: bool = False
+    untold: bool = False
     replacing: bool = False
     room_wanted: bool = False
     room: Room = Room.HELD
@@ -81,6 +83,7 @@ class View:
     retry_at: float = 0.0
     heal_at: float = 0.0
     sleep_retry_at: float = 0.0
+    update_at: float = 0.0
 
     @property
     def demand(self) -> bool:
@@ -188,6 +191,8 @@ def decide(view: View, now: float) -> Action:
         return Wait(min(view.look_at, view.begun_at + SETTLE_TIME))
     if view.begun is Verb.SLEEP:
         return _sleep_at(view, now, now, "its sleep was never confirmed")
+    if view.untold and now >= view.update_at:
+        return Update()
     if view.state in STARTING:
         return _while_starting(view, now)
     if view.state in ASLEEP:
@@ -225,7 +230,7 @@ def _while_starting(view: View, now: float) -> Action:
 
 def _while_asleep(view: View, now: float) -> Action:
     if view.replacing:
-        return Update()
+        return Update() if now >= view.update_at else Wait(min(view.look_at, view.update_at))
     if view.demand:
         return _bring_up(view, now, "demand")
     if view.misplaced:

@@ -62,7 +62,10 @@ class Provider(Protocol):
         """End what an earlier process left running and no `create` has adopted; tells what that was."""
 
     async def update(self, spec: Spec) -> Status:
-        """Replace the spec. Raises Conflict when another spec is given to an endpoint that is not asleep."""
+        """Replace the spec.
+
+        Raises InvalidInput when it can't work here; else Conflict when it has to be asleep for that, and is not.
+        """
 
     async def delete(self, name: str) -> None:
         """Forget an endpoint; ends what still runs of it, and waits for that. Raises ProviderError if it can't."""

@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 from lamplighter.control.demand import Claim, Listing
 from lamplighter.domain.endpoint import Phase, Replica
 from lamplighter.domain.usage import UsageRecord
+from lamplighter.engines.tasks import RootTasks
 from lamplighter.errors import LamplighterError, WakeTimeout
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import uvicorn_config
@@ -51,6 +52,7 @@ class StageDemand:
     ) -> None:
         self.replica = Replica(id="1", url=url, headers=headers, proxied=proxied) if url else None
         self.patience = 300.0
+        self.tasks: RootTasks | None = None
         self.claims: list[StageClaim] = []
         self.asked: list[float | None] = []
         self.waiting = asyncio.Event()
@@ -65,6 +67,9 @@ class StageDemand:
 
     def is_probe(self, name: str, path: str) -> bool:
         return path == "/health"
+
+    def root_tasks(self, name: str) -> RootTasks | None:
+        return self.tasks
 
     def wake_timeout(self, name: str) -> float:
         return self.patience

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from lamplighter.domain.endpoint import Deployment, Endpoint, Phase, Replica, Spec
 from lamplighter.domain.hardware import Hardware
+from lamplighter.engines.tasks import RootTasks
 from lamplighter.errors import WakeTimeout
 
 
@@ -60,6 +61,9 @@ class Demand(Protocol):
 
     def is_probe(self, name: str, path: str) -> bool:
         """Whether a GET of this path of the endpoint only asks how it is."""
+
+    def root_tasks(self, name: str) -> RootTasks | None:
+        """What a POST to the endpoint's root URL means; None where the endpoint answers it itself."""
 
     def try_claim(self, name: str) -> Claim | None:
         """Grant at once if the endpoint is awake, else None. Never waits: the hot path."""

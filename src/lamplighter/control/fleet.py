@@ -18,6 +18,7 @@ from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.names import Names, names_of
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec, State
+from lamplighter.engines.tasks import RootTasks, root_tasks
 from lamplighter.errors import (
     EndpointExists,
     EndpointNotFound,
@@ -311,6 +312,9 @@ class Fleet:
     def is_probe(self, name: str, path: str) -> bool:
         spec = self._coming.get(name) or self._find(name).spec
         return spec.is_probe(path)
+
+    def root_tasks(self, name: str) -> RootTasks | None:
+        return root_tasks(self._coming.get(name) or self._find(name).spec)
 
     def try_claim(self, name: str) -> ActiveClaim | None:
         controller = self._controllers.get(name)

@@ -14,6 +14,7 @@ from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.services import Services
 from lamplighter.gateway.target import Target
+from lamplighter.gateway.tasks.translation import Translation
 from lamplighter.gateway.upstream import UpstreamConnection
 
 _NEVER = float("inf")
@@ -42,6 +43,7 @@ class Exchange:
     waited = 0.0
     target: Target | None = None
     upstream: UpstreamConnection | None = None
+    translation: Translation | None = None
     replied = False
     status = 0
     bytes_in = 0

@@ -1,4 +1,4 @@
-"""`/endpoints/{name}/…`: any method and path of an endpoint, as it is."""
+"""`/endpoints/{name}/…`: any method and path of an endpoint, as it is; a POST to the root may be translated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.surface import Surface, plain_error
+from lamplighter.gateway.tasks import entering
 
 PREFIX = b"/endpoints/"
 
@@ -21,10 +22,15 @@ def enter(x: Exchange) -> None:
 
 
 def route(x: Exchange) -> None:
-    """See Surface."""
+    """See Surface. Raises TaskInvalid."""
     x.endpoint, rest = _find(x)
     x.route = "/endpoints/*"
     x.path = b"/" + rest + (b"?" + x.request.query if x.request.query else b"")
+    if x.request.method == "POST":
+        if not rest:
+            entering.translate(x)
+        elif x.body.startswith(entering.UNNAMED):
+            entering.name_model(x)
 
 
 def _find(x: Exchange) -> tuple[str, bytes]:

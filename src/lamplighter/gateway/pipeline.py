@@ -30,6 +30,7 @@ from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.shortcuts import abort, respond
 from lamplighter.gateway.surface import Surface, error_headers, send_json
+from lamplighter.gateway.tasks.answering import answer_translated
 from lamplighter.gateway.upstream import UpstreamConnection
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ async def serve(x: Exchange, surface: Surface) -> None:
                 await _answer_probe(x)
                 return
             await _ask_patiently(x)
-        if not _answer_at_once(x):
+        if x.translation is not None or not _answer_at_once(x):
             await _answer(x)
     except asyncio.CancelledError:
         why = x.interruption()
@@ -214,6 +215,9 @@ def _answer_at_once(x: Exchange) -> bool:
 
 async def _answer(x: Exchange) -> None:
     """Pass on an answer as it comes."""
+    if x.translation is not None:
+        await answer_translated(x, x.translation, _own_headers(x))
+        return
     upstream = x.upstream
     assert upstream is not None
     x.status = upstream.status

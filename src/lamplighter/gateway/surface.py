@@ -12,6 +12,7 @@ from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError,
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import MethodNotAllowed
+from lamplighter.gateway.tasks.failures import kind_of_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ def openai_error(error: LamplighterError) -> object:
 
 def plain_error(error: LamplighterError) -> object:
     """An error as plain JSON."""
-    return {"error": error.message, "code": error.code}
+    kind = kind_of_error(error)
+    return {"error": error.message, "code": error.code} | ({"error_type": kind} if kind else {})
 
 
 def error_headers(error: LamplighterError) -> Headers:

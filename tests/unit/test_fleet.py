@@ -526,7 +526,7 @@ async def test_a_lease_keeps_awake_and_its_end_starts_the_idle_clock() -> None:
     async with stage() as s:
         s.fleet.hold("chat", "session-1")
         await asyncio.sleep(500)
-        assert s.fleet.endpoint("chat").held_by == ("1 leases",)
+        assert s.fleet.endpoint("chat").held_by == ("1 lease",)
         s.fleet.let_go("chat", "session-1")
         await asyncio.sleep(58)
         assert s.phase() is Phase.RUNNING

@@ -32,7 +32,7 @@ def held_by(view: View) -> tuple[str, ...]:
     if view.waiting:
         held.append(f"{view.waiting} waiting")
     if view.leases:
-        held.append(f"{view.leases} leases")
+        held.append("1 lease" if view.leases == 1 else f"{view.leases} leases")
     if view.policy.keep_warm:
         held.append("keep_warm")
     return tuple(held)

@@ -15,7 +15,7 @@ from lamplighter.control.demand import Claim, Listing
 from lamplighter.domain.endpoint import Phase, Replica
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.engines.tasks import RootTasks
-from lamplighter.errors import LamplighterError, WakeTimeout
+from lamplighter.errors import EndpointPaused, LamplighterError, Unavailable, WakeTimeout
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
@@ -58,6 +58,9 @@ class StageDemand:
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._granted: asyncio.Future[Replica] | None = None
+        self.probed: list[float] = []
+        self.paused = False
+        self._opened: asyncio.Future[Replica] | None = None
 
     def resolve(self, model: str) -> str | None:
         return "lamp" if model in {"lamp", "bulb"} else None
@@ -85,6 +88,8 @@ class StageDemand:
         return self._grant(self.replica) if self.replica else None
 
     async def claim(self, name: str, timeout: float | None) -> Claim:
+        if self.paused:
+            raise EndpointPaused(name)
         self.asked.append(timeout)
         self._granted = asyncio.get_running_loop().create_future()
         self.waiting.set()
@@ -93,6 +98,25 @@ class StageDemand:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def await_awake(self, name: str, timeout: float) -> Claim:
+        self.probed.append(timeout)
+        if self.paused:
+            raise EndpointPaused(name)
+        self._opened = asyncio.get_running_loop().create_future()
+        self.waiting.set()
+        try:
+            async with asyncio.timeout(timeout):
+                claim = self._grant(await self._opened)
+        except TimeoutError:
+            raise Unavailable(f"{name} is not awake") from None
+        claim.uncount()
+        return claim
+
+    def open(self, url: str) -> None:
+        """Let in the probe that is held."""
+        assert self._opened is not None
+        self._opened.set_result(Replica(id="2", url=url))
 
     def wake(self, url: str) -> None:
         """Grant what waits."""

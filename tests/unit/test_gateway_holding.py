@@ -281,8 +281,49 @@ async def test_a_health_probe_of_a_sleeping_endpoint_is_answered_and_wakes_nothi
     async with stage() as s, s.client() as client:
         client.send(request("/endpoints/lamp/health", method="GET"))
         reply = await client.reply()
-        assert (reply.status, reply.json["code"]) == (503, "unavailable")
+        assert (reply.status, reply.json["reason"]) == (503, "unavailable")
         assert not s.demand.touched
+
+
+async def test_a_health_probe_that_asks_to_be_held_is_answered_when_the_endpoint_is_awake_and_wakes_nothing():
+    async with (
+        endpoint(always_answering(answer(b'{"ok":1}'))) as there,
+        stage() as s,
+        s.client() as client,
+    ):
+        client.send(request("/endpoints/lamp/health", method="GET", x_scale_up_timeout="30"))
+        await s.demand.waiting.wait()
+        assert not s.demand.touched
+        s.demand.open(there.url)
+        assert (await client.reply()).status == 200
+        assert s.demand.probed == [pytest.approx(30, abs=1)]
+        assert [claim.counts for claim in s.demand.claims] == [False]
+        await s.demand.claims[0].released.wait()
+
+
+async def test_a_health_probe_is_held_no_longer_than_it_asks_for():
+    async with stage() as s:
+        reply = await s.ask("/endpoints/lamp/health", method="GET", x_scale_up_timeout="0.05")
+        assert (reply.status, reply.json["code"], reply.json["reason"]) == (503, "SERVICE_UNAVAILABLE", "unavailable")
+        assert reply.headers["retry-after"]
+        assert not s.demand.touched
+        assert s.idle
+
+
+async def test_held_health_probes_do_not_hold_up_the_end_of_the_server():
+    async with stage() as s, s.client() as client:
+        client.send(request("/endpoints/lamp/health", method="GET", x_scale_up_timeout="600"))
+        await s.demand.waiting.wait()
+        await s.gateway.drain(600.0)
+        assert (await client.reply()).json["reason"] == "shutting_down"
+
+
+async def test_a_client_that_leaves_ends_its_held_probe():
+    async with stage() as s:
+        async with s.client() as client:
+            client.send(request("/endpoints/lamp/health", method="GET", x_scale_up_timeout="600"))
+            await s.demand.waiting.wait()
+        await until(lambda: s.idle)
 
 
 async def test_a_health_probe_of_an_awake_endpoint_is_passed_on_and_does_not_keep_it_awake():

@@ -164,7 +164,7 @@ async def test_a_cloud_that_stays_cold_ends_in_503_with_the_learned_time() -> No
         reply = await s.ask("/endpoints/lamp/x", b"body")
         assert reply.status == 503
         assert reply.headers["retry-after"] == "41"
-        assert reply.json["code"] == "wake_timeout"
+        assert (reply.json["code"], reply.json["reason"]) == ("SERVICE_UNAVAILABLE", "wake_timeout")
         record = await s.usage.one()
         assert record.outcome is Outcome.DEADLINE
         assert 0.05 <= record.waited < 5
@@ -180,7 +180,7 @@ async def test_a_paused_endpoint_that_may_not_be_woken_is_told_as_that() -> None
     proxy = Proxy(answer(PAUSED, status="400 Bad Request"))
     async with endpoint(proxy) as there, stage(Barred(there.url, proxied=True)) as s:
         reply = await s.ask("/endpoints/lamp/x", b"body")
-        assert (reply.status, reply.json["code"]) == (400, "endpoint_paused")
+        assert (reply.status, reply.json["reason"]) == (400, "endpoint_paused")
         assert (await s.usage.one()).outcome is Outcome.REFUSED
 
 

@@ -5,8 +5,21 @@ import hashlib
 
 import pytest
 
-from lamplighter.errors import QueueFull, ShuttingDown, WakeFailed, WakeTimeout
+from lamplighter.domain.usage import Outcome
+from lamplighter.errors import (
+    Forbidden,
+    InvalidInput,
+    NotAllowed,
+    QueueFull,
+    ShuttingDown,
+    UpstreamBroken,
+    UpstreamTimeout,
+    WakeFailed,
+    WakeTimeout,
+)
+from lamplighter.gateway.refusals import BodyTooLarge
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.wording import proxy_error
 from tests.gateway_stage import SOON, StageDemand, always, answer, endpoint, relayed, request, stage
 
 KEYED = GatewaySettings(keys=frozenset({hashlib.sha256(b"sesame").hexdigest()}), sweep_every=0.01)
@@ -97,8 +110,44 @@ async def test_plain_errors_on_the_pass_through_surface():
     async with stage() as s:
         reply = await s.ask("/endpoints/nobody/health", method="GET")
         assert reply.status == 404
-        assert reply.json["code"] == "model_not_found"
-        assert isinstance(reply.json["error"], str)
+        assert (reply.json["code"], reply.json["reason"]) == ("NOT_FOUND", "model_not_found")
+        assert reply.json["error"].startswith("404 Not Found: There is no endpoint or model 'nobody'.")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "text"),
+    [
+        (InvalidInput("not so"), 400, "BAD_REQUEST", "Bad Request: not so"),
+        (NotAllowed("show a key"), 401, "UNAUTHORIZED", "401 Unauthorized: show a key"),
+        (Forbidden("not you"), 403, "FORBIDDEN", "403 Forbidden: not you"),
+        (BodyTooLarge(5), 413, "PAYLOAD_TOO_LARGE", "413 "),
+        (UpstreamBroken("cut"), 502, "BAD_GATEWAY", "502 Bad Gateway: cut"),
+        (WakeTimeout("still starting"), 503, "SERVICE_UNAVAILABLE", "503 Service Unavailable: still starting"),
+        (UpstreamTimeout("silence"), 504, "GATEWAY_TIMEOUT", "504 Gateway Timeout: silence"),
+    ],
+)
+def test_errors_of_the_pass_through_surface_are_worded_as_the_cloud_does(error, status, code, text):
+    body = proxy_error(error)
+    assert (error.status, body["code"], body["reason"]) == (status, code, error.code)
+    assert body["error"].startswith(text)
+
+
+async def test_a_paused_endpoint_is_told_as_that_on_both_surfaces_and_expresses_no_demand():
+    async with stage() as s:
+        s.demand.paused = True
+        reply = await s.ask("/endpoints/lamp/generate", {"inputs": "x"})
+        assert reply.status == 400
+        assert reply.json["error"] == "Bad Request: The endpoint is paused, ask a maintainer to restart it"
+        assert (reply.json["code"], reply.json["reason"]) == ("BAD_REQUEST", "endpoint_paused")
+        reply = await s.ask(CHAT)
+        error = reply.json["error"]
+        assert (reply.status, error["code"], error["type"]) == (400, "endpoint_paused", "invalid_request_error")
+        reply = await s.ask("/endpoints/lamp/health", method="GET", x_scale_up_timeout="60")
+        assert (reply.status, reply.json["reason"]) == (400, "endpoint_paused")
+        reply = await s.ask("/endpoints/lamp/health", method="GET")
+        assert (reply.status, reply.json["reason"]) == (400, "endpoint_paused")
+        assert not s.demand.touched
+        assert {record.outcome for record in s.usage.all} == {Outcome.REFUSED}
 
 
 async def test_a_preflight_wakes_nothing():
@@ -112,7 +161,7 @@ async def test_a_preflight_wakes_nothing():
 async def test_a_websocket_is_refused():
     async with stage() as s:
         reply = await s.ask("/endpoints/lamp/ws", method="GET", connection="upgrade", upgrade="websocket")
-        assert (reply.status, reply.json["code"]) == (501, "upgrade_not_supported")
+        assert (reply.status, reply.json["reason"]) == (501, "upgrade_not_supported")
         assert not s.demand.touched
 
 
@@ -126,7 +175,7 @@ async def test_without_a_known_key_nothing_is_woken_or_shown(path, shown):
         assert reply.status == 401
         assert reply.headers["www-authenticate"] == "Bearer"
         body = reply.json
-        assert (body["error"]["code"] if path.startswith("/v1") else body["code"]) == "invalid_api_key"
+        assert (body["error"]["code"] if path.startswith("/v1") else body["reason"]) == "invalid_api_key"
         assert not s.demand.touched
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from lamplighter.control.demand import Demand
@@ -93,8 +93,9 @@ class Gateway:
         return len(self._services.sweeper.active)
 
     def begin_shutdown(self) -> None:
-        """Refuse new requests from now on; those in progress go on."""
+        """Refuse new requests from now on; those in progress go on, but for probes that wait for an awake endpoint."""
         self.closing = True
+        self._stop(lambda one: one.probe and one.claim is None)
 
     async def drain(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the requests in progress, then end them: 503, or cut if begun."""
@@ -107,9 +108,13 @@ class Gateway:
     def hurry(self) -> None:
         """End the requests in progress now: 503, or cut if begun. A `drain` that waits for them goes on."""
         self.begin_shutdown()
+        self._stop(lambda _: True)
+
+    def _stop(self, which: Callable[[Exchange], bool]) -> None:
         for one in list(self._services.sweeper.active):
             assert isinstance(one, Exchange)
-            one.stop(ShuttingDown("This server is going away.", retry_after=1.0))
+            if which(one):
+                one.stop(ShuttingDown("This server is going away.", retry_after=1.0))
 
     def close(self) -> None:
         """Hang up on idle connections to endpoints and stop the sweeper."""

@@ -17,7 +17,6 @@ from lamplighter.errors import (
     LamplighterError,
     QueueFull,
     ShuttingDown,
-    Unavailable,
     UpstreamBroken,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -154,19 +153,26 @@ async def _answer_probe(x: Exchange) -> None:
 
 
 async def _claim_by_waiting(x: Exchange) -> Claim:
-    if x.probe:
-        raise Unavailable(f"Endpoint {x.endpoint!r} is not awake, and a health probe does not wake it.")
+    if x.probe and x.hold_timeout is None:
+        x.claim = await x.services.demand.await_awake(x.endpoint, 0.0)
+        return x.claim
     x.hold_body()
     x.may_last()
     x.watch()
     began = monotonic()
     try:
-        x.claim = await x.services.demand.claim(x.endpoint, x.hold_left())
+        x.claim = await _claim(x)
     except BaseException:
         x.waited += monotonic() - began
         raise
     x.waited += x.claim.waited
     return x.claim
+
+
+async def _claim(x: Exchange) -> Claim:
+    """Wait for an awake endpoint. A probe waits as well, if it asks to be held, but nothing is woken for it."""
+    demand, left = x.services.demand, x.hold_left()
+    return await (demand.await_awake(x.endpoint, left or 0.0) if x.probe else demand.claim(x.endpoint, left))
 
 
 async def _ask(x: Exchange) -> None:

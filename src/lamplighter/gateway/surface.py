@@ -13,6 +13,7 @@ from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import MethodNotAllowed
 from lamplighter.gateway.tasks.failures import kind_of_error
+from lamplighter.gateway.wording import proxy_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,9 @@ def openai_error(error: LamplighterError) -> object:
 
 
 def plain_error(error: LamplighterError) -> object:
-    """An error as plain JSON."""
+    """An error as the proxy before a Hugging Face endpoint words it."""
     kind = kind_of_error(error)
-    return {"error": error.message, "code": error.code} | ({"error_type": kind} if kind else {})
+    return proxy_error(error) | ({"error_type": kind} if kind else {})
 
 
 def error_headers(error: LamplighterError) -> Headers:

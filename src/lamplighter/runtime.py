@@ -19,11 +19,15 @@ import uvicorn
 
 from lamplighter import __version__
 from lamplighter.api import management
+from lamplighter.api.hf import Wire
+from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Settings, diff
 from lamplighter.control.clock import Clock
+from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.leases import LeaseKeeper
+from lamplighter.domain.endpoint import Policy
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
@@ -31,6 +35,7 @@ from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
 from lamplighter.store import Store, UsageWriter
+from lamplighter.store.seal import KEY_FILE, Seal
 
 log = structlog.get_logger("lamplighter")
 
@@ -109,15 +114,35 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         usage = UsageWriter(store)
         usage.start()
         stack.push_async_callback(usage.close)
-        fleet = Fleet(_providers(settings, data), journal)
-        await fleet.open(settings.specs().values())
+        providers = _providers(settings, data)
+        fleet = Fleet(providers, journal)
+        translator = Translator(_policy(settings))
+        deployments = DeploymentKeeper(
+            fleet, providers, store, Seal(data / KEY_FILE), journal, compile_spec=translator.spec
+        )
+        for name, reason in (await fleet.open(settings.specs().values(), await deployments.load())).items():
+            deployments.refused(name, reason)
         stack.push_async_callback(fleet.close, drain=0.0, leave_running=settings.server.on_shutdown == "leave")
+        stack.push_async_callback(deployments.close)
+        deployments.resume_deletes()
         await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
         health = Health(store, fleet, usage, journal)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)
-        api = management(fleet, health=health, held=leases, keys=settings.server.keys, version=__version__)
+        served = Wire(
+            operations=fleet,
+            deployments=deployments,
+            translator=translator,
+            namespace=settings.server.namespace,
+            version=__version__,
+            started=time.time(),
+            leases=leases,
+            records=store,
+        )
+        api = management(
+            fleet, health=health, held=leases, served=served, keys=settings.server.keys, version=__version__
+        )
         gateway = Gateway(fleet, usage, _gateway_settings(settings), api)
         server = Server(settings, _url(listener), fleet, gateway, health)
         async with _listening(gateway, listener, settings) as server.listener:
@@ -287,6 +312,11 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
         )
         for name, provider in settings.providers.items()
     }
+
+
+def _policy(settings: Settings) -> Policy:
+    """That of endpoints which say nothing themselves."""
+    return settings.defaults.over(settings.defaults)
 
 
 def _gateway_settings(settings: Settings) -> GatewaySettings:

@@ -10,6 +10,7 @@ from lamplighter.api import endpoints, leases, pages, problems
 from lamplighter.api.access import Access
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
+from lamplighter.api.hf import Switch, Wire, wire
 from lamplighter.control.demand import Leases, Operations
 
 _DESCRIPTION = """\
@@ -24,14 +25,16 @@ def management(
     *,
     health: HealthSource,
     held: Leases | None = None,
+    served: Wire | None = None,
     keys: Collection[str] = (),
     version: str,
 ) -> FastAPI:
     """Make the management application.
 
     `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
-    leases of sessions; without them their routes find nothing. `/healthz`,
-    `/readyz`, `/openapi.json` and `/docs` are open. Nothing here contacts another host.
+    leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
+    Endpoints works with; without it that is not served. `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
+    Nothing here contacts another host.
     """
     app = FastAPI(title="Lamplighter", version=version, description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.operations = operations
@@ -41,4 +44,5 @@ def management(
     for router in (endpoints.router, leases.router, health_router, pages.router):
         app.include_router(router)
     problems.install(app)
+    app.add_middleware(Switch, wire=wire(served, app.state.access) if served is not None else None)
     return app

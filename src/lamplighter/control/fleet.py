@@ -16,6 +16,7 @@ from lamplighter.control.demand import Listing
 from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, log_fields
 from lamplighter.control.names import Names, names_of
+from lamplighter.control.origin import ORIGIN
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec, State
 from lamplighter.engines.tasks import RootTasks, root_tasks
@@ -80,17 +81,24 @@ class Fleet:
 
     # Opening, changing, closing.
 
-    async def open(self, specs: Iterable[Spec]) -> None:
+    async def open(self, specs: Iterable[Spec], deployed: Iterable[Spec] = ()) -> dict[str, str]:
         """Open every provider, make every endpoint known, and look at each. Starts nothing; adopts what runs.
 
-        Raises InvalidInput when a spec can't work at its provider; everything that was opened is closed again.
+        Raises InvalidInput when a spec can't work at its provider; everything that was opened is closed again. What was
+        `deployed` over the management API stops nothing: tells by name why one of them could not be added.
         """
+        refused: dict[str, str] = {}
         try:
             for key, provider in self._providers.items():
                 await provider.open(self._on_change)
                 self._rooms[key] = RoomKeeper(provider.capabilities.resources)
             for spec in specs:
                 await self._add(spec)
+            for spec in deployed:
+                try:
+                    await self.add(spec)
+                except LamplighterError as error:
+                    refused[spec.name] = error.message
             for key, provider in self._providers.items():
                 for orphan in await provider.end_orphans():
                     log.warning("orphan ended", provider=key, orphan=orphan)
@@ -102,6 +110,7 @@ class Fleet:
             async with asyncio.timeout(_FIRST_LOOK):
                 await asyncio.gather(*(controller.looked() for controller in self._all()))
         await self._journal.remember(self.endpoints())
+        return refused
 
     async def apply(self, specs: Mapping[str, Spec]) -> dict[str, str]:
         """Make the endpoints of the configuration be these: only what differs is touched, and no request is dropped.
@@ -411,8 +420,15 @@ class Fleet:
 
     async def _operate(self, verb: str, name: str, actor: str, ask: Callable[[Controller], None]) -> Endpoint:
         controller = self._find(name)
+        origin = ORIGIN.get()
         record = AuditRecord(
-            at=self._clock.wall(), actor=actor, operation=f"ask {verb}", endpoint=controller.name, success=True
+            at=self._clock.wall(),
+            actor=actor,
+            operation=f"ask {verb}",
+            endpoint=controller.name,
+            success=True,
+            source=origin.source,
+            request_id=origin.request_id,
         )
         await self._journal.operation(record)
         log.info("operation", **log_fields(record))

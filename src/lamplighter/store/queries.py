@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select
 
 from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.store import tables
-from lamplighter.store.records import AuditRecord, SavedDeployment, SavedEndpoint, SavedLease
+from lamplighter.store.records import AuditRecord, AuditRow, SavedDeployment, SavedEndpoint, SavedLease, UsageBucket
 
 _LONGEST_TEXT = 2000
 """Characters kept of a text that comes from outside (a path, an error): rows must not grow with what clients send."""
@@ -86,6 +86,51 @@ def select_audit(connection: Connection, endpoint: str | None, since: float | No
     """Find the newest operations first."""
     rows = connection.execute(_newest(tables.audit, endpoint, since, limit)).mappings()
     return [AuditRecord(**_without_id(row)) for row in rows]
+
+
+def select_audit_page(
+    connection: Connection, endpoint: str | None, actor: str | None, before: int | None, limit: int
+) -> list[AuditRow]:
+    """Find the newest operations first, those with a number below `before`."""
+    query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
+    if endpoint is not None:
+        query = query.where(tables.audit.c.endpoint == endpoint)
+    if actor is not None:
+        query = query.where(tables.audit.c.actor == actor)
+    if before is not None:
+        query = query.where(tables.audit.c.id < before)
+    rows = connection.execute(query).mappings()
+    return [AuditRow(id=row["id"], record=AuditRecord(**_without_id(row))) for row in rows]
+
+
+def select_usage_over_time(
+    connection: Connection, endpoint: str, since: float, until: float, step: float
+) -> list[UsageBucket]:
+    """Add up what requests used in each step from `since` on, by status, the oldest first."""
+    usage = tables.usage.c
+    bucket = func.floor((usage.at - since) / step)
+    query = (
+        select(
+            bucket.label("bucket"),
+            usage.status,
+            func.sum(usage.requests).label("requests"),
+            func.sum(usage.duration).label("duration"),
+            func.sum(usage.waited).label("waited"),
+        )
+        .where(usage.endpoint == endpoint, usage.at >= since, usage.at < until)
+        .group_by(bucket, usage.status)
+        .order_by(bucket, usage.status)
+    )
+    return [
+        UsageBucket(
+            at=since + row["bucket"] * step,
+            status=row["status"],
+            requests=row["requests"],
+            duration=row["duration"],
+            waited=row["waited"],
+        )
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def save_deployment(connection: Connection, saved: SavedDeployment) -> None:

@@ -28,6 +28,25 @@ class AuditRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """A recorded operation with the number of its row: later ones have higher numbers."""
+
+    id: int
+    record: AuditRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageBucket:
+    """What requests of one status used in one step of time that begins at the Unix time `at`. Durations are sums."""
+
+    at: float
+    status: int
+    requests: int
+    duration: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SavedEndpoint:
     """An endpoint as it was last known. `state` None: the provider could not be asked. `paused` was somebody's word.
 

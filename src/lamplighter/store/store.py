@@ -15,7 +15,7 @@ from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
 from lamplighter.store import queries, tables
 from lamplighter.store.database import Database
-from lamplighter.store.records import AuditRecord, SavedDeployment, SavedEndpoint, SavedLease
+from lamplighter.store.records import AuditRecord, AuditRow, SavedDeployment, SavedEndpoint, SavedLease, UsageBucket
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +112,16 @@ class Store:
     ) -> list[AuditRecord]:
         """Find recorded operations, the newest first; `since` is Unix time, and included."""
         return await self._run(queries.select_audit, endpoint, since, limit)
+
+    async def audit_page(
+        self, *, endpoint: str | None, actor: str | None, before: int | None, limit: int
+    ) -> list[AuditRow]:
+        """Find recorded operations, the newest first; those with a number below `before`."""
+        return await self._run(queries.select_audit_page, endpoint, actor, before, limit)
+
+    async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]:
+        """Add up what requests used in each `step` (seconds) of a window (Unix time), by status, the oldest first."""
+        return await self._run(queries.select_usage_over_time, endpoint, since, until, step)
 
     async def save_deployment(self, saved: SavedDeployment) -> None:
         """Keep a deployment in place of what was kept of it before."""

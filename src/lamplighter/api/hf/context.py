@@ -1,0 +1,62 @@
+"""What the routes of this API work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Protocol, TypeAlias
+
+from fastapi import Depends, Request
+
+from lamplighter.api.access import Actor
+from lamplighter.api.hf.problems import WrongNamespace
+from lamplighter.api.hf.translate import Translator
+from lamplighter.control.demand import Deployments, Leases, Operations
+from lamplighter.domain.endpoint import Transition
+from lamplighter.store.records import AuditRow, UsageBucket
+
+
+class Records(Protocol):
+    """What was written down: `Store` is one. Every method raises StoreError."""
+
+    async def audit_page(
+        self, *, endpoint: str | None, actor: str | None, before: int | None, limit: int
+    ) -> list[AuditRow]: ...
+
+    async def transitions(
+        self, endpoint: str | None = None, *, since: float | None = None, limit: int = 100
+    ) -> list[Transition]: ...
+
+    async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Wire:
+    """Made once, by the runtime. `started` is the Unix time since which the configured endpoints are there."""
+
+    operations: Operations
+    deployments: Deployments
+    translator: Translator
+    namespace: str
+    version: str
+    started: float
+    leases: Leases | None = None
+    records: Records | None = None
+
+
+def _wire(request: Request) -> Wire:
+    served: Wire = request.app.state.wire
+    return served
+
+
+Served: TypeAlias = Annotated[Wire, Depends(_wire)]
+
+
+def _caller(namespace: str, served: Served, actor: Actor) -> str:
+    if namespace != served.namespace:
+        text = f"This server has one namespace, {served.namespace!r}; {namespace[:100]!r} is none of its."
+        raise WrongNamespace(text)
+    return actor
+
+
+Caller: TypeAlias = Annotated[str, Depends(_caller)]
+"""Takes a valid key and this server's namespace, and gives the name to record."""

@@ -1,0 +1,90 @@
+"""Bodies that come in: read, bounded, checked, turned into specs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request
+
+from lamplighter.api.hf.context import Wire
+from lamplighter.api.hf.problems import TooLarge
+from lamplighter.api.hf.translate import check_installed, find_offer, merged, parted, resources_of
+from lamplighter.control.demand import Offer, Revise
+from lamplighter.domain.endpoint import Deployment, Spec
+from lamplighter.errors import InvalidInput
+from lamplighter.hf import rules, wire_rules
+
+_LARGEST = 1_000_000
+_VARIABLES = ("env", "secrets")
+
+
+async def body_of(request: Request) -> Any:
+    """The JSON of a body, None where there is none. Raises InvalidInput, TooLarge."""
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > _LARGEST:
+            raise TooLarge(f"The body is too large: at most {_LARGEST} bytes are taken.", field="body")
+    if not raw.strip():
+        return None
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "it can't be read"
+        raise InvalidInput(f"Failed to parse the request body as JSON: {reason}.", field="body") from None
+
+
+async def new_spec(wire: Wire, body: Any) -> Spec:
+    """What a create asks for. Raises InvalidInput with the path of the field."""
+    _refuse_old_type(body)
+    wire_rules.check_create_body(body)
+    document, secrets = parted(body)
+    return _spec(wire, Deployment(document=document, secrets=secrets), await wire.deployments.offers())
+
+
+async def revision(wire: Wire, body: Any) -> Revise:
+    """What an update makes of a deployment; an empty one changes nothing."""
+    offers = await wire.deployments.offers()
+
+    def revise(current: Deployment) -> Spec:
+        change = body if body is not None else {}
+        _refuse_old_type(change)
+        wire_rules.check_update_body(_without_nulls(change), _whole(current))
+        document, secrets = parted(merged(current.document, change), current.secrets)
+        return _spec(wire, Deployment(document=document, secrets=secrets), offers)
+
+    return revise
+
+
+def _spec(wire: Wire, deployment: Deployment, offers: Sequence[Offer]) -> Spec:
+    offer = find_offer(deployment.document, offers)
+    spec = wire.translator.spec(deployment, provider=offer.provider, resources=resources_of(offer.hardware))
+    check_installed(spec)
+    return spec
+
+
+def _refuse_old_type(body: Any) -> None:
+    """The API coerces words that it does not know; here nobody gets another kind of access than was asked for."""
+    if isinstance(body, Mapping) and body.get("type") == rules.OLD_TYPE:
+        raise InvalidInput(f"type: {rules.OLD_TYPE!r} is an old word; the right one is 'authenticated'.", field="type")
+
+
+def _without_nulls(change: Any) -> Any:
+    """A null under `env` or `secrets` takes a variable out; what checks values must not see it."""
+    model = change.get("model") if isinstance(change, Mapping) else None
+    if not isinstance(model, Mapping):
+        return change
+    plain = {
+        part: {key: value for key, value in model[part].items() if value is not None}
+        for part in _VARIABLES
+        if isinstance(model.get(part), Mapping)
+    }
+    return {**change, "model": {**model, **plain}}
+
+
+def _whole(current: Deployment) -> dict[str, Any]:
+    """A deployment in the shape of a create body, for rules that look at all of it."""
+    model = {**current.document["model"], "secrets": dict(current.secrets)}
+    return {**current.document, "model": model}

@@ -1,0 +1,289 @@
+"""An endpoint as `EndpointWithStatus`, whatever it is made from.
+
+One that was made over this API is told from its document, with all that we do not know of in it; a configured one from
+its spec. What is secret is blank: the values of `secrets`, of a configured engine's environment, and registry
+credentials.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lamplighter.api.hf import moments
+from lamplighter.api.hf.translate.variants import variant_of_engine
+from lamplighter.control.demand import BrokenDeployment, Lease
+from lamplighter.domain.endpoint import ASLEEP, Deployment, Endpoint, EngineSpec, Phase, Spec, State
+from lamplighter.domain.hardware import Hardware
+
+DEFAULT_HEALTH_ROUTE = "/health"
+
+_OPTIONAL: Mapping[str, Any] = {
+    "privateService": None,
+    "route": None,
+    "notifications": {},
+    "experimentalFeatures": {},
+    "tags": [],
+}
+_MODEL: Mapping[str, Any] = {"args": [], "command": [], "env": {}, "fromCatalog": False}
+_ON_ITS_WAY = frozenset({State.RUNNING.value, State.PENDING.value, State.INITIALIZING.value})
+_WORDS = {
+    Phase.RUNNING: "Endpoint is ready",
+    Phase.SLEEPING: "Endpoint is asleep: the next request wakes it",
+    Phase.STARTING: "Endpoint is starting",
+    Phase.STOPPING: "Endpoint is being put to sleep: what is in flight ends first",
+    Phase.UNKNOWN: "Its provider can't be asked; this is what it said last",
+    Phase.ERROR: "Endpoint failed to deploy",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What an endpoint's own record does not tell. `base` is how the client calls this server."""
+
+    base: str
+    started: float
+    hardware: Sequence[Hardware] = ()
+    leases: Sequence[Lease] = ()
+
+    def hardware_of(self, document: Mapping[str, Any]) -> Hardware | None:
+        """What the endpoint of this document runs on, where it is known."""
+        compute, provider = document.get("compute") or {}, document.get("provider") or {}
+        wanted = (
+            provider.get("vendor"),
+            provider.get("region"),
+            compute.get("instanceType"),
+            compute.get("instanceSize"),
+        )
+        for one in self.hardware:
+            if (one.vendor, one.region, one.instance_type, one.instance_size) == wanted:
+                return one
+        return None
+
+
+def rendered(endpoint: Endpoint, around: Surroundings, *, updating: bool = False) -> dict[str, Any]:
+    """Tell an endpoint as this API does. `updating`: its document is newer than what runs."""
+    deployment = endpoint.spec.deployment
+    document = _from_document(deployment) if deployment is not None else _from_spec(endpoint.spec, around.hardware)
+    document["healthRoute"] = _health_route(endpoint.spec, document)
+    document["status"] = _status(endpoint, around)
+    if updating and document["status"]["state"] in _ON_ITS_WAY:
+        document["status"] |= {"state": State.UPDATING.value, "message": "Endpoint waiting for the update"}
+    document["lamplighter"] = _beside(endpoint, around, around.hardware_of(document))
+    return document
+
+
+def rendered_broken(broken: BrokenDeployment, around: Surroundings) -> dict[str, Any]:
+    """Tell a deployment that could not be brought back: it has failed, and says why."""
+    document = broken.deployment.document
+    spec = Spec(
+        name=document["name"],
+        provider=broken.provider,
+        engine=EngineSpec(engine="unknown", model=(document.get("model") or {}).get("repository")),
+        deployment=broken.deployment,
+    )
+    return rendered(Endpoint(spec=spec, state=State.FAILED, phase=Phase.ERROR, message=broken.reason), around)
+
+
+def state_of(endpoint: Endpoint) -> str:
+    """The word of this API for how it is; `unknown` where a provider could not be asked since the server started."""
+    state, phase = endpoint.state, endpoint.phase
+    if state is None:
+        return State.PENDING.value if endpoint.spec.deployed else "unknown"
+    if phase is Phase.STARTING and (state in ASLEEP or state is State.FAILED):
+        return State.PENDING.value
+    if phase is Phase.STARTING and state is State.RUNNING:
+        return State.INITIALIZING.value  # no replica answers yet: a client that waits must go on waiting
+    if phase is Phase.ERROR and state in ASLEEP:
+        return State.FAILED.value
+    return state.value
+
+
+# What it is.
+
+
+def _from_document(deployment: Deployment) -> dict[str, Any]:
+    document: dict[str, Any] = _plain(deployment.document)
+    for key, value in _OPTIONAL.items():
+        document.setdefault(key, copy.deepcopy(value))
+    model = document.setdefault("model", {})
+    model.setdefault("revision", None)
+    model.setdefault("task", None)
+    for key, value in _MODEL.items():
+        if model.get(key) is None:
+            model[key] = copy.deepcopy(value)
+    model["secrets"] = dict.fromkeys(sorted(deployment.secrets), "")
+    model["image"] = _blanked(model.get("image") or {})
+    return document
+
+
+def _blanked(image: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {}
+    for variant, fields in image.items():
+        shown[variant] = dict(fields) if isinstance(fields, Mapping) else fields
+        if isinstance(fields, Mapping) and fields.get("credentials") is not None:
+            shown[variant]["credentials"] = {"username": "", "password": None}
+    return shown
+
+
+def _from_spec(spec: Spec, hardware: Sequence[Hardware]) -> dict[str, Any]:
+    engine = spec.engine
+    variant, framework = variant_of_engine(engine.engine)
+    route = {"healthRoute": engine.health_route} if engine.health_route else {}
+    return {
+        "name": spec.name,
+        "type": "public" if spec.public else "authenticated",
+        **_place(spec, hardware),
+        "model": {
+            "repository": engine.model or (engine.command[0] if engine.command else spec.name),
+            "revision": None,
+            "task": spec.task,
+            "framework": framework,
+            "image": {variant: route},
+            "args": list(engine.args),
+            "command": list(engine.command),
+            "env": {},
+            "secrets": dict.fromkeys(sorted(engine.env), ""),  # which of them are secret was not told: all are
+            "fromCatalog": False,
+        },
+        **copy.deepcopy(_OPTIONAL),
+    }
+
+
+def _place(spec: Spec, hardware: Sequence[Hardware]) -> dict[str, Any]:
+    """Where a configured endpoint runs: on what its provider has, chosen by how many accelerators it takes."""
+    count = int(spec.resources.get("gpu", 0))
+    accelerator = "gpu" if count else "cpu"
+    fits = [one for one in hardware if one.accelerator == accelerator and one.num_accelerators >= count]
+    found = min(fits, key=lambda one: one.num_accelerators, default=None)
+    idle = spec.policy.idle_timeout
+    return {
+        "provider": {
+            "vendor": found.vendor if found else spec.provider,
+            "region": found.region if found else spec.provider,
+        },
+        "compute": {
+            "accelerator": accelerator,
+            "instanceType": found.instance_type if found else accelerator,
+            "instanceSize": found.instance_size if found else f"x{max(1, count)}",
+            "scaling": {
+                "minReplica": spec.replicas if spec.policy.keep_warm else 0,
+                "maxReplica": spec.replicas,
+                "scaleToZeroTimeout": None if idle is None or spec.policy.keep_warm else max(1, math.ceil(idle / 60)),
+                "measure": {"hardwareUsage": None, "pendingRequests": None},
+            },
+        },
+    }
+
+
+def _health_route(spec: Spec, document: Mapping[str, Any]) -> str:
+    if spec.engine.health_route:
+        return spec.engine.health_route
+    for fields in (document["model"].get("image") or {}).values():
+        if isinstance(fields, Mapping) and isinstance(fields.get("healthRoute"), str):
+            route: str = fields["healthRoute"]
+            return route
+    return DEFAULT_HEALTH_ROUTE
+
+
+# How it is.
+
+
+def _status(endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
+    made, changed = _made(endpoint, around), _changed(endpoint, around)
+    failed = endpoint.phase is Phase.ERROR
+    return {
+        "state": state_of(endpoint),
+        "message": _message(endpoint),
+        "errorMessage": (endpoint.message or "Its provider gave no reason") if failed else None,
+        "url": f"{around.base.rstrip('/')}/endpoints/{endpoint.spec.name}" if _was_deployed(endpoint) else None,
+        "createdAt": moments.written(made[0]),
+        "createdBy": made[1],
+        "updatedAt": moments.written(changed[0]),
+        "updatedBy": changed[1],
+        "lastUsedAt": moments.maybe(endpoint.last_activity),
+        "readyReplica": len(endpoint.replicas),
+        "targetReplica": endpoint.spec.replicas if endpoint.phase in {Phase.RUNNING, Phase.STARTING} else 0,
+        "inferenceMetricsEnabled": True,
+        "private": {"serviceName": None},
+    }
+
+
+def _message(endpoint: Endpoint) -> str:
+    if endpoint.phase is Phase.SLEEPING and (endpoint.paused or endpoint.state is State.PAUSED):
+        word = "Endpoint is paused: only a resume wakes it"
+    elif endpoint.phase is Phase.STOPPING and endpoint.paused:
+        word = "Endpoint is being paused: what is in flight ends first"
+    else:
+        word = _WORDS[endpoint.phase]
+    return f"{word} ({endpoint.message})" if endpoint.message else word
+
+
+def _was_deployed(endpoint: Endpoint) -> bool:
+    """Whether there is an address yet. A request to a configured endpoint wakes it: its address always works."""
+    made_here = endpoint.spec.deployment is not None
+    return not made_here or endpoint.wake_time is not None or endpoint.state is State.RUNNING
+
+
+def _made(endpoint: Endpoint, around: Surroundings) -> tuple[float, dict[str, str]]:
+    deployment = endpoint.spec.deployment
+    if deployment is None or not deployment.created_at:
+        return around.started, _person("configuration")
+    return deployment.created_at, _person(deployment.created_by)
+
+
+def _changed(endpoint: Endpoint, around: Surroundings) -> tuple[float, dict[str, str]]:
+    deployment = endpoint.spec.deployment
+    if deployment is None or not deployment.updated_at:
+        return _made(endpoint, around)
+    return deployment.updated_at, _person(deployment.updated_by)
+
+
+def _person(name: str) -> dict[str, str]:
+    return {"id": name, "name": name}
+
+
+def _beside(endpoint: Endpoint, around: Surroundings, hardware: Hardware | None) -> dict[str, Any]:
+    """What this API has no words for. Durations in seconds, moments in Unix time."""
+    spec = endpoint.spec
+    return {
+        "phase": endpoint.phase.value,
+        "paused": endpoint.paused,
+        "in_flight": endpoint.in_flight,
+        "waiting": endpoint.waiting,
+        "held_by": list(endpoint.held_by),
+        "auto_sleep_in": endpoint.auto_sleep_in,
+        "starting_for": endpoint.starting_for,
+        "expected_start": endpoint.expected_start,
+        "last_activity": endpoint.last_activity,
+        "state_age": endpoint.state_age,
+        "idle_timeout": spec.policy.idle_timeout,
+        "aliases": list(spec.aliases),
+        "engine": spec.engine.engine,
+        "provider": spec.provider,
+        "message": endpoint.message,
+        "price_per_hour": hardware.price_per_hour if hardware else None,
+        "leases": [_lease(lease) for lease in around.leases if lease.endpoint == spec.name],
+    }
+
+
+def _lease(lease: Lease) -> dict[str, Any]:
+    """A lease without its id: who knows that can end it."""
+    return {
+        "holder": lease.holder,
+        "created_at": lease.created_at,
+        "expires_at": lease.expires_at,
+        "pause_at_end": lease.pause_at_end,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and sequences of any kind as JSON has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,58 @@
+"""Endpoints as a request sees them: what is looked up for `rendering`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import Request
+
+from lamplighter.api.hf.context import Wire
+from lamplighter.api.hf.rendering import Surroundings, rendered, rendered_broken
+from lamplighter.domain.endpoint import Endpoint
+from lamplighter.errors import EndpointNotFound
+
+
+def one_of_them(served: Wire, request: Request, name: str) -> dict[str, Any]:
+    """One endpoint, by its name or an alias. Raises EndpointNotFound."""
+    around = _around(served, request)
+    if (broken := served.deployments.broken.get(name)) is not None:
+        return rendered_broken(broken, around)
+    return _rendered(served, served.operations.endpoint(name), around)
+
+
+def all_of_them(served: Wire, request: Request, names: Iterable[str]) -> list[dict[str, Any]]:
+    """These endpoints; one that went away meanwhile is left out."""
+    around = _around(served, request)
+    broken = served.deployments.broken
+    shown = []
+    for name in names:
+        try:
+            one = broken.get(name)
+            shown.append(
+                rendered_broken(one, around)
+                if one is not None
+                else _rendered(served, served.operations.endpoint(name), around)
+            )
+        except EndpointNotFound:
+            continue
+    return shown
+
+
+def _rendered(served: Wire, endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
+    """Tell it by the document that was last asked for, also while that is still being brought about."""
+    asked = served.deployments.deployment(endpoint.spec.name)
+    if asked is None or asked is endpoint.spec.deployment:
+        return rendered(endpoint, around)
+    spec = dataclasses.replace(endpoint.spec, deployment=asked)
+    return rendered(dataclasses.replace(endpoint, spec=spec), around, updating=True)
+
+
+def _around(served: Wire, request: Request) -> Surroundings:
+    return Surroundings(
+        base=str(request.base_url),
+        started=served.started,
+        hardware=served.deployments.known_hardware(),
+        leases=served.leases.list() if served.leases is not None else (),
+    )

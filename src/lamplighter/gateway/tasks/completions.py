@@ -39,11 +39,15 @@ class Completion(msgspec.Struct, gc=False):
 
 
 class Token(NamedTuple):
-    """One token; `id` is NO_ID and `logprob` None where the engine does not tell."""
+    """One token; `id` is NO_ID and `logprob` None where the engine does not tell.
+
+    `ends` says of a token without text that the model ended there; where a stop sequence cut the text it is False.
+    """
 
     id: int
     text: str
     logprob: float | None
+    ends: bool = False
 
     def shown(self, *, special: bool) -> dict[str, object]:
         """The token as text-generation-inference words it."""
@@ -80,8 +84,15 @@ def tokens(choice: Choice) -> list[Token]:
 
 
 def _of_object(one: dict[str, Any]) -> Token:
-    number = one.get("id")
-    return Token(number if isinstance(number, int) else NO_ID, str(one.get("token", "")), _number(one.get("logprob")))
+    number, text = one.get("id"), str(one.get("token", ""))
+    ends = not text and _likeliest(one).get("id") == number and not _likeliest(one).get("token")
+    return Token(number if isinstance(number, int) else NO_ID, text, _number(one.get("logprob")), ends)
+
+
+def _likeliest(one: dict[str, Any]) -> dict[str, Any]:
+    """The likeliest token there, which mostly is the one that was taken, with its text uncut."""
+    top = one.get("top_logprobs")
+    return top[0] if isinstance(top, list) and top and isinstance(top[0], dict) else {}
 
 
 def _number(value: object) -> float | None:

@@ -22,10 +22,10 @@ _MAX_TEXT = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What of a request shapes the answer."""
+    """What of a request shapes the answer. `doubt` says that a stop may be a stop sequence without being called so."""
 
     prompt: str
-    stops: bool
+    doubt: bool
     details: bool
     full_text: bool
     streamed: bool
@@ -41,7 +41,7 @@ class Generation:
         if not isinstance(prompt, str):
             raise body.wrong("inputs", prompt, "a text")
         parameters = body.inside("parameters")
-        self.wish = _wish(prompt, parameters, streamed=bool(body.flag("stream")))
+        self.wish = _wish(prompt, parameters, engine, streamed=bool(body.flag("stream")))
         document = {"model": model, "prompt": prompt} | _sampling(parameters, engine) | _asked(self.wish, engine)
         document |= _grammar(parameters, engine)
         _refuse_what_would_mislead(parameters)
@@ -62,7 +62,7 @@ class Generation:
         if self.wish.details:
             count = completion.usage.completion_tokens if completion.usage else len(said)
             answer["details"] = {
-                "finish_reason": _reason(self.wish, choice, ended_by_token=bool(said) and not said[-1].text),
+                "finish_reason": _reason(self.wish, choice, ended=bool(said) and said[-1].ends),
                 "generated_tokens": count,
                 "seed": self.wish.seed,
                 "prefill": [],
@@ -142,7 +142,7 @@ class GenerationStream:
 
     def _details(self, last: Choice) -> dict[str, object]:
         return {
-            "finish_reason": _reason(self._wish, last, ended_by_token=self._ending is not None),
+            "finish_reason": _reason(self._wish, last, ended=self._ending is not None and self._ending.ends),
             "generated_tokens": self._usage.completion_tokens if self._usage else self._index,
             "input_length": self._usage.prompt_tokens if self._usage else 0,
             "seed": self._wish.seed,
@@ -164,20 +164,19 @@ def _full(wish: Wish, text: str) -> str:
     return wish.prompt + text if wish.full_text else text
 
 
-def _reason(wish: Wish, choice: Choice, *, ended_by_token: bool) -> str:
-    """Why it ended, in text-generation-inference's words; OpenAI's `stop` means two things."""
+def _reason(wish: Wish, choice: Choice, *, ended: bool) -> str:
+    """Why it ended, in text-generation-inference's words. OpenAI's `stop` means two things; `ended` tells one."""
     if choice.finish_reason != "stop":
         return choice.finish_reason or "length"
     if isinstance(choice.stop_reason, str) or isinstance(choice.matched_stop, str):
         return "stop_sequence"
-    told = choice.matched_stop is not None or ended_by_token
-    return "stop_sequence" if wish.stops and not told else "eos_token"
+    return "stop_sequence" if wish.doubt and not ended else "eos_token"
 
 
-def _wish(prompt: str, parameters: Fields, *, streamed: bool) -> Wish:
+def _wish(prompt: str, parameters: Fields, engine: str, *, streamed: bool) -> Wish:
     return Wish(
         prompt=prompt,
-        stops=bool(_stops(parameters)),
+        doubt=engine == "llamacpp" and bool(_stops(parameters)),
         details=bool(parameters.flag("details")),
         full_text=bool(parameters.flag("return_full_text")),
         streamed=streamed,

@@ -77,9 +77,9 @@ def _embeds(engine: EngineSpec) -> bool:
 
 
 def _option(words: Sequence[str], name: str) -> str | None:
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for at, word in enumerate(words):
         if word == name:
-            return following
+            return words[at + 1] if at + 1 < len(words) else None
         if word.startswith(f"{name}="):
             return word.partition("=")[2]
     return None

@@ -54,6 +54,7 @@ class StageDemand:
         self.patience = 300.0
         self.tasks: RootTasks | None = None
         self.claims: list[StageClaim] = []
+        self.public = False
         self.asked: list[float | None] = []
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
@@ -79,6 +80,9 @@ class StageDemand:
 
     def too_late(self, name: str, waited: float) -> WakeTimeout:
         return WakeTimeout(f"not ready after {waited:.1f} s", retry_after=41.0)
+
+    def is_public(self, name: str) -> bool:
+        return self.public
 
     def listings(self) -> Sequence[Listing]:
         phase = Phase.RUNNING if self.replica else Phase.SLEEPING

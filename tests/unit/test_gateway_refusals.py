@@ -179,6 +179,17 @@ async def test_without_a_known_key_nothing_is_woken_or_shown(path, shown):
         assert not s.demand.touched
 
 
+@pytest.mark.parametrize("shown", [{}, {"authorization": "Bearer wrong"}])
+async def test_a_public_endpoint_needs_no_key_at_its_own_address_and_nowhere_else(shown):
+    async with endpoint(always(answer())) as there, stage(StageDemand(there.url), KEYED) as s:
+        s.demand.public = True
+        assert (await s.ask("/endpoints/lamp/x", **shown)).status == 200
+        assert len(s.demand.claims) == 1
+        assert (await s.ask(CHAT, **shown)).status == 401
+        assert (await s.ask("/endpoints/unknown/x", **shown)).status == 401
+        assert len(s.demand.claims) == 1
+
+
 @pytest.mark.parametrize("shown", [{"authorization": "Bearer sesame"}, {"x_api_key": "sesame"}])
 async def test_a_known_key_opens_each_time(shown):
     async with endpoint(always(answer())) as there, stage(StageDemand(there.url), KEYED) as s:

@@ -65,6 +65,9 @@ class Demand(Protocol):
     def root_tasks(self, name: str) -> RootTasks | None:
         """What a POST to the endpoint's root URL means; None where the endpoint answers it itself."""
 
+    def is_public(self, name: str) -> bool:
+        """Whether the endpoint may be called without a key."""
+
     def try_claim(self, name: str) -> Claim | None:
         """Grant at once if the endpoint is awake, else None. Never waits: the hot path."""
 

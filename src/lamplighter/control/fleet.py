@@ -325,6 +325,10 @@ class Fleet:
     def root_tasks(self, name: str) -> RootTasks | None:
         return root_tasks(self._coming.get(name) or self._find(name).spec)
 
+    def is_public(self, name: str) -> bool:
+        spec = self._coming.get(name) or self._find(name).spec
+        return spec.public
+
     def try_claim(self, name: str) -> ActiveClaim | None:
         controller = self._controllers.get(name)
         return controller.gate.try_claim() if controller is not None else None

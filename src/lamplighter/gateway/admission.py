@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from lamplighter.errors import InvalidInput
+from collections.abc import Callable
+
+from lamplighter.errors import InvalidInput, NotAllowed
 from lamplighter.gateway.body import read_body
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UpgradeNotSupported
 from lamplighter.gateway.shortcuts import take_body
 
 
-def check_entry(x: Exchange) -> None:
-    """Refuse by the head alone. Raises NotAllowed, InvalidInput."""
+def nobody(_: Exchange) -> bool:
+    """Without a key nobody comes in."""
+    return False
+
+
+def check_entry(x: Exchange, *, without_key: Callable[[Exchange], bool] = nobody) -> None:
+    """Refuse by the head alone. `without_key` is asked where no key is right. Raises NotAllowed, InvalidInput."""
     request, kept = x.request, x.request.kept
-    x.services.keys.check(kept)
+    try:
+        x.services.keys.check(kept)
+    except NotAllowed:
+        if not without_key(x):
+            raise
     if ".." in request.path and ".." in request.path.split("/"):
         raise InvalidInput("The path must not contain '..': it could lead out of the endpoint.")
     if b"upgrade" in kept and request.wants_websocket():

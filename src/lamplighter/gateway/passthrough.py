@@ -15,7 +15,7 @@ PREFIX = b"/endpoints/"
 
 def enter(x: Exchange) -> None:
     """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound."""
-    check_entry(x)
+    check_entry(x, without_key=_is_public)
     name, rest = _find(x)
     if x.request.method in {"GET", "HEAD"}:
         x.probe = x.services.demand.is_probe(name, "/" + rest.decode("ascii", "replace"))
@@ -31,6 +31,15 @@ def route(x: Exchange) -> None:
             entering.translate(x)
         elif x.body.startswith(entering.UNNAMED):
             entering.name_model(x)
+
+
+def _is_public(x: Exchange) -> bool:
+    """Whether the endpoint is open to all. Tells nobody without a key which names there are."""
+    try:
+        name, _ = _find(x)
+    except EndpointNotFound:
+        return False
+    return x.services.demand.is_public(name)
 
 
 def _find(x: Exchange) -> tuple[str, bytes]:

@@ -17,7 +17,6 @@ from lamplighter.errors import InvalidInput
 from lamplighter.hf import rules, wire_rules
 
 _LARGEST = 1_000_000
-_VARIABLES = ("env", "secrets")
 
 
 async def body_of(request: Request) -> Any:
@@ -49,9 +48,9 @@ async def revision(wire: Wire, body: Any) -> Revise:
     offers = await wire.deployments.offers()
 
     def revise(current: Deployment) -> Spec:
-        change = body if body is not None else {}
+        change = {} if body is None else body
         _refuse_old_type(change)
-        wire_rules.check_update_body(_without_nulls(change), _whole(current))
+        wire_rules.check_update_body(change, _whole(current))
         document, secrets = parted(merged(current.document, change), current.secrets)
         return _spec(wire, Deployment(document=document, secrets=secrets), offers)
 
@@ -69,19 +68,6 @@ def _refuse_old_type(body: Any) -> None:
     """The API coerces words that it does not know; here nobody gets another kind of access than was asked for."""
     if isinstance(body, Mapping) and body.get("type") == rules.OLD_TYPE:
         raise InvalidInput(f"type: {rules.OLD_TYPE!r} is an old word; the right one is 'authenticated'.", field="type")
-
-
-def _without_nulls(change: Any) -> Any:
-    """A null under `env` or `secrets` takes a variable out; what checks values must not see it."""
-    model = change.get("model") if isinstance(change, Mapping) else None
-    if not isinstance(model, Mapping):
-        return change
-    plain = {
-        part: {key: value for key, value in model[part].items() if value is not None}
-        for part in _VARIABLES
-        if isinstance(model.get(part), Mapping)
-    }
-    return {**change, "model": {**model, **plain}}
 
 
 def _whole(current: Deployment) -> dict[str, Any]:

@@ -11,14 +11,18 @@ from lamplighter.errors import InvalidInput
 OURS = frozenset({"status", "lamplighter", "healthRoute", "accountId"})
 """Members that an answer has and a document has not: a client that sends back what it read means nothing by them."""
 
-_WHOLE = frozenset({("model", "image"), ("compute", "scaling", "measure")})
+_WHOLE = frozenset({("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")})
+_NULLABLE = frozenset({("compute", "scaling", "scaleToZeroTimeout"), ("model", "revision")})
+_TIMEOUT = ("compute", "scaling", "scaleToZeroTimeout")
+_KNOWN = frozenset({"name", "type", "provider", "compute", "model", "tags"})
 _FIXED = (("name",), ("provider", "vendor"), ("provider", "region"))
 
 
 def merged(document: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply an update: what is not named stays, objects are merged, lists and `model.image` are replaced whole.
+    """Apply an update: what is not named stays, objects are merged; lists, the image and variables are replaced whole.
 
-    A null takes a key of `env` or `secrets` out; elsewhere it is the value. Raises InvalidInput for what can't change.
+    A null says nothing, but for `scaleToZeroTimeout`, `revision` and parts that nobody here knows. Raises InvalidInput
+    for what can't change.
     """
     change = {key: value for key, value in change.items() if key not in OURS}
     for path in _FIXED:
@@ -28,35 +32,36 @@ def merged(document: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, 
             raise InvalidInput(
                 f"{where}: {after!r} can't take the place of {before!r}; make a new endpoint there.", field=where
             )
-    return _merge(document, change, ())
+    result = _merge(document, change, ())
+    if _at(result, ("compute", "scaling", "minReplica")) and _at(change, _TIMEOUT) is None:
+        result["compute"]["scaling"]["scaleToZeroTimeout"] = None  # what never sleeps has no use for it
+    return result
 
 
 def parted(
     document: Mapping[str, Any], known: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Take the secrets out of a merged document: the rest, and the secrets.
+    """Take the secrets out of a document: the rest, and the secrets.
 
-    Answers show secrets as empty texts, so an empty one that is `known` stays what it was. A null forgets one.
+    Answers show secrets as empty texts, so an empty one that is `known` is what it was. A document that names no
+    secrets leaves those that are known.
     """
-    rest = copy.deepcopy(dict(document))
-    secrets = dict(known or {})
+    rest = {key: copy.deepcopy(value) for key, value in document.items() if key not in OURS}
+    known = known or {}
     model = rest.get("model")
     given = model.pop("secrets", None) if isinstance(model, dict) else None
-    for name, value in (given or {}).items():
-        if value is None:
-            secrets.pop(name, None)
-        elif value or name not in secrets:
-            secrets[name] = value
-    return {key: value for key, value in rest.items() if key not in OURS}, secrets
+    if given is None:
+        return rest, dict(known)
+    return rest, {name: value or known.get(name, "") for name, value in given.items()}
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     result = copy.deepcopy(dict(old))
     for key, value in new.items():
         here, before = (*path, key), result.get(key)
-        if value is None and path == ("model", "env"):
-            result.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(before, Mapping) and value and here not in _WHOLE:
+        if value is None and here[0] in _KNOWN and here not in _NULLABLE:
+            continue
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and here not in _WHOLE:
             result[key] = _merge(before, value, here)
         else:
             result[key] = copy.deepcopy(value)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lamplighter.api.hf.translate.variants import run_of
+from lamplighter.config.file import REMOTE
 from lamplighter.domain.endpoint import Deployment, EngineSpec, Policy, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.base import Engine
@@ -15,9 +16,6 @@ from lamplighter.engines.presets import Preset
 from lamplighter.engines.registry import find_engine
 from lamplighter.errors import EngineError, InvalidInput
 from lamplighter.hf.rules import LOCAL_VENDOR
-
-HOSTED = "hosted"
-"""What is shown as the engine of an endpoint that runs elsewhere."""
 
 
 class Translator:
@@ -91,7 +89,7 @@ def _engine_here(deployment: Deployment) -> tuple[EngineSpec, str | None]:
 
 def _engine_elsewhere(document: Mapping[str, Any]) -> EngineSpec:
     model = document["model"]
-    return EngineSpec(engine=HOSTED, model=model["repository"], health_route=_health_route(model))
+    return EngineSpec(engine=REMOTE, model=model["repository"], health_route=_health_route(model))
 
 
 def _health_route(model: Mapping[str, Any]) -> str | None:

@@ -24,10 +24,10 @@ from lamplighter.errors import (
     QuotaExceeded,
     RateLimited,
     TokenExpired,
-    TokenMissing,
     TokenWrong,
 )
 from lamplighter.hf import reading
+from lamplighter.hf.exchange import Answer, Asked
 
 ALREADY_RUNNING = "already running"
 PAUSED = ("endpoint is paused", "invalid state")
@@ -52,38 +52,6 @@ _FIELD = re.compile(
 )
 _MISSING_FIELD = re.compile(r"missing field [`'\"]([A-Za-z][A-Za-z0-9]*)[`'\"]")
 _KIND = re.compile(r"^(Bad Request|Forbidden|Unauthorized|Not Found|Conflict|Validation[ A-Za-z]{0,20}): ")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer as it came. `headers` have lower-case names; `wait` is what it asked us to wait, in seconds."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    wait: float | None = None
-
-    @property
-    def is_success(self) -> bool:
-        return 200 <= self.status < 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was asked, for the text of errors.
-
-    `host` is who answered. `token` is blacked out wherever it turns up; None says that none was sent, and `missing`
-    then makes the error that tells how to give one. `known` are names that are known to be in the namespace.
-    """
-
-    host: str
-    name: str | None = None
-    namespace: str | None = None
-    token: Secret | None = None
-    missing: Callable[[], TokenMissing] | None = None
-    known: tuple[str, ...] = ()
-    creates: bool = False
-    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,3 +289,8 @@ def speaks_of_capacity(answer: Answer) -> bool:
     if heard.code in {QuotaExceeded.code, NoCapacity.code}:
         return True
     return bool((_QUOTA if answer.status == 429 else _CAPACITY).search(heard.text))
+
+
+def is_running_already(answer: Answer) -> bool:
+    """Whether a resume was refused because there is nothing to resume. The exact sentence is not known."""
+    return answer.status == 400 and ALREADY_RUNNING in answer.body[:_MOST_PARSED].decode("utf-8", "replace").lower()

@@ -45,6 +45,8 @@ class Hosts:
             mine = _origin(parts)
         except ValueError:
             return False
+        if parts.username or parts.password or parts.scheme not in _DEFAULT_PORTS:
+            return False
         known = [urlsplit(base) for base in (self.management, self.hub, self.catalog)]
         if any(mine == _origin(base) for base in known):
             return True

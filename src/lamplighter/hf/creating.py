@@ -1,0 +1,48 @@
+"""Making something once, although the answer may be lost on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lamplighter.errors import ProviderUnreachable
+from lamplighter.hf.exchange import Answer, Question
+from lamplighter.hf.forms import DeploymentForm
+from lamplighter.hf.pace import Pace
+from lamplighter.hf.records import Endpoint
+
+if TYPE_CHECKING:
+    from lamplighter.hf.wire import Wire
+
+_PACE = Pace(attempts=3, deadline=15.0)
+
+
+class LookBack:
+    """Looks whether what was asked for is there now. `found` is the answer that showed it."""
+
+    def __init__(self, wire: Wire, question: Question) -> None:
+        self.found: Answer | None = None
+        self._wire = wire
+        self._question = question
+
+    async def __call__(self) -> Answer | None:
+        """The answer of reading it, or None where it is not there or could not be asked for."""
+        try:
+            answer = await self._wire.ask(self._question, pace=_PACE)
+        except ProviderUnreachable:
+            return None  # the create itself is asked again, or its own failure is told
+        self.found = answer if answer.is_success else None
+        return self.found
+
+
+def is_what_was_asked(found: Endpoint, form: DeploymentForm) -> bool:
+    """Whether an endpoint has the repository, the type and the hardware of a form; what it does not tell counts."""
+    pairs = (
+        (found.model.repository, form.repository),
+        (found.type, form.type),
+        (found.provider.vendor, form.vendor),
+        (found.provider.region, form.region),
+        (found.compute.accelerator, form.accelerator),
+        (found.compute.instance_type, form.instance_type),
+        (found.compute.instance_size, form.instance_size),
+    )
+    return all(not there or there == asked for there, asked in pairs)

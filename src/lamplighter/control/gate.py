@@ -137,11 +137,15 @@ class Gate:
         """Open to these replicas, and let through everybody who waits."""
         known = {slot.replica: slot for slot in self._slots}
         self._slots = [known.get(replica) or _Slot(replica) for replica in replicas]
+        probes = set(self._probes)
         waiters = self._all_who_wait()
         now = self._clock.now()
         for waiter, since in waiters.items():
             if not waiter.done():
-                waiter.set_result(self._enter(min(self._slots, key=_load), now - since))
+                claim = self._enter(min(self._slots, key=_load), now - since)
+                if waiter in probes:
+                    claim.uncount()
+                waiter.set_result(claim)
 
     def shut(self) -> None:
         """Let nobody through from now on; those in flight go on."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -57,20 +58,43 @@ def _plugged_in(kind: str) -> Factory:
 
 def _local(site: Site) -> Provider:
     module = importlib.import_module("lamplighter.providers.local")
-    provider: Provider = module.LocalProvider(
-        resources=site.resources,
-        state_dir=site.data / "run",
-        log_dir=site.data / "logs",
-        engines=ENGINES,
-        **site.options,
-    )
+    with _naming_options(site):
+        provider: Provider = module.LocalProvider(
+            resources=site.resources,
+            state_dir=site.data / "run",
+            log_dir=site.data / "logs",
+            engines=ENGINES,
+            **site.options,
+        )
     return provider
 
 
 def _memory(site: Site) -> Provider:
     module = importlib.import_module("lamplighter.providers.memory")
-    provider: Provider = module.MemoryProvider(resources=site.resources, **site.options)
+    with _naming_options(site):
+        provider: Provider = module.MemoryProvider(resources=site.resources, **site.options)
     return provider
 
 
-_BUILT_IN: Mapping[str, Factory] = {"local": _local, "memory": _memory}
+@contextmanager
+def _naming_options(site: Site) -> Iterator[None]:
+    """Say whose options are wrong."""
+    where = f"providers.{site.name}.options"
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}.{error.message}", field=f"{where}.{error.field}") from error
+
+
+def _huggingface(site: Site) -> Provider:
+    module = importlib.import_module("lamplighter.providers.huggingface")
+    try:
+        provider: Provider = module.make_provider(site.options, site.resources)
+    except InvalidInput as error:
+        where = f"providers.{site.name}.options"
+        field = f"{where}.{error.field}" if error.field else where
+        raise InvalidInput(f"{where}.{error.message}", field=field) from None
+    return provider
+
+
+_BUILT_IN: Mapping[str, Factory] = {"huggingface": _huggingface, "local": _local, "memory": _memory}

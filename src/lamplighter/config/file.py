@@ -29,7 +29,7 @@ from lamplighter.domain.endpoint import Creation, Deployment, EngineSpec, Policy
 _POLICY = Policy()
 _ENGINE = EngineSpec(engine="")
 _SLEEPS = {"scale-to-zero": State.SCALED_TO_ZERO, "pause": State.PAUSED}
-REMOTE = "remote"
+HOSTED = "hosted"
 """What stands for the engine of an endpoint that runs elsewhere: nobody here knows or cares what it is."""
 
 
@@ -183,7 +183,7 @@ class EndpointSettings(PolicySettings):
 
     def _engine_spec(self, remote: Remote | None) -> EngineSpec:
         return EngineSpec(
-            engine=REMOTE if remote else self.engine or "command",
+            engine=HOSTED if remote else self.engine or "command",
             model=self.model,
             command=self.command,
             args=self.args,

@@ -178,7 +178,13 @@ class Spec:
     def same_process(self, other: Spec) -> bool:
         """Whether replicas of this spec serve the other one just as well: only policy, names or task differ."""
         mine = (self.engine, self.replicas, dict(self.resources), self.provider)
-        return mine == (other.engine, other.replicas, dict(other.resources), other.provider)
+        same = mine == (other.engine, other.replicas, dict(other.resources), other.provider)
+        return same and self.same_place(other)
+
+    def same_place(self, other: Spec) -> bool:
+        """Whether both mean the same endpoint of a provider elsewhere."""
+        mine, its = self.remote or Remote(), other.remote or Remote()
+        return (mine.namespace, mine.name, mine.url) == (its.namespace, its.name, its.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from lamplighter.errors import EndpointPaused
+from lamplighter.errors import EndpointPaused, UpstreamUnreachable
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -25,6 +25,7 @@ LONGEST_PAUSE = 8.0
 
 _MAY_BE_THE_PROXYS = frozenset({400, 502, 503})
 _REFUSALS = frozenset({401, 403})
+_NEVER_SENT = UpstreamUnreachable.code
 _PAUSED = ("endpoint is paused", "bad request: invalid state")
 
 
@@ -55,7 +56,7 @@ def is_proxys(status: int, body: bytes) -> bool:
     """Whether an answer is the proxy's own, and says that the endpoint is not up.
 
     A 502 counts only in the form that the proxy used before it turned to 503: any other may come from behind it, after
-    the endpoint had begun to work.
+    the endpoint had begun to work. A Lamplighter that stands for the proxy tells the difference by its `reason`.
     """
     try:
         said = msgspec.json.decode(body)
@@ -68,7 +69,7 @@ def is_proxys(status: int, body: bytes) -> bool:
         return False
     if status == 400:
         return code == EndpointPaused.code or any(words in text.lower() for words in _PAUSED)
-    return status == 503 or code == "BAD_GATEWAY"
+    return status == 503 or (code == "BAD_GATEWAY" and said.get("reason", _NEVER_SENT) == _NEVER_SENT)
 
 
 def pause_before(attempt: int, jitter: float) -> float:

@@ -9,8 +9,7 @@ from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import EndpointExists, InvalidInput, LamplighterError, NotAllowed, PaymentRequired
 from lamplighter.hf import rules
-from lamplighter.hf.answers import is_running_already
-from lamplighter.hf.creating import LookBack, is_what_was_asked
+from lamplighter.hf.creating import LookBack, is_alike, is_what_was_asked
 from lamplighter.hf.exchange import Answer, Asked, Question, parsed, quoted, segment
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.listings import hardware_of
@@ -147,6 +146,20 @@ class ManagementApi:
         except InvalidInput as refused:
             await self._explain(form, where)
             raise refused from None
+
+    async def create_from(self, body: Mapping[str, Any], namespace: str | None = None) -> Endpoint:
+        """Like `create`, from the body that is sent, with whatever stands in it. Checks nothing but the name."""
+        where = await self.namespace(namespace)
+        wanted = Endpoint.of(body, where)
+        url, _ = self._in("endpoint", where)
+        asked = self._asked(name=rules.check_name(wanted.name), namespace=where, creates=True, writes=True)
+        question = Question(method="POST", url=url, body=body)
+        return await self._made_once(question, asked, lambda found: is_alike(found, wanted))
+
+    async def update_from(self, name: str, body: Mapping[str, Any], namespace: str | None = None) -> Endpoint:
+        """Like `update`, with the body that is sent."""
+        where = await self.namespace(namespace)
+        return Endpoint.of(await self._json("PUT", *self._at(where, name), body=body), where)
 
     async def update(self, name: str, changes: Changes, namespace: str | None = None) -> Endpoint:
         """Sends only what changes; with nothing to change nothing is sent and the endpoint is read."""
@@ -367,6 +380,8 @@ class ManagementApi:
 
     async def _verb(self, verb: str, name: str, namespace: str | None, *, already: str | None) -> Endpoint:
         """`already` is the state in which there was nothing to do; None for the one that the API tells in words."""
+        from lamplighter.hf.answers import is_running_already  # noqa: PLC0415
+
         where = await self.namespace(namespace)
         url, asked = self._at(where, name, f"/{verb}")
         question = Question(method="POST", url=url)

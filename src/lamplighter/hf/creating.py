@@ -34,6 +34,19 @@ class LookBack:
         return self.found
 
 
+def is_alike(found: Endpoint, asked: Endpoint) -> bool:
+    """Whether an endpoint has the repository, type and hardware of a document; what one of them leaves out counts."""
+    pairs = (
+        (found.model.repository, asked.model.repository),
+        (found.type, asked.type),
+        (found.provider, asked.provider),
+        (found.compute.accelerator, asked.compute.accelerator),
+        (found.compute.instance_type, asked.compute.instance_type),
+        (found.compute.instance_size, asked.compute.instance_size),
+    )
+    return all(not there or not wanted or there == wanted for there, wanted in pairs)
+
+
 def is_what_was_asked(found: Endpoint, form: DeploymentForm) -> bool:
     """Whether an endpoint has the repository, the type and the hardware of a form; what it does not tell counts."""
     pairs = (

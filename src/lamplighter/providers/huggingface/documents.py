@@ -1,0 +1,47 @@
+"""What is sent to make an endpoint, and to change one that was made here. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from lamplighter.domain.endpoint import Deployment, Policy
+from lamplighter.providers.huggingface.backstop import wanted_minutes
+
+_WHOLE = frozenset({("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")})
+_FIXED = frozenset({("name",), ("provider",)})
+
+
+def body_of(deployment: Deployment, *, name: str, policy: Policy) -> dict[str, Any]:
+    """The body of a create: the document with its secrets, under this name, with the provider's timer as backstop."""
+    body = copy.deepcopy(dict(deployment.document))
+    body["name"] = name
+    if deployment.secrets:
+        body["model"]["secrets"] = dict(deployment.secrets)
+    minutes = wanted_minutes(policy)
+    if minutes is not None:
+        scaling = body.setdefault("compute", {}).setdefault("scaling", {})
+        scaling |= {"minReplica": 0, "maxReplica": scaling.get("maxReplica") or 1, "scaleToZeroTimeout": minutes}
+    return body
+
+
+def change_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of an update that makes of one create body the other: only what differs.
+
+    An update replaces images, variables and secrets whole, and can't move an endpoint. What is gone is sent as null.
+    """
+    return _differing(before, after, ())
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    change: dict[str, Any] = {}
+    for key in [*after, *(key for key in before if key not in after)]:
+        here, old, new = (*path, key), before.get(key), after.get(key)
+        if old == new or here in _FIXED:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and here not in _WHOLE:
+            change[key] = _differing(old, new, here)
+        else:
+            change[key] = copy.deepcopy({} if new is None and here in _WHOLE else new)
+    return change

@@ -72,8 +72,8 @@ def test_the_module_runs_as_the_command() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["stat"], "There is no command 'stat'; did you mean 'status'?"),
-        (["xyz"], "There is no command 'xyz'; there are: demo, init"),
+        (["statu"], "There is no command 'statu'; did you mean 'status'?"),
+        (["xyz"], "There is no command 'xyz'; there are: start, stop"),
         (["wake"], "Missing argument 'NAME'"),
         (["status", "--nope"], "No such option"),
         (["status", "--json", "--quiet"], "exclude each other"),

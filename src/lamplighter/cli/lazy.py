@@ -20,10 +20,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """Where a command is ("package.module:name"), and what the list of commands says of it."""
+    """Where a command is ("package.module:name"), and what the list of commands says of it, under which heading."""
 
     place: str
     summary: str
+    section: str = "Commands"
 
     def load(self) -> click.Command:
         """Import it."""
@@ -46,7 +47,7 @@ def _remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 class LazyGroup(click.Group):
-    """Its commands in the order of `verbs`."""
+    """Its commands in the order of `verbs`, under their headings."""
 
     def __init__(self, *args: Any, verbs: Mapping[str, Verb], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,8 +79,11 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, verb.summary) for name, verb in self.verbs.items()])
+        width = max(map(len, self.verbs))  # all sections alike
+        for section in dict.fromkeys(verb.section for verb in self.verbs.values()):
+            mine = [(name, verb.summary) for name, verb in self.verbs.items() if verb.section == section]
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in mine])
 
 
 def _take_debug(command: click.Command) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lamplighter.cli.connection import Connection
 from lamplighter.cli.helping import examples
-from lamplighter.cli.options import complete_name, talks_to_server
+from lamplighter.cli.options import asks_where, complete_name
+from lamplighter.cli.place import Asked, find_place
+
+if TYPE_CHECKING:
+    from lamplighter.sdk.client import AsyncClient
 
 
 @click.command(epilog=examples("lamplighter logs chat --tail 20", "lamplighter logs chat -f"))
@@ -20,11 +26,22 @@ from lamplighter.cli.options import complete_name, talks_to_server
     metavar="N",
     help="How many of the last lines.",
 )
-@talks_to_server
-def logs(connection: Connection, name: str, follow: bool, tail: int) -> None:
+@click.option("--replica", metavar="ID", help="Of this replica alone; `lamplighter replicas` lists them.")
+@asks_where
+def logs(asked: Asked, name: str, *, follow: bool, tail: int, replica: str | None) -> None:
     """Read what an endpoint's engine printed; wakes nothing.
 
-    Shows the output of its last start, and of the one before where there is room. Secrets are blacked out.
+    Of a server: the output of its last start, and of the one before where there is room, with secrets blacked out.
     """
-    for piece in connection.logs(name, tail=tail, follow=follow):
-        click.echo(piece, nl=False)
+    place = find_place(asked)
+    if place.url and not replica and not place.namespace:
+        with Connection(place.url, place.key) as connection:
+            for piece in connection.logs(name, tail=tail, follow=follow):
+                click.echo(piece, nl=False)
+        return
+
+    async def read(client: AsyncClient) -> None:
+        async for line in client.logs(name, tail=tail, follow=follow, replica=replica):
+            click.echo(line.rstrip("\n"))
+
+    place.run(read)

@@ -14,24 +14,51 @@ from lamplighter.cli.lazy import LazyGroup, Session, Verb
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
 
+_CLI = "lamplighter.cli"
+_USE, _MAKE, _MANY, _SERVE, _HELP = "Use an endpoint", "Make and change", "Many at once", "Run a server", "Help"
+
 VERBS = {
-    "demo": Verb("lamplighter.cli.demo.command:demo", "See it work: a sleeping model wakes, answers, sleeps again."),
-    "init": Verb("lamplighter.cli.configuration:init", "Write a configuration to start from."),
-    "serve": Verb("lamplighter.cli.serve:serve", "Run the server."),
-    "status": Verb("lamplighter.cli.status:status", "Show how the endpoints are, and what that means."),
-    "wake": Verb("lamplighter.cli.operate:wake", "Wake an endpoint ahead of its first request."),
-    "sleep": Verb("lamplighter.cli.operate:sleep", "Put an endpoint to sleep."),
-    "logs": Verb("lamplighter.cli.logs:logs", "Read what an endpoint's engine printed."),
-    "config": Verb("lamplighter.cli.configuration:config", "Check the configuration, or print its schema."),
-    "completion": Verb("lamplighter.cli.completion:completion", "Print the script that completes commands with Tab."),
+    "start": Verb(f"{_CLI}.start:start", "Resume an endpoint, wait until it answers, print its URL.", _USE),
+    "stop": Verb(f"{_CLI}.verbs:stop", "Pause an endpoint: it costs nothing, only a resume wakes it.", _USE),
+    "status": Verb(f"{_CLI}.status:status", "Show how the endpoints are, and what that means.", _USE),
+    "delete": Verb(f"{_CLI}.verbs:delete", "Delete an endpoint for good, once you have typed DELETE.", _USE),
+    "run": Verb(f"{_CLI}.run:run", "Start endpoints, run a command, pause them in every way out.", _USE),
+    "wait": Verb(f"{_CLI}.verbs:wait", "Wait until an endpoint answers, or sleeps.", _USE),
+    "logs": Verb(f"{_CLI}.logs:logs", "Read what an endpoint's engine printed.", _USE),
+    "metrics": Verb(f"{_CLI}.metrics:metrics", "Show uptime, requests, tokens and cost of an endpoint.", _USE),
+    "replicas": Verb(f"{_CLI}.listing:replicas", "List the replicas of an endpoint.", _USE),
+    "pause": Verb(f"{_CLI}.verbs:pause", "The same as stop: nothing billed, quota given back.", _USE),
+    "resume": Verb(f"{_CLI}.verbs:resume", "Begin to start an endpoint, and wait for nothing.", _USE),
+    "scale-to-zero": Verb(
+        f"{_CLI}.verbs:scale_to_zero", "Nothing billed, quota kept, the next request wakes it.", _USE
+    ),
+    "list": Verb(f"{_CLI}.listing:list_", "List the endpoints of a namespace, or of all.", _MAKE),
+    "describe": Verb(f"{_CLI}.listing:describe", "Show everything about one endpoint.", _MAKE),
+    "deploy": Verb(f"{_CLI}.deploy.command:deploy", "Make an endpoint, or make it as a file says.", _MAKE),
+    "update": Verb(f"{_CLI}.deploy.update:update", "Change an endpoint; what is not given stays.", _MAKE),
+    "hardware": Verb(f"{_CLI}.hardware:hardware", "List what can be deployed on, with prices and quota.", _MAKE),
+    "catalog": Verb(f"{_CLI}.catalog:catalog", "List models with known settings, or deploy one.", _MAKE),
+    "up": Verb(f"{_CLI}.groups:up", "Start a group of endpoints side by side.", _MANY),
+    "down": Verb(f"{_CLI}.groups:down", "Pause a group of endpoints side by side.", _MANY),
+    "guard": Verb(f"{_CLI}.guard.command:guard", "List what is billed; pause what nobody wants.", _MANY),
+    "demo": Verb(f"{_CLI}.demo.command:demo", "See it work: a sleeping model wakes, answers, sleeps again.", _SERVE),
+    "init": Verb(f"{_CLI}.configuration:init", "Write a configuration to start from.", _SERVE),
+    "serve": Verb(f"{_CLI}.serve:serve", "Run the server.", _SERVE),
+    "wake": Verb(f"{_CLI}.operate:wake", "Wake an endpoint of a server ahead of its first request.", _SERVE),
+    "sleep": Verb(f"{_CLI}.operate:sleep", "Put an endpoint of a server to sleep.", _SERVE),
+    "config": Verb(f"{_CLI}.configuration:config", "Check the configuration, or print its schema.", _SERVE),
+    "doctor": Verb(f"{_CLI}.doctor.command:doctor", "Check token, rights, network, clock, configuration.", _HELP),
+    "completion": Verb(f"{_CLI}.completion:completion", "Print the script that completes commands with Tab.", _HELP),
 }
 
 _EPILOG = """\
 \b
 New here? See it work, with a real model on this machine:
   lamplighter demo
-Then run your own:
+Run your own:
   lamplighter init && lamplighter serve
+Have endpoints at Hugging Face? A token is all it takes:
+  HF_TOKEN=… lamplighter start NAME
 
 \b
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,
@@ -49,7 +76,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found,
 def root() -> None:
     """Wake a sleeping model endpoint when a request comes, and put it to sleep when nobody is left.
 
-    `serve` runs the server. `status`, `wake`, `sleep` and `logs` talk to a server that runs.
+    The verbs act at a server (--server, LAMPLIGHTER_URL, or one that runs on this machine), else at Hugging Face with
+    your token (--cloud, HF_TOKEN). What changes something says where.
     """
 
 

@@ -11,6 +11,8 @@ def meaning(view: EndpointView) -> str:
     match view.status:
         case "running":
             return f"it is awake and answers at once; {_until_when(view)}"
+        case "sleeping" if view.state == "paused":
+            return "nothing runs and nothing costs; it is paused, so requests are refused until it is resumed"
         case "sleeping":
             return f"nothing runs and nothing costs; the next request wakes it{_usual_time(view)}"
         case "starting":
@@ -29,6 +31,8 @@ def next_step(view: EndpointView) -> str:
     match view.status:
         case "running":
             return f"send requests for model {name!r}, or `lamplighter sleep {name}`"
+        case "sleeping" if view.state == "paused":
+            return f"`lamplighter start {name}` resumes it and waits until it answers"
         case "sleeping":
             return f"send a request for model {name!r}, or `lamplighter wake {name}` ahead of it"
         case "starting":

@@ -42,7 +42,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._began = self._seen_at = clock()
         self._told: tuple[str, str | None] | None = None
         self._told_at = float("-inf")
-        self._live = living(console, self._picture)
+        self._live = living(console, self.picture)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -62,7 +62,8 @@ class Progress(AbstractContextManager["Progress"]):
         now = self._clock()
         return now - self._began if view.starting_for is None else view.starting_for + now - self._seen_at
 
-    def _picture(self) -> RenderableType:
+    def picture(self) -> RenderableType:
+        """What the living line shows now."""
         view = self._view
         if view is None:
             return Text()

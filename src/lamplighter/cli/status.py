@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli import picture
-from lamplighter.cli.answers import EndpointView
 from lamplighter.cli.connection import Connection, Reply
 from lamplighter.cli.helping import examples
-from lamplighter.cli.options import complete_name, talks_to_server
-from lamplighter.cli.output import out
-from lamplighter.cli.watch import watch
+from lamplighter.cli.options import asks_where, complete_name, one_form, quiet_option, watch_option
+from lamplighter.cli.place import Asked, Place, find_place
+from lamplighter.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from lamplighter.cli.answers import EndpointView
+    from lamplighter.sdk.client import AsyncClient, Status
 
 
 @click.command(
@@ -22,23 +25,27 @@ from lamplighter.cli.watch import watch
     )
 )
 @click.argument("name", required=False, shell_complete=complete_name)
-@click.option("--watch", "watching", is_flag=True, help="Go on showing changes until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the server's API answers, unchanged.")
-@click.option("--quiet", "-q", is_flag=True, help="Print names alone, one a line.")
-@talks_to_server
-def status(connection: Connection, name: str | None, *, watching: bool, as_json: bool, quiet: bool) -> None:
+@watch_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; of a server, what its API answers, unchanged.")
+@quiet_option
+@asks_where
+def status(asked: Asked, name: str | None, *, watching: bool, as_json: bool, quiet: bool) -> None:
     """Show how the endpoints are; wakes nothing.
 
-    Without a NAME: a table of all endpoints of the server. With one: what its state means, and what to do next.
+    Without a NAME: a table of all endpoints. With one: what its state means and costs, and what to do next.
     """
-    if as_json and quiet:
-        raise click.UsageError("--json and --quiet exclude each other.")
-    if watching and quiet:
-        raise click.UsageError("--watch and --quiet exclude each other.")
-    if watching:
-        watch(lambda: _ask(connection, name), name, as_json=as_json)
-    else:
-        _print(_ask(connection, name), name, as_json, quiet)
+    one_form(as_json=as_json, quiet=quiet, watching=watching)
+    place = find_place(asked)
+    if place.url is None or place.namespace:
+        _of_management(place, name, watching=watching, as_json=as_json, quiet=quiet)
+        return
+    with Connection(place.url, place.key) as connection:
+        if watching:
+            from lamplighter.cli.watch import watch  # noqa: PLC0415 - help should not pay for it
+
+            watch(lambda: _ask(connection, name), name, as_json=as_json)
+        else:
+            _print(_ask(connection, name), name, as_json, quiet)
 
 
 def _ask(connection: Connection, name: str | None) -> Reply:
@@ -54,7 +61,45 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
         for view in views:
             click.echo(view.name)
         return
+    from lamplighter.cli import picture  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.output import out  # noqa: PLC0415
+
     console = out()
     console.print(
         picture.one(console, views[0], time.time()) if name else picture.overview(console, views, time.time())
     )
+
+
+def _of_management(place: Place, name: str | None, *, watching: bool, as_json: bool, quiet: bool) -> None:
+    """The same of what has the management API alone."""
+    from lamplighter.cli.listing import show_list  # noqa: PLC0415 - help should not pay for it
+
+    if name is None:
+        show_list(place, watching=watching, as_json=as_json, quiet=quiet)
+        return
+    from lamplighter.cli import standing  # noqa: PLC0415
+
+    async def ask(client: AsyncClient) -> Status:
+        return await client.status(name)
+
+    if watching:
+        from lamplighter.cli.observing import Watched, observe  # noqa: PLC0415
+
+        watched = Watched(
+            ask=ask,
+            draw=standing.one,
+            lines=lambda found: {found.name: standing.line(found)},
+            as_json=standing.as_json,
+        )
+        observe(place, watched, as_json=as_json)
+        return
+    found = place.run(ask)
+    if as_json:
+        print_json(standing.as_json(found))
+    elif quiet:
+        click.echo(found.name)
+    else:
+        from lamplighter.cli.output import out  # noqa: PLC0415
+
+        console = out()
+        console.print(standing.one(console, found))

@@ -1,0 +1,82 @@
+"""Reading `endpoint.yaml`: one endpoint a document, in the words of `lamplighter deploy`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lamplighter.cli.deployment import noted
+from lamplighter.errors import ConfigError, InvalidInput
+from lamplighter.hf.forms import DeploymentForm
+
+_FROM_ENVIRONMENT = "env:"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One endpoint as the file wants it, and the namespace if the file names one."""
+
+    form: DeploymentForm
+    namespace: str | None = None
+
+
+def read(path: Path) -> list[Wanted]:
+    """Read every document of a file; `-` is standard input. Raises ConfigError that names file and document."""
+    source = "standard input" if str(path) == "-" else str(path)
+    wanted = [_one(document, f"{source}, document {number}") for number, document in _documents(path, source)]
+    if not wanted:
+        raise ConfigError("there is no endpoint in it", source=source)
+    names = [(one.namespace, one.form.name) for one in wanted]
+    for _, name in {key for key in names if names.count(key) > 1}:
+        raise ConfigError(f"{name!r} stands in it twice", source=source)
+    return wanted
+
+
+def _documents(path: Path, source: str) -> Iterator[tuple[int, Any]]:
+    import yaml  # noqa: PLC0415 - help should not pay for it
+
+    try:
+        with click.open_file(str(path), encoding="utf-8") as file:
+            documents = list(yaml.safe_load_all(file.read()))
+    except UnicodeDecodeError as error:
+        raise ConfigError("it is not UTF-8 text", source=source) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(f"not YAML: {error.problem}", source=source, line=line) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {error}", source=source) from error
+    for number, document in enumerate(documents, 1):
+        if document is not None:
+            yield number, document
+
+
+def _one(document: Any, place: str) -> Wanted:
+    if not isinstance(document, Mapping):
+        raise ConfigError("should be a mapping with `name`, `repository` and so on", source=place)
+    values = dict(document)
+    namespace = values.pop("namespace", None)
+    if namespace is not None and not isinstance(namespace, str):
+        raise ConfigError(f"namespace: {namespace!r} should be a name", source=place, field="namespace")
+    try:
+        if isinstance(values.get("secrets"), Mapping):
+            values["secrets"] = {str(name): _secret(name, value) for name, value in values["secrets"].items()}
+        return Wanted(noted(lambda: DeploymentForm.of(values)), namespace)
+    except ConfigError:
+        raise
+    except InvalidInput as error:
+        raise ConfigError(error.message, field=error.field, source=place) from error
+
+
+def _secret(name: object, value: object) -> Any:
+    """A secret's value; `env:NAME` takes it from the environment, so that the file can be shown around."""
+    if not isinstance(value, str) or not value.startswith(_FROM_ENVIRONMENT):
+        return value
+    variable = value.removeprefix(_FROM_ENVIRONMENT)
+    if variable not in os.environ:
+        raise InvalidInput(f"secrets.{name}: there is no {variable!r} in the environment", field="secrets")
+    return os.environ[variable]

@@ -1,0 +1,131 @@
+"""What a file would change: compared with what runs, shown, and applied."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lamplighter.cli.deploy.file import Wanted
+from lamplighter.errors import EndpointNotFound
+from lamplighter.hf import images
+from lamplighter.hf.forms import Changes
+from lamplighter.hf.records import Endpoint
+
+if TYPE_CHECKING:
+    from lamplighter.sdk.client import AsyncClient
+
+Difference = tuple[str, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One endpoint of the file beside what is there: `current` is None for one that is to be made."""
+
+    wanted: Wanted
+    current: Endpoint | None
+    changes: Changes | None
+    differences: Sequence[Difference]
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name."""
+        return self.wanted.form.name
+
+    @property
+    def action(self) -> str:
+        """`create`, `update` or `none`."""
+        if self.changes is None:
+            return "create"
+        return "none" if self.changes.is_empty else "update"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        told = [{"field": field, "before": before, "after": after} for field, before, after in self.differences]
+        return {"name": self.name, "namespace": self.wanted.namespace, "action": self.action, "differences": told}
+
+
+async def compare(client: AsyncClient, wanted: Wanted, *, resend_secrets: bool) -> Plan:
+    """Look at what is there. Raises InvalidInput for a change that can't be made."""
+    try:
+        current = await client.get(wanted.form.name, namespace=wanted.namespace)
+    except EndpointNotFound:
+        return Plan(wanted, None, None, list(_new(wanted)))
+    changes = wanted.form.changes_from(current, resend_secrets=resend_secrets)
+    return Plan(wanted, current, changes, changes.differences(current))
+
+
+def _new(wanted: Wanted) -> Iterator[Difference]:
+    form = wanted.form
+    shown = {field.name: getattr(form, field.name) for field in dataclasses.fields(form)}
+    shown |= {"secrets": sorted(form.secrets), "image": images.shown(form.image)}  # names alone, no passwords
+    for name, value in shown.items():
+        if name not in {"name", "given"} and value not in (None, {}, [], ()):
+            yield name, None, value
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """All of a file, and where it is to be so."""
+
+    all: tuple[Plan, ...]
+    where: str
+
+    @property
+    def changing(self) -> list[Plan]:
+        """Those that do something."""
+        return [plan for plan in self.all if plan.action != "none"]
+
+    def drawn(self) -> RenderableType:
+        """The differences for people."""
+        return Group(Text(f"at {self.where}", style="dim"), *(_drawn(plan) for plan in self.all))
+
+
+def _drawn(plan: Plan) -> RenderableType:
+    name = (plan.name, "bold")
+    if plan.action == "none":
+        return Text.assemble("  ", name, " is as the file says")
+    if plan.current is None:
+        head = Text.assemble(("+ ", "green"), name, " will be made, and is billed from then on")
+        return Group(head, differences(plan.differences, new=True))
+    return Group(Text.assemble(("~ ", "yellow"), name, " will be changed"), differences(plan.differences))
+
+
+def differences(found: Sequence[Difference], *, new: bool = False) -> RenderableType:
+    """Each part that differs, before and after; of a new endpoint what it will have."""
+    lines = Table.grid(padding=(0, 1))
+    for field, before, after in found:
+        shown = _short(after) if new else f"{_short(before)} -> {_short(after)}"
+        lines.add_row("   ", Text(field, style="dim"), Text(shown, overflow="fold"))
+    return lines
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+
+
+def applier(client: AsyncClient, plans: Sequence[Plan]) -> Callable[[str], Awaitable[Endpoint]]:
+    """What makes one endpoint, by its name, as its plan says."""
+    by_key = {key_of(plan): plan for plan in plans}
+
+    async def apply(key: str) -> Endpoint:
+        plan = by_key[key]
+        if plan.current is None:
+            return await client.create(plan.wanted.form, namespace=plan.wanted.namespace)
+        if plan.action == "none":
+            return plan.current
+        return await client.update(plan.name, plan.changes, namespace=plan.wanted.namespace)
+
+    return apply
+
+
+def key_of(plan: Plan) -> str:
+    """A name that no other plan has."""
+    return f"{plan.wanted.namespace}/{plan.name}" if plan.wanted.namespace else plan.name

@@ -1,0 +1,177 @@
+"""`lamplighter up` and `lamplighter down`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from lamplighter.cli.helping import examples
+from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option, timeout_option
+from lamplighter.cli.place import Asked, Place, find_place
+from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
+from lamplighter.errors import ConfigError, InvalidInput, LamplighterError, NotFound
+
+if TYPE_CHECKING:
+    from lamplighter.cli.board import Board
+    from lamplighter.cli.together import Outcome
+    from lamplighter.config import Settings
+    from lamplighter.hf.records import Endpoint
+    from lamplighter.sdk.client import AsyncClient
+
+INTERRUPTED = 130
+
+Members = dict[str, str | None]
+"""Names of endpoints, each with its namespace, or None for the one that is settled already."""
+
+
+def _complete_group(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    try:
+        settings = _settings(ctx.params.get("config"))
+    except LamplighterError:
+        return []
+    return [CompletionItem(name) for name in settings.groups if name.startswith(incomplete)] if settings else []
+
+
+_group = click.argument("group", shell_complete=_complete_group)
+_config = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The lamplighter.yaml whose `groups` are meant; by default the one that `serve` would take.",
+)
+
+
+@click.command(epilog=examples("lamplighter up daytime", "lamplighter up nightly --cloud --timeout 15m"))
+@_group
+@_config
+@timeout_option()
+@json_option
+@quiet_option
+@asks_where
+def up(asked: Asked, group: str, *, config: Path | None, timeout: float, as_json: bool, quiet: bool) -> int:
+    """Start all endpoints of a group side by side, and wait until they answer.
+
+    The group stands under `groups` in lamplighter.yaml; one that does not is made of the endpoints that carry its name
+    as a tag. One that fails does not stop the others. With Ctrl-C the starts go on.
+    """
+    one_form(as_json=as_json, quiet=quiet)
+    place = find_place(asked)
+    from lamplighter.cli.board import Board  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.output import err  # noqa: PLC0415
+
+    members = _members(place, group, config)
+    with Board(err(), "running", list(members)) as board:
+        try:
+            outcomes = place.run(lambda client: _start_all(client, board, members, timeout))
+        except KeyboardInterrupt:
+            click.echo(
+                f"what has begun goes on starting, and is billed. To stop it: lamplighter down {group}", err=True
+            )
+            return INTERRUPTED
+    return _tell(outcomes, Form(as_json, quiet))
+
+
+@click.command(epilog=examples("lamplighter down daytime"))
+@_group
+@_config
+@json_option
+@quiet_option
+@asks_where
+def down(asked: Asked, group: str, *, config: Path | None, as_json: bool, quiet: bool) -> int:
+    """Pause all endpoints of a group side by side: they cost nothing then, and no request wakes them.
+
+    One that fails does not stop the others; the exit code tells of it.
+    """
+    one_form(as_json=as_json, quiet=quiet)
+    place = find_place(asked)
+    members = _members(place, group, config)
+    return _tell(place.run(lambda client: _stop_all(client, members)), Form(as_json, quiet))
+
+
+def _members(place: Place, group: str, config: Path | None) -> Members:
+    """The endpoints of a group. Raises NotFound, ConfigError."""
+    settings = _settings(config)
+    groups = settings.groups if settings else {}
+    if settings and group in groups:
+        names = groups[group]
+        return _there(settings, names) if place.is_cloud else dict.fromkeys(names)
+    tagged = place.run(lambda client: client.list(tags=(group,)))
+    members = {endpoint.name: endpoint.namespace or None for endpoint in tagged if group in endpoint.tags}
+    if not members:
+        known = f"; the groups there are: {', '.join(sorted(groups))}" if groups else ""
+        raise NotFound(
+            f"there is no group {group!r} in lamplighter.yaml, and no endpoint with that tag at {place.title}{known}"
+        )
+    return members
+
+
+def _settings(config: Path | None) -> Settings | None:
+    """The configuration; None where there is no file. Raises ConfigError for one that is wrong."""
+    from lamplighter.config import find, load  # noqa: PLC0415 - help should not pay for it
+
+    if config is None:
+        try:
+            config = find(os.environ)
+        except ConfigError:
+            return None  # it raises for nothing but that there is none
+    return load(config) if config else None
+
+
+def _there(settings: Settings, names: Sequence[str]) -> Members:
+    """What endpoints of the configuration are called at Hugging Face. Raises InvalidInput for one that is not there."""
+    specs = settings.specs()
+    members: Members = {}
+    for name in names:
+        remote = specs[name].remote
+        if remote is None or (remote.url and not remote.name):
+            raise InvalidInput(
+                f"{name} of this group is no endpoint that Hugging Face knows by a name: let its server start it "
+                "(leave --cloud out, or give --server)"
+            )
+        members[remote.name or name] = remote.namespace
+    return members
+
+
+async def _start_all(client: AsyncClient, board: Board, members: Members, timeout: float) -> list[Outcome[Endpoint]]:
+    from lamplighter.cli.together import side_by_side  # noqa: PLC0415 - help should not pay for it
+
+    tell_where(client.where)
+    return await side_by_side(
+        list(members),
+        lambda name: client.start(name, timeout=timeout, namespace=members[name], on_progress=board.watcher(name)),
+    )
+
+
+async def _stop_all(client: AsyncClient, members: Members) -> list[Outcome[Endpoint]]:
+    from lamplighter.cli.together import side_by_side  # noqa: PLC0415 - help should not pay for it
+
+    tell_where(client.where)
+    return await side_by_side(list(members), lambda name: client.stop(name, namespace=members[name]))
+
+
+def _tell(outcomes: Sequence[Outcome[Endpoint]], form: Form) -> int:
+    """Print what became of each; returns the exit code."""
+    from lamplighter.cli.facts import as_json  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.together import tell_failures  # noqa: PLC0415
+
+    done = [outcome.result for outcome in outcomes if outcome.result]
+    if form.as_json:
+        print_json(
+            [
+                {"name": one.name, "error": one.error.message if one.error else None}
+                | ({"endpoint": as_json(one.result)} if one.result else {})
+                for one in outcomes
+            ]
+        )
+    else:
+        for endpoint in done:
+            print_outcome(endpoint, form)
+    code = tell_failures(outcomes)
+    if not form.quiet and not form.as_json:
+        click.echo(f"{len(done)} of {len(outcomes)} done", err=True)
+    return code

@@ -1,0 +1,126 @@
+"""What is running now: since when, for whom, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lamplighter.cli.facts import is_billed, last_used, moment, number, own, price
+from lamplighter.cli.guard.sessions import Sessions
+from lamplighter.cli.portrayal import lease_holders
+from lamplighter.domain.hardware import Hardware
+from lamplighter.errors import LamplighterError
+from lamplighter.hf.records import Endpoint
+
+if TYPE_CHECKING:
+    from lamplighter.sdk.client import AsyncClient
+
+Prices = Mapping[tuple[str | None, ...], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An endpoint that is billed. Moments are Unix time, prices USD per hour for all its replicas; None: not told.
+
+    `since` is when its state last changed, as far as the provider tells; `holders` are leases and sessions,
+    `at_work` counts requests in flight and waiting, where that is known.
+    """
+
+    endpoint: Endpoint
+    price_per_hour: float | None
+    since: float | None
+    last_used: float | None
+    holders: tuple[str, ...] = ()
+    at_work: int = 0
+
+    @property
+    def name(self) -> str:
+        """With its namespace."""
+        return f"{self.endpoint.namespace}/{self.endpoint.name}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "namespace": self.endpoint.namespace,
+            "name": self.endpoint.name,
+            "state": self.endpoint.state,
+            "replicas": billed_replicas(self.endpoint),
+            "price_per_hour": self.price_per_hour,
+            "since": self.since,
+            "last_used": self.last_used,
+            "held_by": list(self.holders),
+            "in_flight": self.at_work,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Everything that is running, and what could not be found out."""
+
+    running: tuple[Running, ...]
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def known_price(self) -> float:
+        """USD per hour of all whose price is known."""
+        return sum(one.price_per_hour for one in self.running if one.price_per_hour is not None)
+
+    @property
+    def unpriced(self) -> int:
+        """How many have no known price."""
+        return sum(1 for one in self.running if one.price_per_hour is None)
+
+
+async def write_bill(client: AsyncClient, namespace: str | None, sessions: Sessions) -> Bill:
+    """Ask for all endpoints (`*`: of all namespaces) and what they cost. `sessions` are those of this machine."""
+    billed = [endpoint for endpoint in await client.list(namespace=namespace) if is_billed(endpoint)]
+    unpriced = {endpoint.namespace for endpoint in billed if price(endpoint) is None}
+    asked = await asyncio.gather(*(_prices(client, one) for one in sorted(unpriced)))
+    prices = {key: value for found, _ in asked for key, value in found.items()}
+    running = tuple(describe(endpoint, prices, sessions) for endpoint in billed)
+    return Bill(running, tuple(trouble for _, trouble in asked if trouble))
+
+
+def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
+    """One endpoint that is billed."""
+    count = sessions(endpoint.namespace, endpoint.name)
+    here = [f"{count} session{'s' if count > 1 else ''} on this machine"] if count else []
+    each = price(endpoint)
+    if each is None:
+        each = prices.get(_key(endpoint))
+    return Running(
+        endpoint=endpoint,
+        price_per_hour=None if each is None else each * billed_replicas(endpoint),
+        since=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
+        last_used=last_used(endpoint),
+        holders=(*lease_holders(endpoint), *here),
+        at_work=int((number(own(endpoint).get("in_flight")) or 0) + (number(own(endpoint).get("waiting")) or 0)),
+    )
+
+
+def billed_replicas(endpoint: Endpoint) -> int:
+    """How many replicas are paid for: those that run or are to run, one at least while it is billed at all."""
+    return max(endpoint.status.ready_replica, endpoint.status.target_replica, 1)
+
+
+async def _prices(client: AsyncClient, namespace: str) -> tuple[Prices, str | None]:
+    try:
+        return price_list(await client.hardware(namespace=namespace)), None
+    except LamplighterError as error:
+        return {}, f"the prices of {namespace} could not be asked for: {error.message}"
+
+
+def price_list(found: Iterable[Hardware]) -> Prices:
+    """USD per replica and hour by place and instance."""
+    return {
+        (one.vendor, one.region, one.instance_type, one.instance_size): one.price_per_hour
+        for one in found
+        if one.price_per_hour is not None
+    }
+
+
+def _key(endpoint: Endpoint) -> tuple[str | None, ...]:
+    where, on = endpoint.provider, endpoint.compute
+    return (where.vendor, where.region, on.instance_type, on.instance_size)

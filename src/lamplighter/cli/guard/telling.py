@@ -1,0 +1,98 @@
+"""How a round of the guard is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from lamplighter.cli.guard.bill import Bill
+from lamplighter.cli.guard.round import Finding, Round
+from lamplighter.cli.output import err, out
+from lamplighter.cli.portrayal import dollars, state_text
+from lamplighter.cli.printing import print_json, print_names
+from lamplighter.cli.table import Column, table
+from lamplighter.cli.words import ago, count
+
+
+def tell(done: Round, where: str, *, as_json: bool, quiet: bool, pauses: bool, dry_run: bool) -> None:
+    """Print it in the form that was asked for; what failed goes to standard error in any form."""
+    if as_json:
+        print_json(_as_json(done))
+    elif quiet:
+        print_names([finding.running.endpoint.name for finding in done.findings if not finding.kept])
+    else:
+        console = out()
+        console.print(_drawn(console, done, where, pauses=pauses, dry_run=dry_run))
+    for trouble in done.bill.troubles:
+        err().print(Text(f"warning: {trouble}", style="magenta"))
+    for finding in done.findings:
+        if finding.outcome and finding.outcome.error:
+            _shout(finding, finding.outcome.error.message)
+
+
+def _shout(finding: Finding, message: str) -> None:
+    """Nobody may miss that something goes on costing money."""
+    endpoint = finding.running.endpoint
+    click.echo(f"error: {finding.running.name} COULD NOT BE PAUSED and goes on costing: {message}", err=True)
+    click.echo(f"       by hand: lamplighter pause {endpoint.name} -n {endpoint.namespace}", err=True)
+
+
+def _as_json(done: Round) -> dict[str, object]:
+    return {
+        "running": [finding.as_json() for finding in done.findings],
+        "price_per_hour": done.bill.known_price,
+        "unpriced": done.bill.unpriced,
+        "troubles": list(done.bill.troubles),
+    }
+
+
+def _drawn(console: Console, done: Round, where: str, *, pauses: bool, dry_run: bool) -> RenderableType:
+    if not done.findings:
+        return f"Nothing runs at {where}, and nothing is billed."
+    lines = [Text(), Text(_sum(done.bill, where))]
+    lines += [Text(line) for line in _conclusion(done, pauses=pauses, dry_run=dry_run)]
+    return Group(_table(console, done), *lines)
+
+
+def _table(console: Console, done: Round) -> RenderableType:
+    now = time.time()
+    columns: list[Column[Finding]] = [
+        Column("endpoint", lambda one: Text(one.running.name, style="bold")),
+        Column("state", lambda one: state_text(console, one.running.endpoint)),
+        Column("per hour", lambda one: dollars(one.running.price_per_hour) or "unknown", "right"),
+        Column("since", lambda one: _ago(one.running.since, now)),
+        Column("last used", lambda one: _ago(one.running.last_used, now)),
+        Column("held by", lambda one: ", ".join(one.running.holders)),
+        Column("verdict", _verdict, may_be_cut=True),
+    ]
+    return table(columns, done.findings)
+
+
+def _ago(moment: float | None, now: float) -> str | None:
+    return None if moment is None else ago(now - moment)
+
+
+def _verdict(finding: Finding) -> Text:
+    if finding.kept:
+        return Text(f"kept: {finding.kept}")
+    if finding.done == "failed":
+        return Text("COULD NOT BE PAUSED", style="bold red")
+    return Text(finding.unwanted or "" if finding.outcome is None else finding.done, style="yellow")
+
+
+def _sum(bill: Bill, where: str) -> str:
+    known = dollars(round(bill.known_price, 4), " an hour")
+    rest = f", and {count(bill.unpriced, 'endpoint')} of unknown price" if bill.unpriced else ""
+    return f"{count(len(bill.running), 'endpoint')} billed at {where}: {known}{rest}"
+
+
+def _conclusion(done: Round, *, pauses: bool, dry_run: bool) -> Iterator[str]:
+    left = [finding.running.endpoint.name for finding in done.findings if finding.done == "unwanted"]
+    if left and dry_run and pauses:
+        yield f"Would be paused: {', '.join(left)}"
+    elif left:
+        yield f"Nothing keeps {', '.join(left)}; `lamplighter guard --pause` pauses what nothing keeps."

@@ -164,6 +164,89 @@ def test_a_new_spec_waits_for_those_in_flight_but_not_for_those_who_wait() -> No
     assert decide(view(replacing=True, waiting=4), NOW) == Update()
 
 
+PAUSE = Sleep("paused", State.PAUSED)
+NEVER_RESUMED = dataclasses.replace(POLICY, wake_paused=False)
+
+
+@pytest.mark.parametrize("demand", [{"waiting": 1}, {"leases": 1}, {"policy": Policy(keep_warm=True)}, {}])
+def test_nothing_is_demand_for_a_paused_endpoint(demand: dict[str, Any]) -> None:
+    paused = view(paused=True, state=State.PAUSED, **demand)
+    assert not paused.demand
+    assert decide(paused, NOW) == GiveRoom()
+    assert decide(dataclasses.replace(paused, room=Room.NONE), NOW) == Wait(NOW + 100)
+
+
+@pytest.mark.parametrize(
+    "state", [State.RUNNING, State.INITIALIZING, State.PENDING, State.FAILED, State.SCALED_TO_ZERO]
+)
+@pytest.mark.parametrize("hold", [{}, {"waiting": 3}, {"leases": 2}, {"replacing": True}])
+def test_a_pause_begins_as_soon_as_nothing_is_in_flight(state: State, hold: dict[str, Any]) -> None:
+    ready = 1 if state is State.RUNNING else 0
+    paused = view(paused=True, state=state, ready=ready, **hold)
+    first = Update() if hold.get("replacing") and state in ASLEEP else PAUSE
+    assert decide(paused, NOW) == first
+    if state not in ASLEEP:
+        assert decide(dataclasses.replace(paused, in_flight=1), NOW) == Wait(NOW + 100)
+
+
+def test_a_pause_that_failed_is_tried_again_after_a_pause_awake_or_asleep() -> None:
+    for state in (State.RUNNING, State.SCALED_TO_ZERO):
+        paused = view(paused=True, state=state, ready=1, sleep_retry_at=NOW + 3)
+        assert decide(paused, NOW) == Wait(NOW + 3)
+        assert decide(paused, NOW + 3) == PAUSE
+
+
+def test_what_was_paused_elsewhere_is_woken_by_demand_if_the_policy_lets_it() -> None:
+    assert decide(view(state=State.PAUSED, waiting=1), NOW) == Wake("demand")
+    barred = view(state=State.PAUSED, waiting=1, leases=1, policy=NEVER_RESUMED, room=Room.NONE)
+    assert decide(barred, NOW) == Wait(NOW + 100)
+    assert decide(dataclasses.replace(barred, wake_asked=True, room=Room.HELD), NOW) == Wake("demand")
+    assert decide(view(waiting=1, policy=NEVER_RESUMED), NOW) == Wake("demand"), "scaled to zero is not paused"
+
+
+def test_going_idle_and_being_told_to_sleep_lead_where_the_policy_says() -> None:
+    pausing = dataclasses.replace(POLICY, sleep_into=State.PAUSED)
+    idle = awake(policy=pausing, idle_since=NOW - 60, awake_since=NOW - 60)
+    assert decide(idle, NOW) == Sleep("idle", State.PAUSED)
+    assert decide(awake(policy=pausing, sleep_asked=True), NOW) == Sleep("asked for", State.PAUSED)
+    to_zero = awake(policy=pausing, sleep_asked=True, sleep_into=State.SCALED_TO_ZERO)
+    assert decide(to_zero, NOW) == Sleep("asked for", State.SCALED_TO_ZERO)
+
+
+def test_what_its_provider_puts_to_sleep_is_not_put_to_sleep_for_being_idle_but_for_all_else() -> None:
+    left = dataclasses.replace(POLICY, slept_by_provider=True)
+    idle = awake(policy=left, idle_since=0.0, awake_since=0.0)
+    assert idle_deadline(idle) is None
+    assert decide(idle, NOW) == Wait(NOW + 100)
+    assert decide(dataclasses.replace(idle, sleep_asked=True), NOW) == Sleep("asked for")
+    assert decide(dataclasses.replace(idle, room_wanted=True), NOW) == Sleep("room for another endpoint")
+    assert decide(dataclasses.replace(idle, replacing=True), NOW) == Sleep("a new specification")
+    assert decide(dataclasses.replace(idle, paused=True), NOW) == PAUSE
+
+
+def test_a_paused_endpoint_is_scaled_to_zero_when_that_is_asked_for_unless_somebody_waits() -> None:
+    asked = view(state=State.PAUSED, sleep_asked=True, sleep_into=State.SCALED_TO_ZERO)
+    assert decide(asked, NOW) == Sleep("asked for", State.SCALED_TO_ZERO)
+    assert decide(dataclasses.replace(asked, sleep_retry_at=NOW + 9), NOW) == Wait(NOW + 9)
+    assert decide(dataclasses.replace(asked, waiting=1), NOW) == Wake("demand")
+    plain = view(state=State.PAUSED, sleep_asked=True, room=Room.NONE)
+    assert decide(plain, NOW) == Wait(NOW + 100), "any way of being asleep will do"
+
+
+def test_what_a_failed_update_left_serving_is_awake() -> None:
+    left = awake(state=State.UPDATE_FAILED, idle_since=NOW - 60, awake_since=NOW - 60)
+    assert decide(left, NOW) == Sleep("idle")
+    assert decide(dataclasses.replace(left, ready=0, waiting=1), NOW) == Wake("another attempt")
+
+
+def test_a_provider_is_told_of_a_new_spec_before_anything_is_put_to_sleep_for_it() -> None:
+    for state in (State.RUNNING, State.INITIALIZING, State.SCALED_TO_ZERO, State.PAUSED):
+        untold = view(state=state, ready=1, untold=True, in_flight=1 if state is State.RUNNING else 0)
+        assert decide(untold, NOW) == Update()
+        assert decide(dataclasses.replace(untold, update_at=NOW + 5, room=Room.NONE), NOW) != Update()
+    assert decide(view(replacing=True, waiting=1, update_at=NOW + 5), NOW) == Wait(NOW + 5)
+
+
 def test_backoff_doubles_to_its_cap_and_jitter_spreads_the_upper_half() -> None:
     assert [backoff(POLICY, n, 1.0) for n in (1, 2, 3, 4, 5, 90)] == [1, 2, 4, 8, 8, 8]
     assert backoff(POLICY, 3, 0.0) == 2
@@ -186,7 +269,10 @@ class World:
         self.raised = self.served = self.failed = self.left = 0
         self.failures = 0
         self.retry_at = self.sleep_retry_at = self.idle_since = self.awake_since = 0.0
-        self.sleep_asked = False
+        self.sleep_asked = self.wake_asked = self.paused = False
+        self.sleep_into: State | None = None
+        self.into = State.SCALED_TO_ZERO
+        self.refused = 0
         self.fresh = True
         self.script: list[str] = []
 
@@ -201,7 +287,10 @@ class World:
             in_flight=self.in_flight,
             waiting=self.waiting,
             leases=self.leases,
+            wake_asked=self.wake_asked,
             sleep_asked=self.sleep_asked,
+            sleep_into=self.sleep_into,
+            paused=self.paused,
             idle_since=self.idle_since,
             awake_since=self.awake_since,
             failures=self.failures,
@@ -217,8 +306,8 @@ class World:
                     self.look()
                 case Wake():
                     self.wake()
-                case Sleep():
-                    self.sleep()
+                case Sleep(_, into):
+                    self.sleep(into)
                 case Fail():
                     assert self.waiting, "failing nobody"
                     self.failed += self.waiting
@@ -235,28 +324,45 @@ class World:
         before, self.seen = self.seen, self.true
         if self.begun is Verb.WAKE and (self.true not in ASLEEP):
             self.begun = None
-        if self.begun is Verb.SLEEP and (self.true in ASLEEP or self.true in BROKEN):
+        if self.begun is Verb.SLEEP and (self.true in BROKEN or self.shows_sleep(before)):
             self.begun = None
         if self.seen is State.RUNNING and before is not State.RUNNING:
             self.awake_since = self.now
         if self.seen in BROKEN and before not in BROKEN:
             self.wake_failed()
-        if self.seen in ASLEEP:
-            self.sleep_asked = False
-        if self.seen is State.RUNNING and self.begun is None:
+        if self.seen in ASLEEP and self.sleep_into in (None, self.seen):
+            self.sleep_asked, self.sleep_into = False, None
+        if self.seen is State.RUNNING:
+            self.wake_asked = False
+        if self.view().barred:
+            self.refuse()
+        if self.seen is State.RUNNING and self.begun is None and not self.paused:
             self.served += self.waiting
             self.in_flight += self.waiting
             self.waiting = 0
 
+    def shows_sleep(self, before: State) -> bool:
+        return self.true is self.into if before in ASLEEP else self.true in ASLEEP
+
+    def refuse(self) -> None:
+        """Tell those who wait that it is paused."""
+        self.refused += self.waiting
+        self.waiting = 0
+
     def wake_failed(self) -> None:
         self.failures += 1
         self.begun = None
+        self.wake_asked = self.wake_asked and not self.view().given_up
         self.retry_at = self.now + backoff(self.policy, self.failures, 0.5)
 
     def wake(self) -> None:
         assert self.true is not State.RUNNING or self.seen is not State.RUNNING, "woke what is awake"
         assert self.begun is not Verb.SLEEP, "a wake while a sleep is under way"
-        assert self.waiting or self.leases or self.policy.keep_warm, "woke for nobody"
+        assert self.waiting or self.leases or self.wake_asked or self.policy.keep_warm, "woke for nobody"
+        assert not self.paused, "woke what is paused"
+        if self.seen is State.PAUSED:
+            assert self.policy.wake_paused or self.wake_asked, "a request resumed what it may not"
+        self.sleep_asked, self.sleep_into = False, None
         if self.begun is Verb.WAKE:
             self.wake_failed()
             return
@@ -268,24 +374,29 @@ class World:
         if fault != "lose" and self.true is not State.RUNNING:
             self.true = State.INITIALIZING
 
-    def sleep(self) -> None:
+    def sleep(self, into: State) -> None:
         assert not self.in_flight, "put to sleep with a request in flight"
-        assert not self.waiting or self.begun is Verb.SLEEP, "put to sleep with a request waiting"
+        asleep = self.seen in ASLEEP  # and passes from one way of that to the other
+        assert not self.waiting or self.begun is Verb.SLEEP or asleep, "put to sleep with a request waiting"
+        assert into is State.PAUSED or not self.paused, "a pause ended scaled to zero"
+        assert self.seen not in ASLEEP or self.seen is not into or self.begun is Verb.SLEEP, "slept what sleeps so"
         overdue = self.now >= self.begun_at + SETTLE_TIME  # then it counts as lost, and is no longer under way
         assert self.begun is not Verb.WAKE or overdue, "a sleep while a wake is under way"
         fault = self.script.pop() if self.script else "none"
         if fault == "refuse":
             self.sleep_retry_at = self.now + 1
             return
-        self.begun, self.begun_at = Verb.SLEEP, self.now
+        self.begun, self.begun_at, self.into = Verb.SLEEP, self.now, into
         if fault != "lose":
-            self.true = State.SCALED_TO_ZERO if fault == "none" else State.RUNNING
+            self.true = into
 
     def event(self, kind: str, amount: float) -> None:
         match kind:
             case "claim":
                 self.raised += 1
-                if self.seen is State.RUNNING and self.begun is None:
+                if self.view().barred:
+                    self.refused += 1
+                elif self.seen is State.RUNNING and self.begun is None:
                     self.in_flight += 1
                     self.served += 1
                 else:
@@ -299,7 +410,18 @@ class World:
             case "lease":
                 self.leases = 1 - self.leases
             case "ask sleep":
-                self.sleep_asked = True
+                self.say(sleep_asked=True, paused=self.paused)
+            case "ask wake":
+                self.say(wake_asked=True)
+            case "pause":
+                self.say(paused=True)
+                self.leases = 0
+                self.refuse()
+            case "to zero":
+                self.say(sleep_asked=True)
+                self.sleep_into = State.SCALED_TO_ZERO
+            case "paused elsewhere" if self.true not in BROKEN and not self.in_flight:
+                self.true, self.fresh = State.PAUSED, False
             case "time":
                 self.now += amount
                 self.fresh = self.fresh and amount < 50
@@ -312,9 +434,16 @@ class World:
             case _:
                 pass
 
+    def say(self, *, wake_asked: bool = False, sleep_asked: bool = False, paused: bool = False) -> None:
+        """The last word counts."""
+        self.wake_asked, self.sleep_asked, self.paused, self.sleep_into = wake_asked, sleep_asked, paused, None
+
 
 _EVENTS = st.sampled_from(
-    ["claim", "claim", "end", "end", "leave", "lease", "ask sleep", "time", "time", "ready", "break", "fault"]
+    [
+        *("claim", "claim", "end", "end", "leave", "lease", "time", "time", "ready", "break", "fault"),
+        *("ask sleep", "ask wake", "pause", "to zero", "paused elsewhere"),
+    ]
 )
 _POLICIES = st.builds(
     Policy,
@@ -322,6 +451,9 @@ _POLICIES = st.builds(
     min_awake=st.sampled_from([0.0, 10.0]),
     keep_warm=st.booleans(),
     wake_attempts=st.integers(1, 3),
+    sleep_into=st.sampled_from([State.SCALED_TO_ZERO, State.PAUSED]),
+    slept_by_provider=st.booleans(),
+    wake_paused=st.booleans(),
 )
 
 
@@ -341,13 +473,35 @@ def test_over_any_history_no_verb_is_out_of_place_and_every_demand_ends(
         world.event("ready", 0)
         world.settle()
     assert world.waiting == 0
-    assert world.raised == world.served + world.failed + world.left
+    assert world.raised == world.served + world.failed + world.left + world.refused
+
+
+@given(_POLICIES, st.lists(st.tuples(_EVENTS, st.floats(0.1, 80)), max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_over_any_history_what_is_paused_ends_paused_and_stays_so_whoever_comes(
+    policy: Policy, events: list[tuple[str, float]]
+) -> None:
+    world = World(policy)
+    for kind, amount in [*events, ("pause", 0.0)]:
+        world.event(kind, amount)
+        world.settle()
+    world.script, world.in_flight = [], 0
+    for kind in [*["time"] * 6, *["claim", "lease", "time", "ready"] * 3]:
+        world.event(kind, 60.0)
+        world.settle()
+    assert world.true is State.PAUSED
+    assert world.waiting == 0
+    world.leases = 0
+    for kind in ["to zero", *["time"] * 6]:
+        world.event(kind, 60.0)
+        world.settle()
+    assert world.true is State.SCALED_TO_ZERO or policy.keep_warm
 
 
 @given(_POLICIES, st.lists(st.tuples(_EVENTS, st.floats(0.1, 80)), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_over_any_history_what_nobody_uses_sleeps_in_the_end(policy: Policy, events: list[tuple[str, float]]) -> None:
-    world = World(dataclasses.replace(policy, keep_warm=False, idle_timeout=60.0))
+    world = World(dataclasses.replace(policy, keep_warm=False, idle_timeout=60.0, slept_by_provider=False))
     for kind, amount in events:
         world.event(kind, amount)
         world.settle()

@@ -18,11 +18,12 @@ from lamplighter.domain.endpoint import EngineSpec, Remote, Spec
 from lamplighter.domain.usage import Outcome
 from lamplighter.engines.tasks import RootTasks, Task, root_tasks
 from lamplighter.errors import QueueFull, UpstreamError
+from lamplighter.gateway.refusals import TaskInvalid
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.tasks.choosing import translation_of
 from lamplighter.gateway.tasks.events import Events
 from lamplighter.gateway.tasks.failures import failure
-from lamplighter.gateway.tasks.translation import TaskInvalid, Translation
+from lamplighter.gateway.tasks.translation import Translation
 from tests.gateway_stage import (
     SOON,
     Script,

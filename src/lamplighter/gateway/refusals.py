@@ -55,3 +55,10 @@ class UpgradeNotSupported(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__("Websockets are not relayed here; send a plain HTTP request, streams included.")
+
+
+class TaskInvalid(InvalidInput):
+    """A request in task form that can't be served as it is: names the field, its value, and what would be right."""
+
+    status = 422
+    code = "validation_error"

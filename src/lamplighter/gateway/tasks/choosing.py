@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from lamplighter.engines.tasks import RootTasks, Task
+from lamplighter.gateway.refusals import TaskInvalid
 from lamplighter.gateway.tasks.embedding import FeatureExtraction, SentenceSimilarity
 from lamplighter.gateway.tasks.fields import Fields, shown
 from lamplighter.gateway.tasks.generation import Generation
-from lamplighter.gateway.tasks.translation import TaskInvalid, Translation
+from lamplighter.gateway.tasks.translation import Translation
 
 _EXAMPLE = 'Send a JSON object such as {"inputs": "…"}.'
 

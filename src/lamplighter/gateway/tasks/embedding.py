@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from lamplighter.errors import UpstreamError
+from lamplighter.gateway.refusals import TaskInvalid
 from lamplighter.gateway.tasks.fields import Fields
-from lamplighter.gateway.tasks.translation import EngineRequest, TaskInvalid
+from lamplighter.gateway.tasks.translation import EngineRequest
 
 Vector = list[float]
 T = TypeVar("T")

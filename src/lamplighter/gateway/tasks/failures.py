@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from lamplighter.errors import LamplighterError, QueueFull, RateLimited
-from lamplighter.gateway.tasks.translation import TaskInvalid
+from lamplighter.gateway.refusals import TaskInvalid
 
 _LIMIT = 2000
 

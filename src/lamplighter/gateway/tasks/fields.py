@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lamplighter.gateway.tasks.translation import TaskInvalid
+from lamplighter.gateway.refusals import TaskInvalid
 
 
 class Fields:

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from lamplighter.errors import UpstreamError
+from lamplighter.gateway.refusals import TaskInvalid
 from lamplighter.gateway.tasks.completions import NO_ID, Choice, Token, Usage, decode, tokens
 from lamplighter.gateway.tasks.events import Events
 from lamplighter.gateway.tasks.failures import failure_text
 from lamplighter.gateway.tasks.fields import Fields
-from lamplighter.gateway.tasks.translation import EngineRequest, TaskInvalid
+from lamplighter.gateway.tasks.translation import EngineRequest
 
 DEFAULT_MAX_NEW_TOKENS = 100
 

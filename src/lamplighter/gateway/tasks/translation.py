@@ -5,15 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from lamplighter.errors import InvalidInput
-
-
-class TaskInvalid(InvalidInput):
-    """A request in task form that can't be served as it is: names the field, its value, and what would be right."""
-
-    status = 422
-    code = "validation_error"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:

@@ -307,6 +307,10 @@ class ManagementApi:
 
         await dataplane.poke(self._calls, endpoint)
 
+    async def token(self) -> Secret | None:
+        """The token, for a process that is to act in this one's place."""
+        return await self._find_token()
+
     async def call(
         self,
         method: str,

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+import asyncio
+import math
+import os
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from lamplighter.domain.endpoint import Phase
+from lamplighter.domain.endpoint import Phase, State
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.secret import Secret
+from lamplighter.errors import (
+    Conflict,
+    EndpointExists,
+    EndpointNotFound,
+    Forbidden,
+    InvalidInput,
+    LamplighterError,
+    NotFound,
+    ProviderError,
+)
+from lamplighter.hf.api import ManagementApi
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.records import Endpoint, Metrics, ReplicaInfo
+from lamplighter.sdk.starts import StartTimes
+from lamplighter.sdk.status import Status, number, own_words
+from lamplighter.sdk.waiting import OnProgress, Progress, Vigil
 
+if TYPE_CHECKING:
+    from lamplighter.sdk.embedding import Embedded
+    from lamplighter.sdk.keepers import Keeper
+    from lamplighter.sdk.sessions import Session
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """R1.8: how an endpoint is. `url` only when it can be used now. Durations in seconds; None where nobody told.
+__all__ = ["AsyncClient", "OnProgress", "Progress", "Status"]
 
-    `meaning` is one line: what the state means and what it costs, and what to do next.
-    """
+# Inside of the class, `list` is a method.
+Endpoints: TypeAlias = list[Endpoint]
+Replicas: TypeAlias = list[ReplicaInfo]
+HardwareList: TypeAlias = list[Hardware]
+CatalogModels: TypeAlias = list[Mapping[str, Any]]
 
-    name: str
-    namespace: str
-    state: str
-    phase: Phase
-    url: str | None
-    task: str | None
-    model: str | None
-    framework: str | None
-    instance: str | None
-    replicas_ready: int
-    replicas: int
-    message: str | None = None
-    price_per_hour: float | None = None
-    last_activity: str | None = None
-    auto_sleep_in: float | None = None
-    starting_for: float | None = None
-    expected_start: float | None = None
-    held_by: tuple[str, ...] = ()
+DELETE_PATIENCE = 120.0
+"""How long `delete` waits for an endpoint to be gone (seconds)."""
 
-    @property
-    def meaning(self) -> str:
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a start is: `elapsed` and `expected` in seconds; `expected` is learned from earlier starts, or None."""
-
-    endpoint: Endpoint
-    elapsed: float
-    expected: float | None
-
-
-OnProgress = Callable[[Progress], None]
+_DELETE_LOOKS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+_KEEPERS = "LAMPLIGHTER_SESSIONS"
 
 
 class AsyncClient:
@@ -64,68 +59,163 @@ class AsyncClient:
     `AsyncClient()` talks to Hugging Face with the token of the environment (HF_TOKEN, HUGGINGFACE_API_KEY) or of
     `hf auth login`. `AsyncClient("http://127.0.0.1:8470")` talks to a Lamplighter (key: LAMPLIGHTER_KEY).
     `AsyncClient.embedded(…)` runs a whole Lamplighter inside this process, on a free port of loopback.
+
+    The namespace defaults to the token owner's name, which is asked for once. `timeout` bounds one attempt to ask
+    (seconds); questions that may be repeated are, for about a minute. It belongs to one event loop, and may be used
+    with or without `async with`; without, call `close`.
+
+    Every method raises LamplighterError and nothing else on purpose: TokenMissing, TokenWrong, TokenExpired, Forbidden,
+    PaymentRequired, EndpointNotFound, InvalidInput, Conflict, RateLimited, QuotaExceeded, NoCapacity,
+    ProviderUnreachable, ProviderError, and what stands with the method.
     """
 
     def __init__(
         self, url: str | None = None, *, token: str | None = None, namespace: str | None = None, timeout: float = 30.0
-    ) -> None: ...
+    ) -> None:
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise InvalidInput(f"timeout: {timeout!r} is not a number of seconds above 0.", field="timeout")
+        secret = Secret(token.strip()) if token and token.strip() else None
+        self._api: ManagementApi | None = ManagementApi(url, token=secret, namespace=namespace, timeout=timeout)
+        self._embedded: Embedded | None = None
+        self._timeout = timeout
+        self._starts = StartTimes()
+        self._namespace: str | None = None
+        self._closed = False
+        self._opening = asyncio.Lock()
+        self._sessions: set[Session] = set()
 
     @classmethod
     def embedded(cls, config: str | Path | Mapping[str, Any] | None = None) -> AsyncClient:
-        """A client of a Lamplighter in this process. `config` is a file, or the same as a mapping; None: no endpoint."""
-        raise NotImplementedError
+        """A client of a Lamplighter in this process. `config` is a file, or the same as a mapping; None: no endpoint.
 
-    async def __aenter__(self) -> AsyncClient:
-        raise NotImplementedError
+        It is started by the first call, and ended in order by `close`, or with the process. Its data lies where the
+        configuration says, else in a folder of this configuration's own below `$XDG_STATE_HOME/lamplighter`, so that a
+        program which was killed finds its engines again; without a configuration, in a temporary folder.
+        Raises ConfigError.
+        """
+        from lamplighter.sdk.embedding import Embedded  # noqa: PLC0415 - a server is a lot to import
+
+        client = cls()
+        client._api, client._embedded = None, Embedded(config)
+        return client
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        await self.close()
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Leave sessions that are still open, end the connections and an embedded server. Again: does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for session in list(self._sessions):
+                await session.leave_at_last()
+        finally:
+            try:
+                if self._api is not None:
+                    await self._api.close()
+            finally:
+                if self._embedded is not None:
+                    await self._embedded.close()
 
     @property
     def where(self) -> str:
         """Where the endpoints are, for people: a host name, and the namespace once that is known."""
-        raise NotImplementedError
+        if self._api is None:
+            return "a Lamplighter in this process"
+        place = self._api.hosts.name if self._embedded is None else "a Lamplighter in this process"
+        return f"{place}, namespace {self._namespace}" if self._namespace else place
 
-    # All verbs take `namespace=None` as their last keyword.
+    # Endpoints.
 
     async def list(
         self, *, tags: Sequence[str] = (), search: str | None = None, namespace: str | None = None
-    ) -> list[Endpoint]:
-        raise NotImplementedError
+    ) -> Endpoints:
+        """All endpoints, from every page. `namespace="*"`: of all that the token belongs to and may see."""
+        api = await self._open()
+        return await api.list(namespace, tags=tags, search=search)
 
     async def get(self, name: str, *, namespace: str | None = None) -> Endpoint:
-        raise NotImplementedError
+        """One endpoint. Raises EndpointNotFound."""
+        api, where = await self._at(namespace)
+        return await api.get(name, where)
 
     async def create(self, form: DeploymentForm | str, *, namespace: str | None = None, **values: Any) -> Endpoint:
-        """Make an endpoint from a form, or from its name and the form's fields as keywords."""
-        raise NotImplementedError
+        """Make an endpoint from a form, or from its name and the form's fields as keywords.
+
+        Raises EndpointExists, InvalidInput (hardware that is not offered: with the nearest that is), NoCapacity.
+        """
+        if isinstance(form, str):
+            form = DeploymentForm.of({"name": form, **values})
+        elif values:
+            raise InvalidInput(f"{next(iter(values))}: stands in the form already; give either of them.")
+        api, where = await self._at(namespace)
+        return await api.create(form, where)
 
     async def update(
         self, name: str, changes: Changes | None = None, *, namespace: str | None = None, **values: Any
     ) -> Endpoint:
-        raise NotImplementedError
+        """Change what is given, and nothing else; with nothing given nothing is sent. Raises EndpointNotFound."""
+        if changes is not None and values:
+            raise InvalidInput(f"{next(iter(values))}: give changes, or their fields as keywords.")
+        changes = Changes.of(values) if changes is None else changes
+        api, where = await self._at(namespace)
+        return await api.update(name, changes, where)
 
     async def delete(self, name: str, *, confirm: bool = False, namespace: str | None = None) -> None:
         """Delete for good. Raises InvalidInput without `confirm=True`. Returns when the endpoint is gone."""
-        raise NotImplementedError
+        if confirm is not True:
+            raise InvalidInput(
+                f"confirm: deleting {name!r} is for good, its URL and settings with it. Pass confirm=True; "
+                "or pause it, which costs nothing either and can be undone.",
+                field="confirm",
+            )
+        api, where = await self._at(namespace)
+        before = await api.get(name, where)
+        await api.delete(name, where)
+        await self._await_gone(api, before)
 
     async def pause(self, name: str, *, namespace: str | None = None) -> Endpoint:
-        raise NotImplementedError
+        """Begin to pause: it costs nothing then, gives its quota back, and no request wakes it until `resume`."""
+        api, where = await self._at(namespace)
+        return await api.pause(name, where)
 
     async def resume(self, name: str, *, namespace: str | None = None) -> Endpoint:
-        raise NotImplementedError
+        """Begin to start one that is paused or scaled to zero, and wait for nothing; it is billed from then on."""
+        api, where = await self._at(namespace)
+        return await api.resume(name, where)
 
     async def scale_to_zero(self, name: str, *, namespace: str | None = None) -> Endpoint:
-        raise NotImplementedError
+        """Begin to scale to zero: it costs nothing then, keeps its quota, and the next request wakes it."""
+        api, where = await self._at(namespace)
+        return await api.scale_to_zero(name, where)
 
     async def get_or_create(
         self, name: str, *, create_if_missing: bool = False, namespace: str | None = None, **values: Any
     ) -> Endpoint:
-        """R1.6. Raises EndpointNotFound whose text names `create_if_missing`."""
-        raise NotImplementedError
+        """The endpoint; with `create_if_missing` it is made from `values` (a form's fields) where it is not there.
+
+        Raises EndpointNotFound that names the flag. Every other failure is raised as what it is, and makes nothing.
+        """
+        form = DeploymentForm.of({"name": name, **values}) if create_if_missing and values else None
+        api, where = await self._at(namespace)
+        try:
+            return await api.get(name, where)
+        except EndpointNotFound as error:
+            if not create_if_missing:
+                raise _not_made(error) from None
+        try:
+            return await api.create(form or DeploymentForm.of({"name": name, **values}), where)
+        except EndpointExists:
+            return await api.get(name, where)  # somebody else made it at the same time
+
+    # Starting and stopping.
 
     async def start(
         self,
@@ -135,56 +225,58 @@ class AsyncClient:
         namespace: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Endpoint:
-        """R1.7: resume and wait until its health route answers 200. Raises WakeFailed, WakeTimeout."""
-        raise NotImplementedError
+        """Resume, and wait until its health route answers 200. One that is ready already is returned at once.
+
+        Joins a start under way. `timeout` is in seconds; `on_progress` is called about once a second.
+        Raises WakeFailed at once when it failed, with the provider's reason; WakeTimeout with the last state and the
+        time waited.
+        """
+        _check_timeout(timeout)
+        api, where = await self._at(namespace)
+        began = asyncio.get_running_loop().time()
+        seen = await api.get(name, where)
+        base = api.hosts.management
+        told = number(own_words(seen).get("expected_start"))
+        expected = told if told is not None else await asyncio.to_thread(self._starts.expected, base, where, name)
+        vigil = Vigil(api, seen, began=began, timeout=timeout, expected=expected, resumes=True, on_progress=on_progress)
+        ready = await vigil.until_ready()
+        if vigil.took is not None:
+            await asyncio.to_thread(self._starts.learn, base, where, name, vigil.took)
+        return ready
 
     async def wait(
         self,
         name: str,
         *,
-        until: Phase = Phase.RUNNING,
+        until: Phase | str = "running",
         timeout: float = 600.0,
         namespace: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> Endpoint:
-        """Wait without starting anything. Raises WakeFailed at once for one that sleeps and that nothing wakes."""
-        raise NotImplementedError
+        """Wait until it is ready (`running`) or asleep (`sleeping`) without starting or stopping anything.
+
+        Raises WakeFailed at once for one that sleeps and is waited for to run, or that failed; WakeTimeout.
+        """
+        _check_timeout(timeout)
+        if until not in (Phase.RUNNING, Phase.SLEEPING):
+            raise InvalidInput(f"until: {str(until)!r} is neither 'running' nor 'sleeping'.", field="until")
+        api, where = await self._at(namespace)
+        began = asyncio.get_running_loop().time()
+        seen = await api.get(name, where)
+        expected = number(own_words(seen).get("expected_start"))
+        vigil = Vigil(api, seen, began=began, timeout=timeout, expected=expected, on_progress=on_progress)
+        return await (vigil.until_ready() if until == Phase.RUNNING else vigil.until_asleep())
 
     async def stop(self, name: str, *, namespace: str | None = None) -> Endpoint:
         """Pause; one that is paused already is no error."""
-        raise NotImplementedError
-
-    async def status(self, name: str, *, namespace: str | None = None) -> Status:
-        raise NotImplementedError
-
-    async def metrics(self, name: str, *, window: float = 86400.0, namespace: str | None = None) -> Metrics:
-        """What it did in the last `window` seconds. None where the plan or the server has no figure."""
-        raise NotImplementedError
-
-    async def replicas(self, name: str, *, namespace: str | None = None) -> list[ReplicaInfo]:
-        raise NotImplementedError
-
-    def logs(
-        self,
-        name: str,
-        *,
-        tail: int = 100,
-        follow: bool = False,
-        replica: str | None = None,
-        namespace: str | None = None,
-    ) -> AsyncIterator[str]:
-        raise NotImplementedError
-
-    async def hardware(self, *, namespace: str | None = None) -> list[Hardware]:
-        raise NotImplementedError
-
-    async def catalog(self, **filters: str) -> list[Mapping[str, Any]]:
-        raise NotImplementedError
-
-    async def deploy_from_catalog(
-        self, repository: str, *, name: str | None = None, accelerator: str | None = None, namespace: str | None = None
-    ) -> Endpoint:
-        raise NotImplementedError
+        api, where = await self._at(namespace)
+        try:
+            return await api.pause(name, where)
+        except (InvalidInput, Conflict):
+            seen = await api.get(name, where)
+            if seen.state == State.PAUSED:
+                return seen
+            raise
 
     def session(
         self,
@@ -196,5 +288,176 @@ class AsyncClient:
         namespace: str | None = None,
         on_progress: OnProgress | None = None,
     ) -> AbstractAsyncContextManager[Endpoint]:
-        """R1.9: start, yield the ready endpoint, pause in every way out; `lease` seconds after a kill at the latest."""
-        raise NotImplementedError
+        """Start, yield the ready endpoint, pause in every way out; `lease` seconds after a kill at the latest.
+
+        Of several sessions on one endpoint the last one out pauses, if any of them asked for it (`auto_pause`). When
+        the process dies, the session ends as soon as its heartbeats have been missing for `lease` seconds (5 to 3600):
+        at a Lamplighter the server sees to it, for Hugging Face a small process of its own on this machine. A program
+        that keeps the interpreter busy for longer than that without a break loses it, too.
+
+        Raises what `start` raises, then paused; ProviderError when the pause at the end failed, with the command that
+        does it by hand, and SessionWarning instead where another exception is under way.
+        """
+        from lamplighter.sdk.sessions import Session  # noqa: PLC0415 - not everybody needs it
+
+        _check_timeout(timeout)
+        return Session(
+            name,
+            lease=lease,
+            make_keeper=lambda: self._make_keeper(name, namespace, lease, pauses=auto_pause),
+            start=lambda: self.start(name, timeout=timeout, namespace=namespace, on_progress=on_progress),
+            kept_in=self._sessions,
+        )
+
+    # Looking.
+
+    async def status(self, name: str, *, namespace: str | None = None) -> Status:
+        """How it is; `url` only when it can be used now."""
+        return Status.of(await self.get(name, namespace=namespace))
+
+    async def metrics(self, name: str, *, window: float = 86400.0, namespace: str | None = None) -> Metrics:
+        """What it did in the last `window` seconds. None where the plan or the server has no figure."""
+        from lamplighter.sdk.figures import add_up  # noqa: PLC0415
+
+        if not (math.isfinite(window) and 0 < window <= _LONGEST_WINDOW):
+            raise InvalidInput(f"window: {window!r} is not a number of seconds up to 366 days.", field="window")
+        api, where = await self._at(namespace)
+        seen = await api.get(name, where)
+        now = datetime.now(UTC)
+        try:
+            graphs = await api.metrics(name, where, start=_rfc3339(now - timedelta(seconds=window)), stop=_rfc3339(now))
+        except (Forbidden, NotFound):
+            graphs = {}  # this plan, or this server, has none
+        return add_up(graphs, window=window, price_per_hour=await self._price(api, seen))
+
+    async def replicas(self, name: str, *, namespace: str | None = None) -> Replicas:
+        """The replicas that there are now."""
+        api, where = await self._at(namespace)
+        return await api.replicas(name, where)
+
+    async def logs(
+        self,
+        name: str,
+        *,
+        tail: int = 100,
+        follow: bool = False,
+        replica: str | None = None,
+        namespace: str | None = None,
+    ) -> AsyncGenerator[str]:
+        """Lines of the engine's output: the last `tail`, and with `follow` each further one as it comes."""
+        api, where = await self._at(namespace)
+        async with aclosing(api.logs(name, where, tail=tail, follow=follow, replica=replica)) as lines:
+            async for line in lines:
+                yield line
+
+    async def hardware(self, *, namespace: str | None = None) -> HardwareList:
+        """What endpoints can be made on, with prices and the quota of the namespace."""
+        api, where = await self._at(namespace)
+        return await api.hardware(where)
+
+    async def catalog(self, **filters: str) -> CatalogModels:
+        """Models that can be deployed without choosing anything.
+
+        Filters: accelerator, engine, license, task, search, limit.
+        """
+        api = await self._open()
+        return await api.catalog(**filters)
+
+    async def deploy_from_catalog(
+        self, repository: str, *, name: str | None = None, accelerator: str | None = None, namespace: str | None = None
+    ) -> Endpoint:
+        """Make an endpoint by the catalog's recipe for a model."""
+        api, where = await self._at(namespace)
+        return await api.deploy_from_catalog(repository, name=name, accelerator=accelerator, namespace=where)
+
+    # What the methods above are made of.
+
+    async def _open(self) -> ManagementApi:
+        if self._closed:
+            raise LamplighterError("This client is closed: make a new one.")
+        if self._api is None:
+            async with self._opening:
+                if self._api is None:
+                    assert self._embedded is not None
+                    url, key = await self._embedded.start()
+                    self._api = ManagementApi(url, token=key, timeout=self._timeout)
+        return self._api
+
+    async def _at(self, namespace: str | None) -> tuple[ManagementApi, str]:
+        api = await self._open()
+        where = await api.namespace(namespace)
+        if namespace is None:
+            self._namespace = where
+        return api, where
+
+    async def _await_gone(self, api: ManagementApi, before: Endpoint) -> None:
+        name, now = before.name, asyncio.get_running_loop().time
+        deadline = now() + DELETE_PATIENCE
+        looks = 0
+        while True:
+            await asyncio.sleep(_DELETE_LOOKS[min(looks, len(_DELETE_LOOKS) - 1)])
+            looks += 1
+            try:
+                seen = await api.get(name, before.namespace)
+            except EndpointNotFound:
+                return
+            if seen.status.created_at != before.status.created_at:
+                return  # gone, and somebody made another one of this name
+            if now() > deadline:
+                raise ProviderError(
+                    f"The deletion of {name!r} was accepted, and {DELETE_PATIENCE:g} s later it is still there "
+                    f"({seen.state}); look again with `lamplighter status {name}`."
+                )
+
+    async def _price(self, api: ManagementApi, seen: Endpoint) -> float | None:
+        told = number(own_words(seen).get("price_per_hour"))
+        if told is not None or not seen.compute.instance_type:
+            return told
+        try:
+            listed = await api.hardware(seen.namespace)
+        except (Forbidden, NotFound):
+            return None
+        place, compute = seen.provider, seen.compute
+        wanted = (place.vendor, place.region, compute.instance_type, compute.instance_size)
+        for item in listed:
+            if (item.vendor, item.region, item.instance_type, item.instance_size) == wanted:
+                return item.price_per_hour
+        return None
+
+    async def _make_keeper(self, name: str, namespace: str | None, lease: float, *, pauses: bool) -> Keeper:
+        from lamplighter.sdk import keepers  # noqa: PLC0415
+
+        api, where = await self._at(namespace)
+        what = keepers.Held(namespace=where, name=name, lease=lease, pauses=pauses)
+        if await self._has_leases(api):
+            return keepers.ServerLease(keepers.RestLeases(api), what)
+        token = await api.token()
+        return keepers.Watchdog(api, what, keepers.watchdog_order(api.hosts.management, what, token))
+
+    async def _has_leases(self, api: ManagementApi) -> bool:
+        """Whether the server itself ends sessions; LAMPLIGHTER_SESSIONS=watchdog asks for a process here instead."""
+        chosen = os.environ.get(_KEEPERS, "").strip()
+        if chosen not in ("", "server", "watchdog"):
+            raise InvalidInput(f"{_KEEPERS}: {chosen!r} is neither 'server' nor 'watchdog'.", field=_KEEPERS)
+        if chosen == "watchdog":
+            return False
+        return (await api.owner()).lamplighter is not None
+
+
+_LONGEST_WINDOW = 366 * 86400.0
+
+
+def _check_timeout(timeout: float) -> None:
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise InvalidInput(f"timeout: {timeout!r} is not a number of seconds above 0.", field="timeout")
+
+
+def _not_made(error: EndpointNotFound) -> EndpointNotFound:
+    """The same error, with the way to make what is missing."""
+    told = EndpointNotFound(error.name, error.known)
+    told.args = (f"{error.message} To make it, pass create_if_missing=True and what it is to be made from.",)
+    return told
+
+
+def _rfc3339(moment: datetime) -> str:
+    return re.sub(r"\+00:00$", "Z", moment.isoformat(timespec="milliseconds"))

@@ -1,0 +1,136 @@
+"""What the graphs of the metrics route add up to. Pure.
+
+A graph is `{"series": [{…labels…, "<any name>": [{"x": time, "y": number}, …]}]}`. What is not there, or can't be read,
+gives None: nothing is invented.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from lamplighter.hf.records import Metrics
+from lamplighter.sdk.status import number
+
+Point = tuple[float, float]
+"""Unix time, and a value."""
+
+_LONGEST_STEP = 3600.0
+_MILLISECONDS = 1e11  # a number above this is no count of seconds
+
+
+def add_up(graphs: Mapping[str, Any], *, window: float, price_per_hour: float | None) -> Metrics:
+    """Sum up a window of `window` seconds; `price_per_hour` is USD per replica.
+
+    `uptime` is the time in which at least one replica ran. The cost is the time of all running replicas times the
+    price: an estimate, because starts are billed as well and are in no graph.
+    """
+    running = [points for labels, points in _series(graphs.get("replicasRunning")) if _runs(labels)]
+    uptime, replica_seconds = _durations(running, window) if running else (None, None)
+    requests, errors = _requests(graphs.get("responseStatusCodeGrouped"))
+    known = price_per_hour is not None and replica_seconds is not None
+    return Metrics(
+        window=window,
+        uptime=uptime,
+        requests=requests,
+        errors=errors,
+        tokens=_total([points for _, points in _series(graphs.get("tokens"))]),
+        cost=price_per_hour * replica_seconds / 3600.0 if known else None,  # type: ignore[operator]
+        price_per_hour=price_per_hour,
+        raw=graphs,
+    )
+
+
+def _durations(running: Iterable[Sequence[Point]], window: float) -> tuple[float, float]:
+    """Seconds with any replica up, and seconds of all replicas together. A point stands until the next one."""
+    at: defaultdict[float, float] = defaultdict(float)
+    for points in running:
+        for moment, value in points:
+            at[moment] += max(0.0, value)
+    moments = sorted(at)
+    steps = [later - earlier for earlier, later in pairwise(moments)]
+    usual = sorted(steps)[len(steps) // 2] if steps else 0.0
+    up = together = 0.0
+    for moment, step in zip(moments, [*steps, usual], strict=True):
+        lasted = min(step, _LONGEST_STEP)
+        up += lasted if at[moment] > 0 else 0.0
+        together += lasted * at[moment]
+    return min(up, window), together
+
+
+def _requests(graph: Any) -> tuple[int | None, int | None]:
+    """All requests, and those that failed on the serving side."""
+    series = list(_series(graph))
+    if not series:
+        return None, None
+    failed = [points for labels, points in series if _is_failure(labels)]
+    return _total([points for _, points in series]), _total(failed) if failed else 0
+
+
+def _total(series: Sequence[Sequence[Point]]) -> int | None:
+    """The sum, where the values are counts; rates add up to nothing that could be told."""
+    values = [value for points in series for _, value in points]
+    if not series or any(value < 0 or value != math.floor(value) for value in values):
+        return None
+    return int(sum(values))
+
+
+def _runs(labels: Sequence[str]) -> bool:
+    """Whether a series counts running replicas: it says so, or says nothing."""
+    return not labels or any(label.lower() in {"running", "ready"} for label in labels)
+
+
+def _is_failure(labels: Sequence[str]) -> bool:
+    return any(label[:1] == "5" and len(label) == 3 for label in labels)
+
+
+def _series(graph: Any) -> Iterator[tuple[list[str], list[Point]]]:
+    """The labels and the points of each series of a graph."""
+    listed = graph.get("series") if isinstance(graph, Mapping) else None
+    for series in listed if isinstance(listed, list) else []:
+        if isinstance(series, Mapping):
+            yield _labels(series), _points(series)
+
+
+def _labels(series: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    for value in series.values():
+        if isinstance(value, Mapping):
+            found += _labels(value)
+        elif isinstance(value, str | int) and not isinstance(value, bool):
+            found.append(str(value))
+    return found
+
+
+def _points(series: Mapping[str, Any]) -> list[Point]:
+    for value in series.values():
+        if isinstance(value, list):
+            points = [_point(item) for item in value]
+            return [point for point in points if point is not None]
+    return []
+
+
+def _point(item: Any) -> Point | None:
+    if not isinstance(item, Mapping):
+        return None
+    moment, value = _moment(item.get("x")), number(item.get("y"))
+    if moment is None or value is None or not math.isfinite(value):
+        return None
+    return moment, value
+
+
+def _moment(value: Any) -> float | None:
+    """RFC 3339, Unix seconds or Unix milliseconds."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:
+            return None
+    moment = number(value)
+    if moment is None or not math.isfinite(moment):
+        return None
+    return moment / 1000 if moment > _MILLISECONDS else moment

@@ -1,0 +1,349 @@
+"""What ends a session when its process can't: a lease at a Lamplighter, or a watchdog process for Hugging Face."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+import lamplighter
+from lamplighter.domain.secret import Secret
+from lamplighter.errors import EndpointNotFound, LamplighterError, NotAllowed, NotFound, ProviderError, Unavailable
+from lamplighter.hf.api import ManagementApi
+from lamplighter.hf.hosts import is_loopback
+from lamplighter.hf.pace import Pace
+from lamplighter.sdk.folders import WATCHED, WISH, FileLock, held, make_private, others, remove, session_folder
+from lamplighter.sdk.watchdog import DONE, READY, Order
+
+log = logging.getLogger("lamplighter.sdk")
+
+_LOCK_LOOK = 0.1
+_LOCK_PATIENCE = 60.0
+_READY_PATIENCE = 30.0
+_END_PATIENCE = 5.0
+_BEAT = b"beat\n"
+_BRIEF = Pace(attempts=3, deadline=15.0)  # what ends a session tries again by itself
+_PASSED_ON = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+    "VIRTUAL_ENV",
+    "XDG_STATE_HOME",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a session holds. `lease` is in seconds; `pauses` says whether the endpoint is paused at the end."""
+
+    namespace: str
+    name: str
+    lease: float
+    pauses: bool
+
+
+class Ended(LamplighterError):
+    """Nobody stands behind the session any more: its lease has ended, or its watchdog. Another one has to be made."""
+
+
+class Keeper(Protocol):
+    """Stands behind one session, from before the endpoint is woken."""
+
+    async def begin(self) -> None:
+        """From the return of this call on, the endpoint will not be left awake, whatever becomes of this process."""
+
+    async def beat(self) -> None:
+        """Say that the session lives. Raises Ended, and LamplighterError for what the next beat may mend."""
+
+    async def end(self) -> None:
+        """End it: the last session out pauses. Tried once; raises LamplighterError."""
+
+    async def abandon(self) -> None:
+        """Leave the ending to what stands behind."""
+
+
+# At a Lamplighter.
+
+
+class ServerLease:
+    """A lease over REST; the server ends it when the heartbeats stop."""
+
+    def __init__(self, leases: LeaseApi, what: Held) -> None:
+        self._leases = leases
+        self._what = what
+        self._id: str | None = None
+
+    async def begin(self) -> None:
+        what = self._what
+        self._id = await self._leases.open(what.name, holder=_holder(), ttl=what.lease, pause_at_end=what.pauses)
+
+    async def beat(self) -> None:
+        if self._id is None:
+            raise Ended(f"The session on {self._what.name!r} has no lease.")
+        try:
+            await self._leases.renew(self._id)
+        except NotFound:
+            self._id = None
+            raise Ended(f"The lease on {self._what.name!r} ended while it was used: it may be asleep.") from None
+
+    async def end(self) -> None:
+        if self._id is None:
+            return
+        with contextlib.suppress(NotFound):  # it ended already: somebody paused, or it expired
+            await self._leases.end(self._id)
+        self._id = None
+
+    async def abandon(self) -> None:
+        self._id = None  # it expires
+
+
+class LeaseApi(Protocol):
+    """The lease routes of a Lamplighter."""
+
+    async def open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool) -> str:
+        """Begin a lease, and give its id."""
+
+    async def renew(self, lease: str) -> None:
+        """Take a heartbeat. Raises NotFound."""
+
+    async def end(self, lease: str) -> None:
+        """End it. Raises NotFound."""
+
+
+# For Hugging Face.
+
+
+class Watchdog:
+    """A process of its own, which is told of each heartbeat and pauses when they stop.
+
+    Sessions of this user on one endpoint find each other in a folder: each has a file there, which its watchdog keeps
+    locked, so that the last one out is known also when others were killed.
+    """
+
+    def __init__(self, api: ManagementApi, what: Held, order: Order) -> None:
+        self._api = api
+        self._what = what
+        self._order = order
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def begin(self) -> None:
+        # A new file each time: a watchdog that was declared dead may still be pausing.
+        file = self._order.folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}{WATCHED}"
+        self._order = replace(self._order, file=file)
+        await asyncio.to_thread(make_private, self._order.folder)
+        async with self._folder_lock():
+            await self._begin_locked()
+
+    async def _begin_locked(self) -> None:
+        if not others(self._order.folder, None):
+            remove(self._order.folder / WISH)  # of sessions that are gone, and were dealt with
+        self._process = await _spawn(self._order)
+        if self._what.pauses:
+            (self._order.folder / WISH).touch(mode=0o600)
+
+    async def beat(self) -> None:
+        if not self._tell(_BEAT):
+            await self.abandon()
+            raise Ended(f"The watchdog of the session on {self._what.name!r} has ended: the endpoint may be paused.")
+
+    async def end(self) -> None:
+        if self._process is None:
+            return
+        async with self._folder_lock():
+            try:
+                if not others(self._order.folder, self._order.file) and (self._order.folder / WISH).exists():
+                    await self._pause()
+            except NotAllowed:
+                await self._dismiss()  # it has the same token, and could do no more
+                raise
+            await self._dismiss()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(EndpointNotFound):  # deleted meanwhile: that ends it, too
+            await self._api.pause(self._what.name, self._what.namespace)
+        remove(self._order.folder / WISH)
+
+    async def abandon(self) -> None:
+        """The end of the pipe tells it."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            _reap_later(process)
+
+    async def _dismiss(self) -> None:
+        """Tell the watchdog that it is not needed any more, and see it end."""
+        self._tell(DONE + b"\n")
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        try:
+            await asyncio.to_thread(process.wait, _END_PATIENCE)
+        except subprocess.TimeoutExpired:
+            log.warning("the watchdog %d of %s does not end", process.pid, self._what.name)
+            _reap_later(process)
+
+    def _tell(self, words: bytes) -> bool:
+        """Write without ever waiting: a watchdog that is stopped or stuck must not stop us. False when it is gone."""
+        if self._process is None or self._process.stdin is None:
+            return False
+        try:
+            os.write(self._process.stdin.fileno(), words)
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _folder_lock(self) -> AsyncIterator[None]:
+        lock = FileLock(self._order.folder / "lock")
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while not lock.try_take():
+            if time.monotonic() > deadline:
+                raise ProviderError(f"Another session on {self._what.name!r} is being ended for over a minute.")
+            await asyncio.sleep(_LOCK_LOOK)
+        with held(lock):
+            yield
+
+
+async def _spawn(order: Order) -> subprocess.Popen[bytes]:
+    """Start a watchdog, tell it everything, and wait until it watches. Raises Unavailable."""
+    process = await asyncio.to_thread(_start_process)
+    try:
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)
+        os.write(process.stdin.fileno(), order.line())
+        await asyncio.to_thread(_await_ready, process)
+    except BaseException as error:
+        process.kill()
+        _close_pipes(process)
+        _reap_later(process)
+        if isinstance(error, OSError):
+            raise Unavailable(f"No watchdog could be started for {order.name!r}: {error.strerror}.") from error
+        raise
+    return process
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lamplighter.sdk.watchdog"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=_environment(os.environ),
+            start_new_session=True,  # what ends the session's own group, such as Ctrl-C, must not end it
+        )
+    except OSError as error:
+        raise Unavailable(f"No watchdog could be started: {error.strerror}.") from error
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a watchdog needs; nothing in which a token could stand."""
+    source = str(Path(lamplighter.__file__).parents[1])
+    return {key: environ[key] for key in _PASSED_ON if key in environ} | {"PYTHONPATH": source}
+
+
+def _await_ready(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], _READY_PATIENCE)
+    said = os.read(process.stdout.fileno(), len(READY)) if readable else b""
+    process.stdout.close()
+    if said != READY:
+        raise Unavailable("The watchdog that would end the session could not be started; nothing was woken.")
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+_unreaped: list[subprocess.Popen[bytes]] = []
+
+
+def _reap_later(process: subprocess.Popen[bytes]) -> None:
+    """Keep it until it has ended, and look after those that were kept before."""
+    _unreaped.append(process)
+    _unreaped[:] = [kept for kept in _unreaped if kept.poll() is None]
+
+
+def _holder() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # no name for this user id
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()} pid {os.getpid()}"[:200]
+
+
+def watchdog_order(base: str, what: Held, token: Secret | None) -> Order:
+    """What a watchdog is told."""
+    folder = session_folder(base, what.namespace, what.name)
+    return Order(
+        base=base,
+        namespace=what.namespace,
+        name=what.name,
+        token=token.reveal() if token is not None else None,
+        lease=what.lease,
+        folder=folder,
+        file=folder / f"unused{WATCHED}",
+        direct=is_loopback(urlsplit(base).hostname or ""),
+    )
+
+
+class RestLeases:
+    """Implements `LeaseApi` over HTTP."""
+
+    def __init__(self, api: ManagementApi) -> None:
+        self._api = api
+
+    async def open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool) -> str:
+        form = {"holder": holder, "ttl": ttl, "pause_at_end": pause_at_end}
+        # One too many would only end by itself, but the last one out pauses: so it is not opened twice on purpose.
+        answer = await self._api.call(
+            "POST", f"/api/endpoints/{quote(name, safe='')}/leases", body=form, repeatable=False
+        )
+        lease = answer.get("lease") if isinstance(answer, Mapping) else None
+        if not isinstance(lease, Mapping) or not isinstance(lease.get("id"), str):
+            raise ProviderError("The server gave no lease.")
+        return str(lease["id"])
+
+    async def renew(self, lease: str) -> None:
+        await self._api.call("PUT", f"/api/leases/{lease}")
+
+    async def end(self, lease: str) -> None:
+        await self._api.call("DELETE", f"/api/leases/{lease}", pace=_BRIEF)

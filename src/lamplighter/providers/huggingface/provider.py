@@ -136,11 +136,8 @@ class HuggingFaceProvider:
 
     async def wake(self, name: str) -> None:
         known = self._find(name)
-        try:
-            endpoint = await self._read(known)
-        except EndpointNotFound:
-            if not may_make(known.spec):
-                raise
+        endpoint = await self._read_if_there(known)
+        if endpoint is None:
             await self._make(known)
             return
         if reading.state_of(endpoint) in _UP_FROM:
@@ -151,13 +148,8 @@ class HuggingFaceProvider:
     async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
         known = self._find(name)
         self._vigils.end(name)
-        try:
-            endpoint = await self._read(known)
-        except EndpointNotFound:
-            if may_make(known.spec):
-                return  # what is not there does not run
-            raise
-        if reading.state_of(endpoint) is into:
+        endpoint = await self._read_if_there(known)
+        if endpoint is None or reading.state_of(endpoint) is into:
             return
         if into is State.PAUSED:
             await self._api.pause(endpoint.name, endpoint.namespace)
@@ -222,6 +214,15 @@ class HuggingFaceProvider:
         place = await self._place(known)
         return await self._api.get(place.name, place.namespace)
 
+    async def _read_if_there(self, known: Known) -> Endpoint | None:
+        """None where it is missing, and may be made. Raises EndpointNotFound where it is only missing."""
+        try:
+            return await self._read(known)
+        except EndpointNotFound:
+            if may_make(known.spec):
+                return None
+            raise
+
     async def _make_new(self, known: Known) -> Status:
         return await self._status(known, await self._make(known))
 
@@ -278,12 +279,13 @@ class HuggingFaceProvider:
     async def _look(self, known: Known) -> Status:
         known.begin_look(asyncio.get_running_loop().time(), self._options.look_every)
         try:
-            endpoint = await self._read(known)
+            endpoint = await self._read_if_there(known)
         except EndpointNotFound:
             self._vigils.end(known.spec.name)
-            if may_make(known.spec):
-                return Status(state=State.SCALED_TO_ZERO, message=f"{known.place} is not there; a request makes it")
             raise
+        if endpoint is None:
+            self._vigils.end(known.spec.name)
+            return Status(state=State.SCALED_TO_ZERO, message=f"{known.place} is not there; a request makes it")
         return await self._status(known, endpoint)
 
     async def _status(self, known: Known, endpoint: Endpoint) -> Status:

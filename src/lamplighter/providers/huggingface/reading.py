@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import ASLEEP, BROKEN, Replica, State, Status
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, Phase, Replica, State, Status
 from lamplighter.hf.records import Endpoint
 
 ANSWERS = frozenset({State.RUNNING, State.UPDATING, State.UPDATE_FAILED})
@@ -19,8 +19,10 @@ def state_of(endpoint: Endpoint) -> State | None:
 
 
 def may_answer(endpoint: Endpoint) -> bool:
-    """Whether it is worth asking the endpoint itself."""
+    """Whether it is worth asking the endpoint itself. A Lamplighter tells of one that is being put to sleep."""
     state = state_of(endpoint)
+    if endpoint.phase is Phase.STOPPING:
+        return False
     if state is State.UPDATING or state is State.UPDATE_FAILED:
         return endpoint.url is not None and endpoint.status.ready_replica > 0
     return state in ANSWERS and endpoint.url is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from lamplighter.errors import InvalidInput, ProviderError, TokenMissing
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer's body, unless the question says less."""
 
-_SAFE = frozenset(string.ascii_letters + string.digits + "-._~")
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _MOST_SEGMENT = 200
 
 

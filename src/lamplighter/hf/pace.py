@@ -9,8 +9,9 @@ from dataclasses import dataclass
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses that may be different the next time."""
 
-_RATE_LIMIT = re.compile(r'"[^"]*"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})')
-_SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
+_RATE_LIMIT = r'"[^"]*"\s*;\s*r\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})'
+_SECONDS = r"[0-9]{1,9}(\.[0-9]{1,9})?"
+# Compiled at first use: an import of the package should not pay for it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +54,14 @@ def told_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _by_rate_limit(value: str) -> float | None:
-    waits = [float(reset) for remaining, reset in _RATE_LIMIT.findall(value[:1000]) if int(remaining) == 0]
+    waits = [float(reset) for remaining, reset in re.findall(_RATE_LIMIT, value[:1000]) if int(remaining) == 0]
     return max(waits) if waits else None
 
 
 def retry_after(value: str, now: float) -> float | None:
     """Read `Retry-After`: seconds, or a date. None where it is neither."""
     value = value.strip()[:100]
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_SECONDS, value):
         return float(value)
     if not value:
         return None

@@ -66,7 +66,7 @@ WITHOUT_URL = frozenset({"huggingface", "huggingfaceNeuron"})
 """Managed images, which the provider finds by itself."""
 
 _FLAT = ("url", "port", "healthRoute", "health_route", "credentials")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_NAME = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _SHOWN = 60
 _SLIP = 0.8
 
@@ -74,7 +74,7 @@ _SLIP = 0.8
 def check_name(name: Any, field: str = "name") -> str:
     """Check the name of an endpoint that is to be made. Raises InvalidInput with a name that would do."""
     text = check_text(name, field)
-    if len(text) <= NAME_LENGTH and _NAME.fullmatch(text):
+    if len(text) <= NAME_LENGTH and re.fullmatch(_NAME, text):
         return text
     offer = proposal(text)
     would_do = f"; {offer!r} would do" if offer else ""

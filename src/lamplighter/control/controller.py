@@ -510,12 +510,13 @@ class Controller:
         return None
 
     def _is_awake(self, before: State | None) -> float | None:
-        if before not in SERVING and before is not None:
+        came_up = before not in SERVING and before is not None
+        if came_up:
             self._history.wake_time = self._clock.wall()
         if self._begun is not Verb.SLEEP:
             self._wishes.wake_asked = False
             self._trouble.error = None
-        took = self._history.is_ready()
+        took = self._history.is_ready(came_up=came_up)
         if took is not None:
             log.info("ready", endpoint=self.name, seconds=round(took, 3), waiting=self.gate.waiting)
         return took
@@ -716,11 +717,16 @@ class Controller:
     def _look_interval(self) -> float:
         """How long until the next look: by the provider's word while it is quiet, sooner while something changes."""
         capabilities = self._provider.capabilities
-        if capabilities.reports_changes or (self._begun is None and self._known not in STARTING):
-            every = capabilities.look_every if self._begun is None else min(capabilities.look_every, SETTLE_TIME)
-            return every * (0.9 + 0.2 * self._trouble.jitter())
-        elapsed = self._clock.now() - self._begun_at
-        return min(capabilities.look_every, max(_SOONEST_LOOK, elapsed / 20))
+        if not capabilities.reports_changes and self._begun is Verb.SLEEP:
+            return min(capabilities.look_every, max(_SOONEST_LOOK, (self._clock.now() - self._begun_at) / 4))
+        if not capabilities.reports_changes and self._comes_up():
+            return min(capabilities.look_every, self._history.look_pause())
+        every = capabilities.look_every if self._begun is None else min(capabilities.look_every, SETTLE_TIME)
+        return every * (0.9 + 0.2 * self._trouble.jitter())
+
+    def _comes_up(self) -> bool:
+        unready = self._known is State.RUNNING and not self._status.replicas
+        return self._begun is Verb.WAKE or self._known in STARTING or unready
 
     def _message(self, view: View) -> str | None:
         return portrait.message(

@@ -6,7 +6,7 @@ from collections import deque
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.journal import Memory
-from lamplighter.domain.starts import REMEMBERED, expected_start, remaining_start
+from lamplighter.domain.starts import REMEMBERED, STEADY_LOOK, expected_start, look_pause, remaining_start
 
 
 class History:
@@ -19,6 +19,7 @@ class History:
         self.awake_since = clock.now() - _age(memory.wake_time, clock)
         self.state_since = clock.now()
         self.start_began: float | None = None
+        self._start_looks = 0
         self._own_start = False
         self.wake_time = memory.wake_time
         self.sleep_time = memory.sleep_time
@@ -42,18 +43,23 @@ class History:
     def start_begins(self, *, own: bool) -> None:
         """A start is under way; only one that we began is learned from: of another the beginning was not seen."""
         self.start_began = self._clock.now()
+        self._start_looks = 0
         self._own_start = own
 
-    def is_ready(self) -> float | None:
-        """Tell how many seconds a start of ours took; None if it was up already, or not started by us."""
-        if self.start_began is None:
+    def is_ready(self, *, came_up: bool) -> float | None:
+        """Tell how many seconds a start of ours took; None if it was up already, or not started by us.
+
+        `came_up` says that it was not up before: somebody else's start may have gone unseen from one look to the next.
+        """
+        if self.start_began is None and not came_up:
             return None
         now = self._clock.now()
-        took, self.start_began = now - self.start_began, None
+        began, self.start_began = self.start_began, None
         self.awake_since = now
         self.idle_since = max(self.idle_since, now)
-        if not self._own_start:
+        if began is None or not self._own_start:
             return None
+        took = now - began
         self._starts.append(took)
         return took
 
@@ -65,6 +71,14 @@ class History:
 
     def starting_for(self) -> float | None:
         return None if self.start_began is None else self._clock.now() - self.start_began
+
+    def look_pause(self) -> float:
+        """Seconds until a start under way is to be looked at again, where nobody tells of its end; counts the looks."""
+        if self.start_began is None:
+            return STEADY_LOOK
+        pause = look_pause(self._clock.now() - self.start_began, self.expected_start(), self._start_looks)
+        self._start_looks += 1
+        return pause
 
     def remaining_start(self) -> float:
         """Seconds until a start that is under way, or would begin now, is likely to be done."""

@@ -20,6 +20,7 @@ import uvicorn
 from lamplighter import __version__
 from lamplighter.api import management
 from lamplighter.api.hf import Wire
+from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Settings, diff
 from lamplighter.control.clock import Clock
@@ -27,6 +28,7 @@ from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.leases import LeaseKeeper
+from lamplighter.control.meter import Meter
 from lamplighter.domain.endpoint import Policy
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.app import Gateway
@@ -49,12 +51,24 @@ class Server:
 
     listener: _Listener
 
-    def __init__(self, settings: Settings, url: str, fleet: Fleet, gateway: Gateway, health: Health) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        fleet: Fleet,
+        gateway: Gateway,
+        health: Health,
+        *,
+        deployments: DeploymentKeeper,
+        translator: Translator,
+    ) -> None:
         self.settings = settings
         self.url = url
         self.fleet = fleet
         self.health = health
         self._gateway = gateway
+        self._deployments = deployments
+        self._translator = translator
 
     @property
     def in_progress(self) -> int:
@@ -69,6 +83,8 @@ class Server:
         """Take a new configuration: touches only what changed and drops no request."""
         changes = diff(self.settings, settings)
         refused = await self.fleet.apply(settings.specs())
+        self._translator.defaults = _policy(settings)
+        self._deployments.renew()
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
         for name, reason in refused.items():
@@ -125,11 +141,13 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(fleet.close, drain=0.0, leave_running=settings.server.on_shutdown == "leave")
         stack.push_async_callback(deployments.close)
         deployments.resume_deletes()
+        await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
         await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
         health = Health(store, fleet, usage, journal)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)
+        meter = Meter(usage)
         served = Wire(
             operations=fleet,
             deployments=deployments,
@@ -137,14 +155,18 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             namespace=settings.server.namespace,
             version=__version__,
             started=time.time(),
+            meter=meter,
             leases=leases,
             records=store,
+            loads=Loads(fleet),
         )
         api = management(
             fleet, health=health, held=leases, served=served, keys=settings.server.keys, version=__version__
         )
-        gateway = Gateway(fleet, usage, _gateway_settings(settings), api)
-        server = Server(settings, _url(listener), fleet, gateway, health)
+        gateway = Gateway(fleet, meter, _gateway_settings(settings), api)
+        server = Server(
+            settings, _url(listener), fleet, gateway, health, deployments=deployments, translator=translator
+        )
         async with _listening(gateway, listener, settings) as server.listener:
             yield server
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -44,5 +45,21 @@ def management(
     for router in (endpoints.router, leases.router, health_router, pages.router):
         app.include_router(router)
     problems.install(app)
-    app.add_middleware(Switch, wire=wire(served, app.state.access) if served is not None else None)
+    other = wire(served, app.state.access) if served is not None else None
+    app.add_middleware(Switch, wire=other)
+    if other is not None:
+        _describe_together(app, other)
     return app
+
+
+def _describe_together(app: FastAPI, other: FastAPI) -> None:
+    """Let the document of `app` hold the routes of both."""
+    own = app.openapi
+
+    def document() -> dict[str, Any]:
+        mine, theirs = own(), other.openapi()
+        mine["paths"] |= theirs["paths"]
+        mine["components"]["schemas"] |= theirs["components"]["schemas"]
+        return mine
+
+    app.openapi = document  # type: ignore[method-assign] - FastAPI's own way to change the document

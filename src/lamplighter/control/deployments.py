@@ -68,6 +68,8 @@ class DeployedFleet(Protocol):
 
     async def update(self, spec: Spec) -> Endpoint: ...
 
+    def change(self, spec: Spec) -> None: ...
+
     async def remove_and_wait(self, name: str, *, timeout: float) -> bool: ...
 
     async def wake(self, name: str, *, actor: str) -> Endpoint: ...
@@ -143,9 +145,27 @@ class DeploymentKeeper:
         return specs
 
     def refused(self, name: str, reason: str) -> None:
-        """Take note that an endpoint could not be brought back."""
-        if (kept := self._kept.get(name)) is not None:
+        """Take note that an endpoint could not be brought back at the start.
+
+        One whose name stands in the configuration file now is out of sight until it does so no more.
+        """
+        kept = self._kept.pop(name, None)
+        if kept is None:
+            return
+        if name in self._fleet.known():
+            log.error("endpoint not brought back: the configuration file has its name", endpoint=name)
+        else:
             self._break(kept, LamplighterError(reason))
+
+    def renew(self) -> None:
+        """Give on what the server's defaults make of each deployment now."""
+        for name, spec in self.specs().items():
+            if not self._kept[name].leaving and self._fleet.endpoint(name).spec != spec:
+                self._fleet.change(spec)
+
+    async def look_around(self) -> None:
+        """Ask all providers for their hardware, so that it is known from the start."""
+        await self.offers()
 
     def resume_deletes(self) -> None:
         """Go on with what was being deleted when the process ended."""

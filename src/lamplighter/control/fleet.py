@@ -29,7 +29,7 @@ from lamplighter.errors import (
     ShuttingDown,
     WakeTimeout,
 )
-from lamplighter.providers.base import Provider
+from lamplighter.providers.base import Provider, RunsHere
 from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
@@ -408,6 +408,11 @@ class Fleet:
         provider = self._providers[self._find(name).spec.provider]
         async for line in provider.logs(self._find(name).name, tail=tail, follow=follow):
             yield line
+
+    def processes(self, name: str) -> Sequence[tuple[int, int]]:
+        """`(number of the replica, id of its leading process)` of each replica that runs on this machine."""
+        provider = self._providers[self._find(name).spec.provider]
+        return provider.processes(self._find(name).name) if isinstance(provider, RunsHere) else ()
 
     def hold(self, name: str, lease: str) -> None:
         """Keep an endpoint awake until the lease is let go."""

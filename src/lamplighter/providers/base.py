@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lamplighter.domain.endpoint import Spec, State, Status
 from lamplighter.domain.hardware import Hardware
@@ -88,3 +88,11 @@ class Provider(Protocol):
 
     def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Yield the last `tail` lines of the engine's output and, with `follow`, each further one as it comes."""
+
+
+@runtime_checkable
+class RunsHere(Protocol):
+    """A provider whose replicas are processes of this machine."""
+
+    def processes(self, name: str) -> Sequence[tuple[int, int]]:
+        """`(number of the replica, id of its leading process)` of each that runs. Raises EndpointNotFound."""

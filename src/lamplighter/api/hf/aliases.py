@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from lamplighter.api.access import Actor
-from lamplighter.api.hf import documents, endpoints
+from lamplighter.api.hf import documents, endpoints, logs, metrics
 from lamplighter.api.hf.context import Caller, Served
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.errors import InvalidInput
@@ -36,6 +36,9 @@ router.add_api_route(_ONE, endpoints.delete_endpoint, methods=["DELETE"])
 router.add_api_route(_ONE + "/pause", endpoints.pause_endpoint, methods=["POST"])
 router.add_api_route(_ONE + "/resume", endpoints.resume_endpoint, methods=["POST"])
 router.add_api_route(_ONE + "/scale-to-zero", endpoints.scale_endpoint_to_zero, methods=["POST"])
+router.add_api_route(_ONE + "/replica", metrics.list_replicas, methods=["GET"])
+router.add_api_route(_ONE + "/logs", logs.text_logs, methods=["GET"])
+router.add_api_route(_ONE + "/metrics", metrics.all_metrics, methods=["POST"])
 
 
 @router.patch(_ONE)

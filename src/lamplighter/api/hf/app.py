@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamplighter.api.access import Access
-from lamplighter.api.hf import aliases, endpoints, hardware, hub, problems
+from lamplighter.api.hf import aliases, audit, catalog, endpoints, hardware, hub, logs, metrics, problems
 from lamplighter.api.hf.context import Wire
 from lamplighter.control.origin import ORIGIN, Origin
 
@@ -39,7 +39,7 @@ def wire(served: Wire, access: Access) -> FastAPI:
     )
     app.state.wire = served
     app.state.access = access
-    for module in (endpoints, aliases, hardware, hub):
+    for module in (endpoints, aliases, metrics, logs, hardware, audit, catalog, hub):
         app.include_router(module.router)
     problems.install(app)
     return app

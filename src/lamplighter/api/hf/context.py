@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeAlias
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 
 from lamplighter.api.access import Actor
+from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.problems import WrongNamespace
 from lamplighter.api.hf.translate import Translator
 from lamplighter.control.demand import Deployments, Leases, Operations
+from lamplighter.control.meter import Meter
 from lamplighter.domain.endpoint import Transition
 from lamplighter.store.records import AuditRow, UsageBucket
 
@@ -39,8 +41,10 @@ class Wire:
     namespace: str
     version: str
     started: float
+    meter: Meter
     leases: Leases | None = None
     records: Records | None = None
+    loads: Loads | None = None
 
 
 def _wire(request: Request) -> Wire:
@@ -51,10 +55,19 @@ def _wire(request: Request) -> Wire:
 Served: TypeAlias = Annotated[Wire, Depends(_wire)]
 
 
-def _caller(namespace: str, served: Served, actor: Actor) -> str:
+def check_namespace(served: Wire, namespace: str) -> None:
+    """Raise WrongNamespace unless it is this server's."""
     if namespace != served.namespace:
         text = f"This server has one namespace, {served.namespace!r}; {namespace[:100]!r} is none of its."
         raise WrongNamespace(text)
+
+
+def _caller(
+    namespace: Annotated[str, Path(description="This server's namespace, as whoami tells it.")],
+    served: Served,
+    actor: Actor,
+) -> str:
+    check_namespace(served, namespace)
     return actor
 
 

@@ -124,6 +124,10 @@ class LocalProvider:
     async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
         self._find(name).sleep(into)
 
+    def processes(self, name: str) -> Sequence[tuple[int, int]]:
+        """`(number of the replica, id of its leading process)` of each that runs."""
+        return self._find(name).processes()
+
     async def hardware(self) -> Sequence[Hardware]:
         """This machine, as what endpoints can be made on."""
         running = [endpoint.spec for endpoint in self._endpoints.values() if endpoint.status().state not in ASLEEP]

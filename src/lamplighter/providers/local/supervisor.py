@@ -163,6 +163,11 @@ class Supervisor:
             return Status(state=State.FAILED, message=failure.message, permanent=failure.permanent)
         return Status(state=self._into)
 
+    def processes(self) -> list[tuple[int, int]]:
+        """`(slot, id of the leading process)` of each replica that has not ended."""
+        running = sorted(self._replicas.items())
+        return [(slot, replica.running.group.leader) for slot, replica in running if not replica.exited]
+
     def logfile(self, slot: int) -> LogFile:
         """The log of one replica, running or not."""
         if slot not in self._logfiles:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lamplighter.api.hf.translate.variants import run_of
-from lamplighter.config.file import REMOTE
+from lamplighter.config.file import HOSTED
 from lamplighter.domain.endpoint import Deployment, EngineSpec, Policy, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.base import Engine
@@ -89,7 +89,7 @@ def _engine_here(deployment: Deployment) -> tuple[EngineSpec, str | None]:
 
 def _engine_elsewhere(document: Mapping[str, Any]) -> EngineSpec:
     model = document["model"]
-    return EngineSpec(engine=REMOTE, model=model["repository"], health_route=_health_route(model))
+    return EngineSpec(engine=HOSTED, model=model["repository"], health_route=_health_route(model))
 
 
 def _health_route(model: Mapping[str, Any]) -> str | None:

@@ -35,8 +35,7 @@ async def test_a_lost_wake_that_nobody_waits_for_any_more_ends() -> None:
 async def test_a_wake_after_the_last_activity_starts_the_idle_clock_of_an_adopted_endpoint() -> None:
     journal = MemoryJournal()
     journal.memories["chat"] = Memory(last_activity=BEGINNING - 36_000, wake_time=BEGINNING - 10)
-    async with stage(journal=journal) as s:
-        s.provider.set_state("chat", State.RUNNING)
+    async with stage(journal=journal, up=True) as s:
         await asyncio.sleep(45)
         assert s.phase() is Phase.RUNNING
         await asyncio.sleep(10)

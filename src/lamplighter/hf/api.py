@@ -427,8 +427,11 @@ class ManagementApi:
                         raise
                     return []
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(namespace)) for namespace in dict.fromkeys((owner.name, *owner.orgs))]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(namespace)) for namespace in dict.fromkeys((owner.name, *owner.orgs))]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the others were cancelled, or say the same
         return [endpoint for task in tasks for endpoint in task.result()]
 
     async def _create(self, form: DeploymentForm, body: Mapping[str, Any], namespace: str) -> Endpoint:

@@ -10,6 +10,7 @@ from lamplighter.domain.endpoint import Deployment, Policy
 from lamplighter.providers.huggingface.backstop import wanted_minutes
 
 _WHOLE = frozenset({("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")})
+_VARIABLES = frozenset({"env", "secrets"})
 _FIXED = frozenset({("name",), ("provider",)})
 
 
@@ -29,19 +30,27 @@ def body_of(deployment: Deployment, *, name: str, policy: Policy) -> dict[str, A
 def change_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an update that makes of one create body the other: only what differs.
 
-    An update replaces images, variables and secrets whole, and can't move an endpoint. What is gone is sent as null.
+    An update replaces images, variables and secrets whole, and can't move an endpoint. Lists, variables and secrets that
+    are gone are sent empty; of anything else there is no way to say that it is gone.
     """
     return _differing(before, after, ())
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     change: dict[str, Any] = {}
-    for key in [*after, *(key for key in before if key not in after)]:
-        here, old, new = (*path, key), before.get(key), after.get(key)
-        if old == new or here in _FIXED:
+    for key, new in {**{key: _emptied(key, old) for key, old in before.items()}, **after}.items():
+        here, old = (*path, key), before.get(key)
+        if old == new or new is None or here in _FIXED:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping) and here not in _WHOLE:
-            change[key] = _differing(old, new, here)
+            if inner := _differing(old, new, here):
+                change[key] = inner
         else:
-            change[key] = copy.deepcopy({} if new is None and here in _WHOLE else new)
+            change[key] = copy.deepcopy(new)
     return change
+
+
+def _emptied(key: str, old: Any) -> Any:
+    if isinstance(old, list):
+        return []
+    return {} if key in _VARIABLES else old

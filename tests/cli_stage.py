@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Script:
-    """Answers by path, without the query; the last one of a list stays."""
+    """Answers by path, or by method and path (`POST /x`), without the query; the last one of a list stays."""
 
     answers: dict[str, list[tuple[int, dict[str, Any] | str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -23,9 +23,10 @@ class Script:
     def put(self, path: str, *answers: dict[str, Any] | str, status: int = 200) -> None:
         self.answers[path] = [(status, answer) for answer in answers]
 
-    def next(self, path: str) -> tuple[int, dict[str, Any] | str]:
+    def next(self, method: str, path: str) -> tuple[int, dict[str, Any] | str]:
         nothing: list[tuple[int, dict[str, Any] | str]] = [(404, problem("not_found", "nothing there"))]
-        answers = self.answers.get(path.partition("?")[0], nothing)
+        path = path.partition("?")[0]
+        answers = self.answers.get(f"{method} {path}") or self.answers.get(path, nothing)
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
@@ -55,16 +56,17 @@ def scripted_server() -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
             script.asked.append(f"{self.command} {self.path}")
             script.keys.append(self.headers.get("authorization"))
-            status, answer = script.next(self.path)
+            status, answer = script.next(self.command, self.path)
             body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -76,13 +76,14 @@ class World:
         host, _, port = self.url.removeprefix("http://").partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=10)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"content-type": "application/json"} if text else {})
             response = connection.getresponse()
-            text = response.read()
+            answer = response.read()
         finally:
             connection.close()
-        assert response.status < 300, text
-        return json.loads(text)
+        assert response.status < 300, answer
+        return json.loads(answer)
 
     def make(self, name: str, **more: Any) -> None:
         """Make an endpoint that is paused. `more` goes into its document."""

@@ -58,10 +58,11 @@ def _days(text: str, whole: str) -> frozenset[int]:
         return _EVERY_DAY
     days: set[int] = set()
     for part in text.lower().split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if first not in DAYS or last not in DAYS:
             raise InvalidInput(f"schedule: {part!r} in {whole!r} is no day; the days are {' '.join(DAYS)}, or daily")
-        begin, length = DAYS.index(first), (DAYS.index(last or first) - DAYS.index(first)) % 7
+        begin, length = DAYS.index(first), (DAYS.index(last) - DAYS.index(first)) % 7
         days |= {(begin + step) % 7 for step in range(length + 1)}
     return frozenset(days)
 

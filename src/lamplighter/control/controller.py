@@ -721,8 +721,10 @@ class Controller:
             return min(capabilities.look_every, max(_SOONEST_LOOK, (self._clock.now() - self._begun_at) / 4))
         if not capabilities.reports_changes and self._comes_up():
             return min(capabilities.look_every, self._history.look_pause())
-        every = capabilities.look_every if self._begun is None else min(capabilities.look_every, SETTLE_TIME)
-        return every * (0.9 + 0.2 * self._trouble.jitter())
+        if self._begun is not None:  # look again when it counts as lost
+            overdue = self._begun_at + SETTLE_TIME - self._clock.now()
+            return min(capabilities.look_every, max(_SOONEST_LOOK, overdue))
+        return capabilities.look_every * (0.9 + 0.2 * self._trouble.jitter())
 
     def _comes_up(self) -> bool:
         unready = self._known is State.RUNNING and not self._status.replicas

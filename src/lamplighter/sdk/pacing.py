@@ -18,7 +18,8 @@ _DENSE = 1.0  # between status calls around the expected moment, as long as the 
 _SPARSE = 15.0
 _EVEN = WINDOW / PER_MINUTE
 _EARLY, _LATE = 0.85, 1.3  # around the expected moment, in units of it
-_RESERVE = 3  # calls that are kept for later while it is dense: what is late must still be seen
+_PLANNED = PER_MINUTE - 1  # one is kept for the look that confirms what a probe has told
+_RESERVE = 2  # calls that are kept for later while it is dense: what is late must still be seen
 
 _PROBE_DENSE = 0.5
 _PROBE_IDLE = 2.0
@@ -31,7 +32,7 @@ class Pace:
     def __init__(self, began: float, expected: float | None = None) -> None:
         self.began = began
         self.expected = expected
-        self._calls: deque[float] = deque(maxlen=PER_MINUTE)
+        self._calls: deque[float] = deque(maxlen=_PLANNED)
 
     def called(self, now: float) -> None:
         """Take down that a status call was made."""
@@ -64,13 +65,13 @@ class Pace:
             return last + _EVEN
         if last < self._window_opens():
             return min(last + _SPARSE, max(self._window_opens(), last + _DENSE))
-        if last < self._window_closes() and len(self._recent(last)) < PER_MINUTE - _RESERVE:
+        if last < self._window_closes() and len(self._recent(last)) < _PLANNED - _RESERVE:
             return last + _DENSE
         return last + _EVEN
 
     def _budget_allows(self) -> float:
         """The moment from which one more call keeps to the budget."""
-        return self._calls[0] + WINDOW if len(self._calls) == PER_MINUTE else float("-inf")
+        return self._calls[0] + WINDOW if len(self._calls) == _PLANNED else float("-inf")
 
     def _recent(self, now: float) -> list[float]:
         return [call for call in self._calls if call > now - WINDOW]

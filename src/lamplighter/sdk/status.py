@@ -85,13 +85,13 @@ class Status:
     def _running(self) -> str:
         sleeps = f" It sleeps by itself in {_span(self.auto_sleep_in)}." if self.auto_sleep_in is not None else ""
         held = f" Kept awake by {', '.join(self.held_by)}." if self.held_by else ""
-        return f"Ready, and billed{self._rate()}.{held}{sleeps} `lamplighter stop {self.name}` pauses it."
+        return f"Ready, and {self._billed()}.{held}{sleeps} `lamplighter stop {self.name}` pauses it."
 
     def _starting(self) -> str:
         since = f" for {_span(self.starting_for)}" if self.starting_for is not None else ""
         usual = f" (usually {_span(self.expected_start)})" if self.expected_start is not None else ""
         return (
-            f"Starting{since}{usual}, and billed{self._rate()} from when it initializes. "
+            f"Starting{since}{usual}, and {self._billed()} from when it initializes. "
             f"`lamplighter wait {self.name}` waits for it, `lamplighter stop {self.name}` stops it."
         )
 
@@ -123,11 +123,11 @@ class Status:
             f"`lamplighter describe {self.name}` shows all of it."
         )
 
-    def _rate(self) -> str:
+    def _billed(self) -> str:
         if self.price_per_hour is None:
-            return ""
-        replicas = max(1, self.replicas)
-        return f" (${self.price_per_hour * replicas:.2f}/h)"
+            return "billed"
+        rate = self.price_per_hour * max(1, self.replicas)
+        return f"billed (${rate:.2f}/h)" if rate else "free of charge"
 
 
 def own_words(endpoint: Endpoint) -> Mapping[str, Any]:

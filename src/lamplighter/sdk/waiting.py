@@ -33,7 +33,6 @@ _FRESH = 2.0  # a look this young needs no second one
 _TICK = 1.0
 _SETTLING = 15.0  # how long a provider may go on saying "asleep" after it took a resume
 _MOST_RESUMES = 3
-_UNSEEN_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +77,7 @@ class Vigil:
         self._seen_at = began
         self._resumed_at = began
         self._resume_count = 0
+        self._confirms = 0
         self._was_up = False  # since it was resumed
         self._trouble: str | None = None
         self._judged = asyncio.Event()
@@ -205,12 +205,14 @@ class Vigil:
         """Whether the provider agrees that it does not sleep: a replica on its way out may answer for a while."""
         if self._seen_at > asked - _FRESH and self.seen.phase is Phase.RUNNING:
             return True
+        if self._confirms:  # there is one look to spare, and no more
+            await self._until(self._pace.next_call(self._now()))
+        self._confirms += 1
         if not await self._look():
             return self._was_up
         if not _sleeps(self.seen):
             return True
         await self._judge()
-        await asyncio.sleep(_UNSEEN_PAUSE)
         return False
 
     # Judging.

@@ -30,8 +30,8 @@ def body_of(deployment: Deployment, *, name: str, policy: Policy) -> dict[str, A
 def change_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an update that makes of one create body the other: only what differs.
 
-    An update replaces images, variables and secrets whole, and can't move an endpoint. Lists, variables and secrets that
-    are gone are sent empty; of anything else there is no way to say that it is gone.
+    An update replaces images, variables and secrets whole, and can't move an endpoint. Lists, variables and secrets
+    that are gone are sent empty; of anything else there is no way to say that it is gone.
     """
     return _differing(before, after, ())
 

@@ -510,7 +510,7 @@ class Request:
     """One request and what became of it.
 
     `upstream_status` is what the server answered, None if it wasn't asked or did not say; `status` is what the client
-    was told, None if nothing. `fault` names what was done to it.
+    was told, None if nothing. `fault` names what was done to it. `at` is when it came, monotonic.
     """
 
     method: str
@@ -518,6 +518,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(default=b"", repr=False)
     on_kept: bool = False
+    at: float = field(default_factory=time.monotonic)
     fault: str | None = None
     forwarded: bool = False
     upstream_status: int | None = None
@@ -771,8 +772,8 @@ class FaultProxy:
         self.connections += 1
         try:
             await self._serve(client)
-        except _Gone:
-            pass
+        except (_Gone, asyncio.CancelledError):
+            pass  # only `_refuse` cancels, and asyncio's streams would report a cancelled task as a failure
         except Exception as mistake:
             self._failures.append(mistake)
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -17,11 +17,13 @@ from lamplighter.control import portrait
 from lamplighter.control.clock import Clock
 from lamplighter.control.gate import ActiveClaim, Gate
 from lamplighter.control.history import History
-from lamplighter.control.journal import Journal, Memory, log_fields
+from lamplighter.control.journal import Journal, Memory
+from lamplighter.control.ledger import VERB_TIMEOUT, Ledger, text_of
+from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble, is_lasting, pause_of
 from lamplighter.control.wishes import Wishes
-from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Phase, Spec, State, Status, Transition
+from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Phase, Spec, State, Status
 from lamplighter.domain.lifecycle import (
     QUIET_LOOK,
     ROOM_LOOK,
@@ -55,12 +57,8 @@ from lamplighter.errors import (
     WakeTimeout,
 )
 from lamplighter.providers.base import Provider
-from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
-
-VERB_TIMEOUT = 30.0
-"""A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
 
 _ASLEEP = Status(state=State.SCALED_TO_ZERO)
 _NEVER_BEGUN = "the provider accepted the wake and never began it"
@@ -83,7 +81,8 @@ class Controller:
         memory: Memory,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.spec = spec
+        self._revision = Revision(spec)
+        self._name = spec.name
         self.gate = Gate(
             clock,
             max_waiting=spec.policy.max_waiting,
@@ -95,6 +94,7 @@ class Controller:
         self._room = room
         self._journal = journal
         self._clock = clock
+        self._ledger = Ledger(spec.name, journal, clock)
         self._history = History(clock, memory)
         self._trouble = Trouble(jitter)
         self._wishes = Wishes(paused=memory.paused)
@@ -104,15 +104,12 @@ class Controller:
         self._status = _ASLEEP
         self._known: State | None = None  # the last state that the provider told
         self._blind = True  # the provider could not be asked since, or said what nobody here understands
-        self._old_spec = spec
-        self._answer: asyncio.Future[None] | None = None  # of a change that somebody waits for
         self._gone = False  # the provider said that it has no such endpoint
         self._stale = True
         self._seen_at = self._look_at = clock.now()
         self._begun: Verb | None = None
         self._begun_at = 0.0
         self._sleeps_into = State.SCALED_TO_ZERO  # what a sleep that is under way leads to
-        self._cause = ("seen", "provider")
         self._room_wanted = False
         self._room_look_at = 0.0
         self.looks = 0
@@ -123,7 +120,17 @@ class Controller:
 
     @property
     def name(self) -> str:
-        return self.spec.name
+        return self._name
+
+    @property
+    def spec(self) -> Spec:
+        """The spec in force."""
+        return self._revision.spec
+
+    @property
+    def target_spec(self) -> Spec:
+        """The spec that it has, or is about to have."""
+        return self._revision.target
 
     @property
     def needs(self) -> Mapping[str, float]:
@@ -204,8 +211,8 @@ class Controller:
 
         Raises what the provider raises, ProviderUnreachable when it does not answer; then the old spec stays.
         """
-        self._answer = answer = asyncio.get_running_loop().create_future()
-        self.replace(spec)
+        answer = self._revision.ask_and_tell(spec)
+        self._asked_to_change()
         try:
             async with asyncio.timeout(VERB_TIMEOUT):
                 await answer
@@ -213,34 +220,21 @@ class Controller:
             raise ProviderUnreachable(f"the provider of {self.name!r} could not be told of the change") from None
         finally:
             if not answer.done() or answer.cancelled() or answer.exception() is not None:
-                self._refuse_spec(spec)
+                self._refuse_spec(spec, None)
 
     def replace(self, spec: Spec) -> None:
         """Take a new spec: at once if the process stays the same or the provider can, else when nothing is in flight.
 
         Until the provider has been told, requests go where they went.
         """
-        self.gate.bound_waiting(spec.policy.max_waiting)
-        self._old_spec = self.spec
-        self._wishes.untold = spec
-        if self.spec.same_process(spec):
-            self.spec, self._wishes.next_spec = spec, None
-        else:
-            self._wishes.next_spec = spec
-        self._trouble.update_worked()
-        self._watch_quiet()
-        self.look_now()
+        self._revision.ask(spec)
+        self._asked_to_change()
 
     def retire(self) -> None:
         """Serve what waits and what is in flight, sleep, be deleted, end."""
         self._wishes.retiring = True
         self._wishes.leases.clear()
         self.ask_sleep("configuration")
-
-    @property
-    def target_spec(self) -> Spec:
-        """The spec that it has, or is about to have."""
-        return self._wishes.next_spec or self.spec
 
     def want_room(self, wanted: bool) -> None:
         self._room_wanted, before = wanted, self._room_wanted
@@ -269,9 +263,9 @@ class Controller:
     async def put_out(self) -> None:
         """Record that the provider has ended it together with this server."""
         if self._known not in ASLEEP and self._known is not None:
-            self._cause = ("shutdown", "server")
+            self._ledger.because("shutdown", "server")
             self._history.sleep_time = self._clock.wall()
-            await self._record_change(self._known, _ASLEEP)
+            await self._ledger.changed(self._known, _ASLEEP, self._history.state_changed())
             self._known = State.SCALED_TO_ZERO
 
     def abandon(self) -> None:
@@ -299,8 +293,8 @@ class Controller:
             sleep_into=wishes.sleep_into,
             stay_asleep=wishes.stay_asleep,
             paused=wishes.paused,
-            untold=wishes.untold is not None,
-            replacing=wishes.replacing,
+            untold=self._revision.untold,
+            replacing=self._revision.replacing,
             room_wanted=self._room_wanted,
             room=self._room_state(),
             room_look_at=self._room_look_at,
@@ -370,11 +364,11 @@ class Controller:
     async def _delete(self) -> None:
         """Have the provider forget the endpoint, however often that takes: what it keeps may run and be billed."""
         failures = 0
-        while (error := await self._tell("delete", self._provider.delete(self.name))) is not None:
+        while (error := await self._ledger.call("delete", self._provider.delete(self.name))) is not None:
             if isinstance(error, EndpointNotFound):
                 return
             failures += 1
-            log.error("delete failed: it may still be running, and billed", endpoint=self.name, error=_text(error))
+            log.error("delete failed: it may still be running, and billed", endpoint=self.name, error=text_of(error))
             await asyncio.sleep(backoff(self.spec.policy, failures, self._trouble.jitter()))
 
     def _retired(self) -> bool:
@@ -428,9 +422,9 @@ class Controller:
         """Nothing is woken or slept by guess; the gate stays as it is, so that what runs is served."""
         self._blind = True
         self._gone = isinstance(error, EndpointNotFound)
-        pause = max(self._trouble.look_failed(self.spec.policy, _text(error)), pause_of(error))
+        pause = max(self._trouble.look_failed(self.spec.policy, text_of(error)), pause_of(error))
         self._look_at = self._clock.now() + pause
-        log.warning("look failed", endpoint=self.name, error=_text(error), next_look_in=round(pause, 2))
+        log.warning("look failed", endpoint=self.name, error=text_of(error), next_look_in=round(pause, 2))
 
     async def _saw(self, status: Status) -> None:
         """Take in what the provider said. A change is on record before anybody is let through or told of it."""
@@ -443,7 +437,8 @@ class Controller:
         if not self._serves(status):
             self.gate.shut()
         if before is not status.state:
-            await self._record_change(before, status)
+            lasted = None if before is None else self._history.state_changed()
+            await self._ledger.changed(before, status, lasted)
         self._known, self._blind, self._seen_at = status.state, False, self._clock.now()
         took = self._conclude(before, began, status, fell=not previous.broken)
         self._look_at = self._seen_at + self._look_interval()
@@ -464,7 +459,7 @@ class Controller:
             log.warning("unknown state", endpoint=self.name, state=status.message)
 
     def _serves(self, status: Status) -> bool:
-        free = self._begun is not Verb.SLEEP and not self._wishes.replacing and not self._wishes.paused
+        free = self._begun is not Verb.SLEEP and not self._revision.replacing and not self._wishes.paused
         return free and status.serves
 
     def _settle_verb(self, status: Status) -> Verb | None:
@@ -477,21 +472,6 @@ class Controller:
         if shown or status.broken:
             self._begun = None
         return began
-
-    async def _record_change(self, before: State | None, status: Status) -> None:
-        reason, actor = self._cause
-        transition = Transition(
-            endpoint=self.name,
-            at=self._clock.wall(),
-            before=before,
-            after=status.state,
-            reason=reason,
-            actor=actor,
-            message=status.message,
-            duration=None if before is None else self._history.state_changed(),
-        )
-        await self._journal.transition(transition)
-        log.info("state", endpoint=self.name, before=before, after=status.state, reason=reason, actor=actor)
 
     def _conclude(self, before: State | None, began: Verb | None, status: Status, *, fell: bool) -> float | None:
         """Draw the conclusions from a look; tells how long a start took that is now done (seconds)."""
@@ -530,6 +510,8 @@ class Controller:
             self._wake_failed(_NEVER_BEGUN, permanent=False)
         self._history.start_began = None
         self._wishes.is_asleep(state)
+        if self._begun is Verb.SLEEP:
+            return  # it is asleep, and not yet in the way that was asked for
         if state is State.PAUSED and before not in (None, state) and began is not Verb.SLEEP:
             self._wishes.stay_asleep = True  # somebody paused it elsewhere
         if began is Verb.SLEEP or before is State.RUNNING:
@@ -537,7 +519,7 @@ class Controller:
             self._room.give_back(self)
         elif before in STARTING:
             self._wake_failed("it went back to sleep while it was starting", permanent=False)
-        self._cause = ("seen", "provider")
+        self._ledger.seen()
 
     def _broke(self, before: State | None, status: Status) -> None:
         now = self._clock.now()
@@ -547,7 +529,7 @@ class Controller:
         self._wake_failed(status.message or "the provider gave no reason", permanent=status.permanent)
         if proved:
             self._trouble.retry_now(now)
-        self._cause = ("seen", "provider")
+        self._ledger.seen()
 
     def _wake_failed(self, error: str, *, permanent: bool, pause: float = 0.0) -> None:
         self._begun = None
@@ -583,34 +565,36 @@ class Controller:
         else:
             self._begin(Verb.WAKE)
             self._history.start_begins(own=True)
-        self._cause = (reason, self._actor("request" if self.gate.waiting else "policy"))
-        error = await self._tell("wake", self._provider.wake(self.name))
+        self._ledger.because(reason, self._actor("request" if self.gate.waiting else "policy"))
+        error = await self._ledger.call("wake", self._provider.wake(self.name))
         if error is not None:
             self._stale = True
             if not healing:
-                self._wake_failed(_text(error), permanent=is_lasting(error), pause=pause_of(error))
+                self._wake_failed(text_of(error), permanent=is_lasting(error), pause=pause_of(error))
 
     async def _sleep(self, reason: str, into: State) -> None:
         self.gate.shut()  # no await between the decision and this: no claim can slip between
         if self._begun is Verb.SLEEP:
             log.error("sleep not confirmed: it may still be running, and billed", endpoint=self.name)
             self._trouble.sleep_failed(self.spec.policy, self._clock.now(), "the provider accepted it and never did it")
-        self._cause = (reason, self._actor("policy"))
+        self._ledger.because(reason, self._actor("policy"))
         self._sleeps_into = into
         self._begin(Verb.SLEEP)
-        error = await self._tell("pause" if into is State.PAUSED else "sleep", self._provider.sleep(self.name, into))
+        error = await self._ledger.call(
+            "pause" if into is State.PAUSED else "sleep", self._provider.sleep(self.name, into)
+        )
         if error is not None:
             self._sleep_failed(error)
 
     def _sleep_failed(self, error: Exception) -> None:
         self._begun, self._stale = None, True
-        self._trouble.sleep_failed(self.spec.policy, self._clock.now(), _text(error))
+        self._trouble.sleep_failed(self.spec.policy, self._clock.now(), text_of(error))
         if self._known in ASLEEP:  # paused instead of scaled to zero, or the reverse
-            log.error("the way of being asleep was not changed", endpoint=self.name, error=_text(error))
+            log.error("the way of being asleep was not changed", endpoint=self.name, error=text_of(error))
             if is_lasting(error):
                 self._wishes.end_sleep()
         else:
-            log.error("sleep failed: it is still running, and billed", endpoint=self.name, error=_text(error))
+            log.error("sleep failed: it is still running, and billed", endpoint=self.name, error=text_of(error))
 
     def _begin(self, verb: Verb) -> None:
         self._begun, self._begun_at = verb, self._clock.now()
@@ -619,83 +603,45 @@ class Controller:
 
     async def _update(self) -> None:
         """Tell the provider of a new spec. One that it takes only from an endpoint that is asleep waits for that."""
-        spec = self._wishes.untold or self._wishes.next_spec
+        spec = self._revision.tell()
         if spec is None:
             return
-        self._wishes.untold = None
-        self._cause = ("a new specification", "configuration")
+        self._ledger.because("a new specification", "configuration")
         if self._known in ASLEEP:
             self._room.give_back(self)
-        error = await self._tell("update", self._provider.update(spec), expected=Conflict)
+        error = await self._ledger.call("update", self._provider.update(spec), expected=Conflict)
         self._stale = True
         if error is None:
             self._took_spec(spec)
         elif isinstance(error, Conflict) and self._known not in ASLEEP:
-            if self._wishes.replacing:
-                self.gate.shut()
-                self._watch_quiet()
-            self._answer_change(None)
-        elif self._answer is not None or is_lasting(error) or isinstance(error, Conflict):
-            log.error("new specification refused", endpoint=self.name, error=_text(error))
-            self._trouble.error = f"the new specification was refused: {_text(error)}"
-            self._refuse_spec(spec)
-            self._answer_change(error)
+            self._takes_it_asleep()
+        elif self._revision.awaited or is_lasting(error) or isinstance(error, Conflict):
+            log.error("new specification refused", endpoint=self.name, error=text_of(error))
+            self._trouble.error = f"the new specification was refused: {text_of(error)}"
+            self._refuse_spec(spec, error)
         else:
-            self._trouble.update_failed(self.spec.policy, self._clock.now(), _text(error))
-            if self._wishes.untold is None and self._wishes.next_spec in (None, spec):
-                self._wishes.untold = spec
+            self._trouble.update_failed(self.spec.policy, self._clock.now(), text_of(error))
+            self._revision.tell_later(spec)
 
     def _took_spec(self, spec: Spec) -> None:
-        self.spec = spec
         self._trouble.update_worked()
         if self._known in ASLEEP:
             self._trouble.is_over()
-        self._wishes.drop(spec)
+        self._revision.take(spec)
         self._watch_quiet()
-        self._answer_change(None)
 
-    def _refuse_spec(self, spec: Spec) -> None:
-        """Go on with the old one."""
-        if self.spec is spec:
-            self.spec = self._old_spec
-        self._wishes.drop(spec)
+    def _takes_it_asleep(self) -> None:
+        """The provider knows the new spec and waits for sleep: from here on requests wait for that, too."""
+        if self._revision.replacing:
+            self.gate.shut()
+            self._watch_quiet()
+        self._revision.answer(None)
+
+    def _refuse_spec(self, spec: Spec, error: Exception | None) -> None:
+        self._revision.refuse(spec, error)
         self.gate.bound_waiting(self.spec.policy.max_waiting)
         self._watch_quiet()
         self.look_now()
-
-    def _answer_change(self, error: Exception | None) -> None:
-        """Tell who waits for it what became of a change."""
-        answer, self._answer = self._answer, None
-        if answer is None or answer.done():
-            return
-        if error is None:
-            answer.set_result(None)
-        else:
-            answer.set_exception(error if isinstance(error, LamplighterError) else ProviderUnreachable(_text(error)))
-
-    async def _tell(
-        self, verb: str, call: Awaitable[object], *, expected: type[Exception] | None = None
-    ) -> Exception | None:
-        """Make one call of a verb, on record; tells what went wrong, if anything did. What is expected is no news."""
-        error: LamplighterError | TimeoutError | None = None
-        try:
-            async with asyncio.timeout(VERB_TIMEOUT):
-                await call
-        except (LamplighterError, TimeoutError) as caught:
-            error = caught
-        if expected is not None and isinstance(error, expected):
-            return error
-        record = AuditRecord(
-            at=self._clock.wall(),
-            actor=self._cause[1],
-            operation=verb,
-            endpoint=self.name,
-            success=error is None,
-            error=None if error is None else _text(error),
-        )
-        log.info("operation", **log_fields(record))
-        await self._journal.operation(record)
-        return error
 
     def _fail_waiters(self) -> None:
         pause = max(1.0, self._trouble.retry_at - self._clock.now())
@@ -751,6 +697,12 @@ class Controller:
 
     # Signals.
 
+    def _asked_to_change(self) -> None:
+        self.gate.bound_waiting(self.target_spec.policy.max_waiting)
+        self._trouble.update_worked()
+        self._watch_quiet()
+        self.look_now()
+
     def _bar(self) -> None:
         """Refuse who comes to a paused endpoint. Raises EndpointPaused."""
         if self.view().barred:
@@ -790,12 +742,12 @@ class Controller:
         """Be told of the end of the last request only when that matters: most ends need no second look."""
         timeout = self.spec.policy.idle_timeout
         hasty = timeout is not None and timeout < QUIET_LOOK
-        self.gate.watched = hasty or self._room.contended or self._room_wanted or self._wishes.want_quiet
+        self.gate.watched = hasty or self._room.contended or self._room_wanted or self._wants_quiet
+
+    @property
+    def _wants_quiet(self) -> bool:
+        return self._wishes.want_quiet or self._revision.replacing
 
     def _show(self) -> None:
         pulse, self._pulse = self._pulse, asyncio.Event()
         pulse.set()
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or f"no answer in {VERB_TIMEOUT:g} s"

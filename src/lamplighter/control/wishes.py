@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import Spec, State
+from lamplighter.domain.endpoint import State
 
 
 class Wishes:
-    """Standing words. `stay_asleep` outlasts `keep_warm` until somebody comes; `next_spec` waits for a quiet moment.
+    """Standing words. `stay_asleep` outlasts `keep_warm` until somebody comes.
 
     `paused` outlasts everything but a `wake`, a `resume` or a `scale_to_zero`, and the process as well.
     """
@@ -20,19 +20,12 @@ class Wishes:
         self.stay_asleep = False
         self.asker = ""
         self.leases: set[str] = set()
-        self.next_spec: Spec | None = None
-        self.untold: Spec | None = None  # the provider has not heard of this one yet
         self.retiring = False
 
     @property
     def want_quiet(self) -> bool:
         """Whether something waits for the last request to end."""
-        return self.sleep_asked or self.paused or self.replacing
-
-    @property
-    def replacing(self) -> bool:
-        """Whether a new spec can only be taken when the endpoint is asleep."""
-        return self.next_spec is not None and self.untold is None
+        return self.sleep_asked or self.paused
 
     @property
     def operated(self) -> bool:
@@ -61,11 +54,6 @@ class Wishes:
     def end_sleep(self) -> None:
         """Nobody asks for it any more, or it can't be had."""
         self.sleep_asked, self.sleep_into = False, None
-
-    def drop(self, spec: Spec) -> None:
-        """This spec is taken, refused, or not wanted any more."""
-        self.untold = None if self.untold is spec else self.untold
-        self.next_spec = None if self.next_spec is spec else self.next_spec
 
     def somebody_came(self) -> None:
         self.stay_asleep = False

@@ -1,0 +1,89 @@
+"""Puts on record what happens to one endpoint, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+import structlog
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.journal import Journal, log_fields
+from lamplighter.domain.endpoint import State, Status, Transition
+from lamplighter.errors import LamplighterError
+from lamplighter.store import AuditRecord
+
+log = structlog.get_logger("lamplighter.control")
+
+VERB_TIMEOUT = 30.0
+"""A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
+
+
+class Ledger:
+    """Knows the cause of what is done now: a reason, and on whose behalf."""
+
+    def __init__(self, endpoint: str, journal: Journal, clock: Clock) -> None:
+        self._endpoint = endpoint
+        self._journal = journal
+        self._clock = clock
+        self._reason = self._actor = ""
+        self.seen()
+
+    def because(self, reason: str, actor: str) -> None:
+        """From here on this is why."""
+        self._reason, self._actor = reason, actor
+
+    def seen(self) -> None:
+        """What comes now is not our doing."""
+        self.because("seen", "provider")
+
+    async def changed(self, before: State | None, status: Status, lasted: float | None) -> None:
+        """A state has followed another one, which had lasted so many seconds."""
+        transition = Transition(
+            endpoint=self._endpoint,
+            at=self._clock.wall(),
+            before=before,
+            after=status.state,
+            reason=self._reason,
+            actor=self._actor,
+            message=status.message,
+            duration=lasted,
+        )
+        await self._journal.transition(transition)
+        log.info(
+            "state",
+            endpoint=self._endpoint,
+            before=before,
+            after=status.state,
+            reason=self._reason,
+            actor=self._actor,
+        )
+
+    async def call(
+        self, verb: str, call: Awaitable[object], *, expected: type[Exception] | None = None
+    ) -> Exception | None:
+        """Make one call of a provider's verb; tells what went wrong, if anything did. What is expected is no news."""
+        error: LamplighterError | TimeoutError | None = None
+        try:
+            async with asyncio.timeout(VERB_TIMEOUT):
+                await call
+        except (LamplighterError, TimeoutError) as caught:
+            error = caught
+        if expected is not None and isinstance(error, expected):
+            return error
+        record = AuditRecord(
+            at=self._clock.wall(),
+            actor=self._actor,
+            operation=verb,
+            endpoint=self._endpoint,
+            success=error is None,
+            error=None if error is None else text_of(error),
+        )
+        log.info("operation", **log_fields(record))
+        await self._journal.operation(record)
+        return error
+
+
+def text_of(error: BaseException) -> str:
+    """What a person is told of a call that failed."""
+    return str(error) or f"no answer in {VERB_TIMEOUT:g} s"

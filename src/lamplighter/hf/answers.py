@@ -207,6 +207,8 @@ def _missing(answer: Answer, asked: Asked, heard: Said) -> LamplighterError | No
         return EndpointNotFound(asked.name, heard.known or asked.known, where=where)
     if asked.namespace:
         return NotFound(f"{asked.host} knows no {where}{_quoted(heard)}.")
+    if heard.code in {NotFound.code, EndpointNotFound.code}:  # a Lamplighter's own word for something that is not there
+        return NotFound(heard.text or f"{asked.host} knows no such thing.")
     return _failed(answer, asked, heard)
 
 

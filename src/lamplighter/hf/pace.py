@@ -65,9 +65,10 @@ def retry_after(value: str, now: float) -> float | None:
         return float(value)
     if not value:
         return None
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - rarely needed, and not cheap to import
+    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 - rarely needed, and not cheap to import
 
+    date = parsedate_tz(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
+        return max(0.0, mktime_tz((*date[:9], date[9] or 0)) - now) if date else None  # no zone is UTC, as HTTP has it
+    except (ValueError, OverflowError):
         return None

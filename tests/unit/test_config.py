@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from lamplighter.config import ConfigErrors, Settings, diff, find, json_schema, load, parse, starter_yaml
-from lamplighter.domain.endpoint import Policy, Remote, State
+from lamplighter.domain.endpoint import Creation, Policy, Remote, State
 from lamplighter.errors import ConfigError
 
 
@@ -539,3 +539,64 @@ def test_an_ill_formed_variable_is_named_with_the_form_that_is_right_and_not_rep
 def test_a_change_of_where_an_endpoint_is_is_found_by_a_reload():
     for line in ("remote: me/x", "sleep: pause", "slept_by: provider", "wake_paused: false"):
         assert diff(read(elsewhere()), read(elsewhere(line))).changed == ("chat",)
+
+
+def test_the_options_of_a_provider_elsewhere_are_checked_with_the_file(tmp_path):
+    text = "providers:\n  huggingface:\n    options:\n      token: hf_hush\n      look_every: 1\n"
+    told = problem(text)
+    assert told.startswith("line 4: providers.huggingface.options.token: is not a token's place.")
+    assert "hush" not in told
+    told = problem(text.replace("hf_hush", "env:HF_TOKEN"))
+    assert told == "line 5: providers.huggingface.options.look_every: 1 should be a number of seconds, at least 5"
+    (tmp_path / "lamplighter.yaml").write_text("providers: {hf: {type: huggingface, options: {token: 'file:secret'}}}")
+    options = load(tmp_path / "lamplighter.yaml", {}).providers["hf"].options
+    assert options == {"token": f"file:{tmp_path}/secret"}
+
+
+MAKING = """
+endpoints:
+  big:
+    provider: huggingface
+    remote: my-org/gpt
+    create: if-missing
+    deployment:
+      repository: org/model
+      vendor: aws
+      region: us-east-1
+      accelerator: gpu
+      instance_type: nvidia-l4
+      instance_size: x1
+      image: {vLLM: {url: "vllm/vllm-openai:v1"}}
+      secrets: {HF_TOKEN: "${TOKEN}"}
+"""
+
+
+def test_what_is_to_be_made_is_checked_and_kept_with_its_secrets_apart():
+    spec = read(MAKING, TOKEN="hush-hush").specs()["big"]
+    assert spec.deployment is not None
+    assert spec.remote == Remote(namespace="my-org", name="gpt", create=Creation.IF_MISSING)
+    assert not spec.deployed
+    assert spec.deployment.document["name"] == "gpt"
+    assert spec.deployment.document["compute"]["instanceType"] == "nvidia-l4"
+    assert "secrets" not in spec.deployment.document["model"]
+    assert dict(spec.deployment.secrets) == {"HF_TOKEN": "hush-hush"}
+    assert "hush" not in repr(read(MAKING, TOKEN="hush-hush"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("instance_size: x1", "instanc_size: x1", "line 13: endpoints.big.deployment.instanc_size: "),
+        ("vendor: aws", "", "line 7: endpoints.big.deployment.vendor: missing"),
+        ("accelerator: gpu", "accelerator: tpu", "line 11: endpoints.big.deployment.accelerator: "),
+        (
+            "region: us-east-1",
+            "name: x",
+            "line 10: endpoints.big.deployment.name: is the endpoint's own; give `remote`",
+        ),
+        ("remote: my-org/gpt", "remote: https://x.cloud", "create: needs an endpoint that is named"),
+        ("remote: my-org/gpt", f"remote: {'x' * 40}", "is no name for an endpoint"),
+    ],
+)
+def test_an_error_in_what_is_to_be_made_names_line_and_key(before, after, told):
+    assert told in problem(MAKING.replace(before, after), TOKEN="t")

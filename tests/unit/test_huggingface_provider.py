@@ -60,8 +60,9 @@ class Play:
         cloud.script("GET", "/v2/endpoint/me", self._list)
         cloud.script("GET", "/dp/health", self._health)
         cloud.script("GET", "/dp/v1/models", self._poked)
-        for verb, state in (("pause", "paused"), ("scale-to-zero", "scaledToZero"), ("resume", None)):
-            cloud.script("POST", f"{AT}/{verb}", lambda _, verb=verb, state=state: self._verb(verb, state))
+        cloud.script("POST", f"{AT}/pause", lambda _: self._verb("pause", "paused"))
+        cloud.script("POST", f"{AT}/scale-to-zero", lambda _: self._verb("scale-to-zero", "scaledToZero"))
+        cloud.script("POST", f"{AT}/resume", lambda _: self._verb("resume", None))
 
     def document(self) -> dict[str, Any]:
         raw = document("bert", state=self.state)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
 from typing import Any
 
-from lamplighter.config.file import EndpointSettings, File, PolicySettings
+from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings
 from lamplighter.config.problems import Path
 from lamplighter.domain.endpoint import Deployment, Policy, Remote, Spec
 from lamplighter.errors import InvalidInput
@@ -38,11 +39,32 @@ def kinds_of(file: File) -> dict[str, str]:
 def complaints(file: File) -> Iterator[Complaint]:
     """What is wrong with where endpoints live, and what they are made of."""
     kinds = kinds_of(file)
+    for name, provider in file.providers.items():
+        if kinds[name] == HUGGING_FACE:
+            yield from ((("providers", name, "options", *path), text) for path, text in _options(provider))
     seen: dict[tuple[str, Remote], str] = {}
     for name, endpoint in file.endpoints.items():
         kind = kinds.get(endpoint.provider)
         found = _elsewhere(name, endpoint, file, seen) if kind == HUGGING_FACE else _here(endpoint, kind)
         yield from ((("endpoints", name, *path), text) for path, text in found)
+
+
+def resolved(provider: ProviderSettings, folder: FilePath) -> ProviderSettings:
+    """The same, with the file of its token found from the configuration's folder."""
+    token = provider.options.get("token")
+    if provider.type != HUGGING_FACE or not isinstance(token, str) or not token.startswith("file:"):
+        return provider
+    path = folder / FilePath(token.removeprefix("file:")).expanduser()
+    return provider.model_copy(update={"options": {**provider.options, "token": f"file:{path}"}})
+
+
+def _options(provider: ProviderSettings) -> Iterator[Complaint]:
+    from lamplighter.providers.huggingface.options import Options  # noqa: PLC0415 - who has none should not pay for it
+
+    try:
+        Options.of(provider.options)
+    except InvalidInput as error:
+        yield tuple((error.field or "").split(".")), error.message.removeprefix(f"{error.field}: ")
 
 
 def _here(endpoint: EndpointSettings, kind: str | None) -> Iterator[Complaint]:

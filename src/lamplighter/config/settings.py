@@ -98,7 +98,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         source=source,
         server=file.server,
         defaults=file.defaults,
-        providers=_all_providers(file),
+        providers=_all_providers(file, context.folder),
         endpoints=file.endpoints,
         groups=file.groups,
         warnings=tuple(warnings),
@@ -110,15 +110,14 @@ def starter_yaml() -> str:
     return resources.files("lamplighter.config").joinpath("starter.yaml").read_text("utf-8")
 
 
-def _all_providers(file: File) -> dict[str, ProviderSettings]:
+def _all_providers(file: File, folder: Path) -> dict[str, ProviderSettings]:
     """Those of the file, with their types, and those that need not stand there."""
     implied = [ALWAYS_THERE]
     if any(endpoint.provider == elsewhere.HUGGING_FACE for endpoint in file.endpoints.values()):
         implied.append(elsewhere.HUGGING_FACE)  # not before: it needs a token
-    return {
-        name: provider if provider.type else provider.model_copy(update={"type": name})
-        for name, provider in ({name: ProviderSettings() for name in implied} | file.providers).items()
-    }
+    every = {name: ProviderSettings() for name in implied} | file.providers
+    typed = {name: one if one.type else one.model_copy(update={"type": name}) for name, one in every.items()}
+    return {name: elsewhere.resolved(one, folder) for name, one in typed.items()}
 
 
 def _validate(document: Document, context: Context) -> tuple[File, list[Problem]]:

@@ -85,6 +85,7 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         self._deployments.renew()
+        _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
         for name, reason in refused.items():
@@ -120,6 +121,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     Raises Conflict when the address or the database is taken, InvalidInput when an endpoint can't work, StoreError.
     """
     data = _own_folder(settings.server.data)
+    _warn(settings)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(settings.server.host, settings.server.port))
         store = await Store.open(data / "lamplighter.db")
@@ -349,6 +351,12 @@ def _gateway_settings(settings: Settings) -> GatewaySettings:
         max_held_bytes=server.max_held,
         max_hold=server.max_hold,
     )
+
+
+def _warn(settings: Settings) -> None:
+    """Say what of the configuration does not count."""
+    for text in settings.warnings:
+        log.warning("configuration", text=text)
 
 
 def _own_folder(path: Path) -> Path:

@@ -113,3 +113,37 @@ def test_the_demo_takes_a_free_port_while_the_usual_one_is_taken(monkeypatch: py
         monkeypatch.setattr(demo, "PORT", taken.getsockname()[1])
         assert demo.usual_port_or_free() == 0
     assert demo.usual_port_or_free() == demo.PORT
+
+
+def test_check_needs_no_file_where_the_environment_names_endpoints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_BASE_URL_120B", "https://endpoints.huggingface.co/me/endpoints/gpt")
+    assert main(["config", "check"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("ok: 1 endpoint (the environment)\n  120b: me/gpt on hosted at huggingface, sleeps after")
+    Path("lamplighter.yaml").write_text("endpoints: {120b: {provider: huggingface, remote: me/other}}")
+    assert main(["config", "check"]) == 0
+    out, err = capsys.readouterr()
+    assert "120b: me/other" in out
+    assert err == "warning: HF_BASE_URL_120B does not count: '120b' stands in lamplighter.yaml.\n"
+    monkeypatch.setenv("HF_BASE_URL_BAD", "hf_hush")
+    assert main(["config", "check"]) == 2
+    err = capsys.readouterr().err
+    assert "environment variable HF_BASE_URL_BAD" in err
+    assert "https://endpoints.huggingface.co/{namespace}/endpoints/{name}" in err
+    assert "hush" not in err
+
+
+def test_serve_without_a_token_says_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_BASE_URL_120B", "https://endpoints.huggingface.co/me/endpoints/gpt")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    for name in ("HF_TOKEN", "HUGGINGFACE_API_KEY", "HF_OIDC_RESOURCE", "LAMPLIGHTER_CLOUD_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["serve", "--port", "0"]) == 4
+    err = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in err if line.startswith("error")] == [
+        "error: No Hugging Face token: set HF_TOKEN, or log in with `hf auth login`."
+    ]

@@ -55,6 +55,8 @@ def check(path: Path | None) -> None:
     settings = load(path)
     specs = list(settings.specs().values())
     check_engines(settings)
+    for text in settings.warnings:
+        click.echo(f"warning: {text}", err=True)
     click.echo(f"ok: {count(len(specs), 'endpoint')} ({settings.source})")
     for spec in specs:
         click.echo(f"  {_described(spec)}")
@@ -68,9 +70,17 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
+def _place(spec: Spec) -> str:
+    """Where an endpoint is that lives elsewhere."""
+    if spec.remote is None:
+        return "-"
+    name = spec.remote.name or spec.name
+    return spec.remote.url or (f"{spec.remote.namespace}/{name}" if spec.remote.namespace else name)
+
+
 def _described(spec: Spec) -> str:
     names = f" (also {', '.join(spec.aliases)})" if spec.aliases else ""
-    what = spec.engine.model or " ".join(spec.engine.command) or "-"
+    what = spec.engine.model or " ".join(spec.engine.command) or _place(spec)
     idle = spec.policy.idle_timeout
     rest = "never sleeps by itself" if idle is None else f"sleeps after {whole(idle)}"
     warm = ", kept warm" if spec.policy.keep_warm else ""

@@ -62,4 +62,4 @@ def _describe_together(app: FastAPI, other: FastAPI) -> None:
         mine["components"]["schemas"] |= theirs["components"]["schemas"]
         return mine
 
-    app.openapi = document  # type: ignore[method-assign] - FastAPI's own way to change the document
+    app.openapi = document  # type: ignore[method-assign]  # this is how FastAPI wants it changed

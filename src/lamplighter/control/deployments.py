@@ -378,10 +378,10 @@ class DeploymentKeeper:
 
 def difference(before: Deployment, after: Deployment) -> str:
     """The names of what an update changes, for the record; of secrets and variables no value."""
-    names = sorted(_differing(before.document, after.document, ""))
+    names = _differing(before.document, after.document, "")
     secrets = before.secrets.keys() | after.secrets.keys()
-    names += [f"model.secrets.{key}" for key in sorted(secrets) if before.secrets.get(key) != after.secrets.get(key)]
-    return ", ".join(names) or "nothing"
+    names += [f"model.secrets.{key}" for key in secrets if before.secrets.get(key) != after.secrets.get(key)]
+    return ", ".join(sorted(names)) or "nothing"
 
 
 def _differing(before: Any, after: Any, path: str) -> list[str]:

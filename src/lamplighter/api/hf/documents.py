@@ -48,7 +48,7 @@ async def revision(wire: Wire, body: Any) -> Revise:
     offers = await wire.deployments.offers()
 
     def revise(current: Deployment) -> Spec:
-        change = {} if body is None else body
+        change = _without_null_task({} if body is None else body)
         _refuse_old_type(change)
         wire_rules.check_update_body(change, _whole(current))
         document, secrets = parted(merged(current.document, change), current.secrets)
@@ -68,6 +68,14 @@ def _refuse_old_type(body: Any) -> None:
     """The API coerces words that it does not know; here nobody gets another kind of access than was asked for."""
     if isinstance(body, Mapping) and body.get("type") == rules.OLD_TYPE:
         raise InvalidInput(f"type: {rules.OLD_TYPE!r} is an old word; the right one is 'authenticated'.", field="type")
+
+
+def _without_null_task(change: Any) -> Any:
+    """An answer shows a null where there is no task, and clients send back what they read."""
+    model = change.get("model") if isinstance(change, Mapping) else None
+    if not isinstance(model, Mapping) or model.get("task", "") is not None:
+        return change
+    return {**change, "model": {key: value for key, value in model.items() if key != "task"}}
 
 
 def _whole(current: Deployment) -> dict[str, Any]:

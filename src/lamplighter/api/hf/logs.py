@@ -114,19 +114,22 @@ async def structured_log_events(
     return _events(json.dumps(line.structured()) if isinstance(line, Line) else line async for line in lines)
 
 
-async def _lines(served: Wire, name: str, sieve: Sieve, *, tail: int, follow: bool) -> AsyncIterator[Line | str]:
-    """Lines that are wanted; a failure in the middle is told as the last one: the status has been sent by then."""
+def _lines(served: Wire, name: str, sieve: Sieve, *, tail: int, follow: bool) -> AsyncIterator[Line | str]:
+    """Lines that are wanted; a failure in the middle is told as the last one. Raises EndpointNotFound at once."""
     endpoint = served.operations.endpoint(name)
     began = endpoint.wake_time or served.started
     reader = Reader(endpoint.spec.name, replicas=endpoint.spec.replicas, began=began)
-    lines = served.operations.logs(name, tail=tail, follow=follow)
+    return _sifted(served.operations.logs(name, tail=tail, follow=follow), reader, sieve)
+
+
+async def _sifted(lines: AsyncIterator[str], reader: Reader, sieve: Sieve) -> AsyncIterator[Line | str]:
     try:
         async for raw in lines:
             line = reader.read(raw)
             if sieve.lets_through(line):
                 yield line
     except LamplighterError as error:
-        yield f"lamplighter: {error.message}"
+        yield f"lamplighter: {error.message}"  # the status has been sent: this is the only place left
     finally:
         # The client may have gone in the middle: what reads the log must not wait for the garbage collector.
         if isinstance(lines, AsyncGenerator):

@@ -203,7 +203,6 @@ class AsyncClient:
 
         Raises EndpointNotFound that names the flag. Every other failure is raised as what it is, and makes nothing.
         """
-        form = DeploymentForm.of({"name": name, **values}) if create_if_missing and values else None
         api, where = await self._at(namespace)
         try:
             return await api.get(name, where)
@@ -211,7 +210,7 @@ class AsyncClient:
             if not create_if_missing:
                 raise _not_made(error) from None
         try:
-            return await api.create(form or DeploymentForm.of({"name": name, **values}), where)
+            return await api.create(DeploymentForm.of({"name": name, **values}), where)
         except EndpointExists:
             return await api.get(name, where)  # somebody else made it at the same time
 

@@ -16,7 +16,8 @@ WINDOW = 60.0
 
 _DENSE = 1.0  # between status calls around the expected moment, as long as the budget has some left
 _SPARSE = 15.0
-_EVEN = WINDOW / PER_MINUTE
+_EVEN = 7.0
+_FIRST = (1.0, 1.0, 2.0)  # what fails often fails at once
 _EARLY, _LATE = 0.85, 1.3  # around the expected moment, in units of it
 _PLANNED = PER_MINUTE - 1  # one is kept for the look that confirms what a probe has told
 _RESERVE = 2  # calls that are kept for later while it is dense: what is late must still be seen
@@ -33,10 +34,12 @@ class Pace:
         self.began = began
         self.expected = expected
         self._calls: deque[float] = deque(maxlen=_PLANNED)
+        self._made = 0
 
     def called(self, now: float) -> None:
         """Take down that a status call was made."""
         self._calls.append(now)
+        self._made += 1
 
     def next_call(self, now: float) -> float:
         """The moment of the next status call: now or later, within the budget."""
@@ -61,6 +64,8 @@ class Pace:
 
     def _wish(self, last: float) -> float:
         """When the next call would be, without a budget."""
+        if self._made <= len(_FIRST):
+            return last + _FIRST[self._made - 1]
         if self.expected is None:
             return last + _EVEN
         if last < self._window_opens():

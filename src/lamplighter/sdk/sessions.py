@@ -22,6 +22,7 @@ SHORTEST_LEASE, LONGEST_LEASE = 5.0, 3600.0
 _BEATS = 3  # heartbeats per lease: two may be lost
 _END_PAUSES = (0.5, 1.0, 2.0, 4.0)
 _END_PATIENCE = 45.0
+_BEGIN_PATIENCE = 5.0  # for a beginning that is interrupted
 
 
 class SessionWarning(UserWarning):
@@ -61,7 +62,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         self._keeper = await self._make_keeper()
         self._kept_in.add(self)
         try:
-            await self._keeper.begin()
+            await self._begin(self._keeper)
             self._beating = asyncio.create_task(self._beat_for_ever(self._keeper), name=f"session {self._name}")
             return await self._start()
         except BaseException as error:
@@ -72,6 +73,17 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._leave(error)
+
+    async def _begin(self, keeper: Keeper) -> None:
+        """Begin to hold it. Cut off halfway, nobody would know of a lease that the server has opened already."""
+        beginning = asyncio.create_task(keeper.begin(), name=f"begin of session {self._name}")
+        try:
+            await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.wait([beginning], timeout=_BEGIN_PATIENCE)
+            beginning.cancel()
+            await asyncio.gather(beginning, return_exceptions=True)
+            raise
 
     async def leave_at_last(self) -> None:
         """Leave a session that nobody left, because its client is closed."""

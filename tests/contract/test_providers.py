@@ -186,6 +186,55 @@ async def test_a_sleep_during_a_start_ends_asleep(house: House):
     await house.until_asleep()
 
 
+WAYS = pytest.mark.parametrize("into", [State.PAUSED, State.SCALED_TO_ZERO])
+
+
+@WAYS
+async def test_a_sleep_ends_in_the_state_that_was_asked_for(house: House, into: State):
+    await house.awake()
+    await house.provider.sleep("e", into)
+    assert (await house.until_asleep()).state is into
+    await house.provider.sleep("e", into)
+    assert (await house.provider.observe("e")).state is into
+
+
+@WAYS
+async def test_a_start_that_is_broken_off_ends_in_the_state_that_was_asked_for(house: House, into: State):
+    await house.provider.create(house.spec)
+    await house.provider.wake("e")
+    await house.provider.sleep("e", into)
+    assert (await house.until_asleep()).state is into
+
+
+async def test_one_that_is_asleep_passes_from_one_way_to_the_other_and_starts_nothing(house: House):
+    await house.provider.create(house.spec)
+    for into in (State.PAUSED, State.SCALED_TO_ZERO, State.PAUSED):
+        await house.provider.sleep("e", into)
+        asleep = await house.until(lambda status, into=into: status.state is into)  # type: ignore[misc]
+        assert asleep.replicas == ()
+
+
+async def test_a_wake_brings_a_paused_endpoint_up(house: House):
+    await house.awake()
+    await house.provider.sleep("e", State.PAUSED)
+    await house.until_asleep()
+    assert (await house.awake()).replicas
+
+
+async def test_its_hardware_can_be_chosen_by_its_id(house: House):
+    listed = await house.provider.hardware()
+    assert bool(listed) is house.provider.capabilities.deploys
+    assert len({one.id for one in listed}) == len(listed)
+    for one in listed:
+        assert one.vendor
+        assert one.region
+        assert one.instance_type
+        assert one.instance_size
+        assert one.num_accelerators >= 1
+        assert one.price_per_hour is None or one.price_per_hour >= 0
+        assert one.used_accelerators >= 0
+
+
 async def test_it_wakes_again_after_a_sleep(house: House):
     await house.awake()
     await house.provider.sleep("e")

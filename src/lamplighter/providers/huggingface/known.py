@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.endpoint import Spec, State
 from lamplighter.hf.forms import Changes
 from lamplighter.hf.records import Endpoint
 from lamplighter.providers.huggingface.places import Place
@@ -19,6 +19,7 @@ class Known:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.place: Place | None = None
+        self.unmade = State.SCALED_TO_ZERO  # the way of being asleep that it was told before it was made
         self._ready: Mark | None = None
         self._looked_at = float("-inf")
         self._warned: Changes | None = None

@@ -144,11 +144,15 @@ class HuggingFaceProvider:
             endpoint = await self._set_backstop(known, endpoint)
         if reading.state_of(endpoint) in _UP_FROM:
             await self._bring_up(endpoint)
+            if endpoint.url is not None:
+                self._vigils.begin(name, endpoint)
 
     async def sleep(self, name: str, into: State = State.SCALED_TO_ZERO) -> None:
         known = self._find(name)
         self._vigils.end(name)
         endpoint = await self._read_if_there(known)
+        if endpoint is None:
+            known.unmade = into
         if endpoint is None or reading.state_of(endpoint) is into:
             return
         if into is State.PAUSED:
@@ -285,7 +289,8 @@ class HuggingFaceProvider:
             raise
         if endpoint is None:
             self._vigils.end(known.spec.name)
-            return Status(state=State.SCALED_TO_ZERO, message=f"{known.place} is not there; a request makes it")
+            how = "a request makes it" if known.unmade is State.SCALED_TO_ZERO else "it is made when it is resumed"
+            return Status(state=known.unmade, message=f"{known.place} is not there; {how}")
         return await self._status(known, endpoint)
 
     async def _status(self, known: Known, endpoint: Endpoint) -> Status:

@@ -21,7 +21,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def lamplighter(
     served: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[World]:
+) -> World:
     """The commands, with one endpoint `chat` that is paused, and nothing else."""
     clean_environment(monkeypatch, tmp_path)
     monkeypatch.setenv("LAMPLIGHTER_URL", served.url)

@@ -83,7 +83,9 @@ def test_a_session_a_lease_and_requests_keep_it() -> None:
     assert judged(record(), sessions=2) == "held by 2 sessions on this machine"
     raw = endpoint("chat") | {"lamplighter": {"leases": [{"id": "1", "holder": "me@here"}], "in_flight": 0}}
     assert judged(Endpoint.of(raw, "me")) == "held by me@here"
-    raw = endpoint("chat") | {"lamplighter": {"in_flight": 2, "waiting": 1}}
+    raw = endpoint("chat") | {"lamplighter": {"held_by": ["1 lease", "keep_warm"]}}
+    assert judged(Endpoint.of(raw, "me")) == "held by 1 lease, keep_warm"
+    raw = endpoint("chat") | {"lamplighter": {"in_flight": 2, "waiting": 1, "held_by": ["2 in flight", "1 waiting"]}}
     assert judged(Endpoint.of(raw, "me")) == "3 in flight"
 
 

@@ -86,7 +86,7 @@ def _said(endpoint: Endpoint, now: float) -> Iterator[tuple[str, str | None]]:
     yield "may be called", endpoint.type
     yield "health route", endpoint.health_route
     yield "tags", ", ".join(endpoint.tags)
-    yield "held by", held_by(endpoint)
+    yield "held by", ", ".join(held_by(endpoint))
     yield "last used", _when(last_used(endpoint), now)
     yield "made", _by(_when(moment(status.created_at), now), status.created_by)
     yield "changed", _when(moment(status.updated_at), now)
@@ -97,10 +97,10 @@ def _says(endpoint: Endpoint) -> str | None:
     return "; ".join(dict.fromkeys(said)) or None
 
 
-def held_by(endpoint: Endpoint) -> str | None:
+def held_by(endpoint: Endpoint) -> list[str]:
     """What keeps it awake, where a Lamplighter tells."""
     told = own(endpoint).get("held_by")
-    return ", ".join(str(word) for word in told) if isinstance(told, Sequence) and not isinstance(told, str) else None
+    return [str(word) for word in told] if isinstance(told, Sequence) and not isinstance(told, str) else []
 
 
 def lease_holders(endpoint: Endpoint) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamplighter.cli.facts import is_billed, last_used, moment, number, own, price
 from lamplighter.cli.guard.sessions import Sessions
-from lamplighter.cli.portrayal import lease_holders
+from lamplighter.cli.portrayal import held_by, lease_holders
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.records import Endpoint
@@ -95,9 +95,16 @@ def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
         price_per_hour=None if each is None else each * billed_replicas(endpoint),
         since=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
         last_used=last_used(endpoint),
-        holders=(*lease_holders(endpoint), *here),
+        holders=(*_told_holders(endpoint), *here),
         at_work=int((number(own(endpoint).get("in_flight")) or 0) + (number(own(endpoint).get("waiting")) or 0)),
     )
+
+
+def _told_holders(endpoint: Endpoint) -> list[str]:
+    """Who holds leases, and what else a Lamplighter says keeps it awake; what is in flight is counted elsewhere."""
+    leases = lease_holders(endpoint)
+    counted = ("in flight", "waiting", *(("lease", "leases") if leases else ()))
+    return leases + [word for word in held_by(endpoint) if not word.endswith(counted)]
 
 
 def billed_replicas(endpoint: Endpoint) -> int:

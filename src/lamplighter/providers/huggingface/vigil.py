@@ -22,6 +22,9 @@ HOLD = 60.0
 
 _SLACK = 30.0
 
+PAUSE = 5.0
+"""How long no further question is asked after an answer: the state that is told may lag behind it (seconds)."""
+
 
 class Vigils:
     """At most one for each endpoint. `tell` is called with the endpoint's name here when it answered."""
@@ -59,6 +62,7 @@ class Vigils:
             return
         if ready:
             self._tell(name)
+            await asyncio.sleep(PAUSE)  # ends with the vigil, at the first look that finds the state to agree
 
     def _over(self, name: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(name) is task:

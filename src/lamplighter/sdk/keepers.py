@@ -75,7 +75,9 @@ class Ended(LamplighterError):
 
 
 class Keeper(Protocol):
-    """Stands behind one session, from before the endpoint is woken."""
+    """Stands behind one session, from before the endpoint is woken. `behind` tells what becomes of an abandoned one."""
+
+    behind: str
 
     async def begin(self) -> None:
         """From the return of this call on, the endpoint will not be left awake, whatever becomes of this process."""
@@ -95,6 +97,8 @@ class Keeper(Protocol):
 
 class ServerLease:
     """A lease over REST; the server ends it when the heartbeats stop."""
+
+    behind = "Its lease ends by itself, and pauses it then."
 
     def __init__(self, leases: LeaseApi, what: Held) -> None:
         self._leases = leases
@@ -147,6 +151,8 @@ class Watchdog:
     Sessions of this user on one endpoint find each other in a folder: each has a file there, which its watchdog keeps
     locked, so that the last one out is known also when others were killed.
     """
+
+    behind = "A process in the background goes on trying."
 
     def __init__(self, api: ManagementApi, what: Held, order: Order) -> None:
         self._api = api

@@ -132,7 +132,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
             raise
         if failure is not None:
             await keeper.abandon()
-            self._report(failure, travelling)
+            self._report(keeper, failure, travelling)
 
     async def _stop_beating(self) -> None:
         task, self._beating = self._beating, None
@@ -160,11 +160,11 @@ class Session(AbstractAsyncContextManager[Endpoint]):
             failure = failure or ProviderError("no answer came in time.")
         return failure
 
-    def _report(self, failure: LamplighterError, travelling: BaseException | None) -> None:
+    def _report(self, keeper: Keeper, failure: LamplighterError, travelling: BaseException | None) -> None:
         """Raise, unless something else is on its way out already."""
         text = (
             f"{self._name!r} could not be paused at the end of its session, and may be running and billed: "
-            f"{failure.message} It is tried again in the background. By hand: `lamplighter pause {self._name}`."
+            f"{failure.message} {keeper.behind} By hand: `lamplighter pause {self._name}`."
         )
         if travelling is None:
             raise ProviderError(text) from failure

@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Unwritten:
 
 def configured(name: str = "chat", **changes: Any) -> Spec:
     engine = EngineSpec(engine="llamacpp", model="SmolLM2-135M-Instruct", env={"TOKEN": "hush-hush"})
-    return Spec(**{"name": name, "provider": "cloud", "engine": engine, "task": "text-generation"} | changes)
+    return replace(Spec(name=name, provider="cloud", engine=engine, task="text-generation"), **changes)
 
 
 def document(name: str = "made", **changes: Any) -> dict[str, Any]:

@@ -129,9 +129,11 @@ class DeploymentKeeper:
         """Read what was made before. What can't be brought back is `broken`, and stops nothing. Raises StoreError."""
         for saved in await self._store.load_deployments():
             try:
-                self._kept[saved.name] = _kept(saved, self._seal)
+                self._kept[saved.name] = await asyncio.to_thread(_kept, saved, self._seal)
             except StoreError as error:
                 self._break(_sealed(saved), error)
+            except (TypeError, KeyError, AttributeError) as error:
+                self._break(_sealed(saved), StoreError(f"Its record is damaged: {error!r}."))
         return list(self.specs().values())
 
     def specs(self) -> dict[str, Spec]:
@@ -223,7 +225,7 @@ class DeploymentKeeper:
             await self._store.save_deployment(await self._row(kept))
             try:
                 await self._fleet.add(spec)
-            except BaseException:
+            except Exception:  # not when this server ends: it may have been made, and goes on with the next start
                 await self._undo(self._store.forget_deployment(name), name)
                 raise
             self._kept[name] = kept
@@ -250,7 +252,7 @@ class DeploymentKeeper:
         up = self._fleet.endpoint(name).phase in {Phase.RUNNING, Phase.STARTING}
         try:
             endpoint = await self._fleet.update(spec)
-        except BaseException:
+        except Exception:
             await self._undo(self._store.save_deployment(await self._row(before)), name)
             raise
         if up and endpoint.spec.deployment is not spec.deployment:
@@ -326,7 +328,7 @@ class DeploymentKeeper:
             await self._journal.operation(record)
 
     def _break(self, kept: _Kept, error: LamplighterError) -> None:
-        name = kept.deployment.document["name"]
+        name: str = kept.deployment.document["name"]
         log.error("endpoint not brought back", endpoint=name, error=error.message)
         self._kept.pop(name, None)
         self._broken[name] = BrokenDeployment(deployment=kept.deployment, provider=kept.provider, reason=error.message)
@@ -443,8 +445,10 @@ def _kept(saved: SavedDeployment, seal: Seal) -> _Kept:
 
 def _sealed(saved: SavedDeployment) -> _Kept:
     """Read a row and leave its secrets where they are."""
-    document = dict(saved.document)
-    private = document.pop(_PRIVATE, {})
+    document = dict(saved.document) if isinstance(saved.document, Mapping) else {}
+    found = document.pop(_PRIVATE, {})
+    private = found if isinstance(found, Mapping) else {}
+    document["name"] = saved.name
     deployment = Deployment(
         document=document,
         created_at=saved.created_at,
@@ -454,7 +458,7 @@ def _sealed(saved: SavedDeployment) -> _Kept:
     )
     return _Kept(
         deployment=deployment,
-        provider=private.get("provider", ""),
+        provider=str(private.get("provider", "")),
         resources=private.get("resources") or {},
         leaving=bool(private.get("leaving")),
     )

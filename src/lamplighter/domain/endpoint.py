@@ -134,7 +134,7 @@ class Deployment:
     `secrets` are kept apart and never shown. Moments are Unix time, 0.0 before it was made.
     """
 
-    document: Mapping[str, Any]
+    document: Mapping[str, Any] = field(repr=False)  # may hold a registry's password
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     created_at: float = 0.0
     created_by: str = ""

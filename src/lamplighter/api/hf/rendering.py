@@ -8,6 +8,7 @@ credentials.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,14 +79,33 @@ def rendered(endpoint: Endpoint, around: Surroundings, *, updating: bool = False
 
 def rendered_broken(broken: BrokenDeployment, around: Surroundings) -> dict[str, Any]:
     """Tell a deployment that could not be brought back: it has failed, and says why."""
-    document = broken.deployment.document
+    document = _mended(broken)
     spec = Spec(
         name=document["name"],
         provider=broken.provider,
-        engine=EngineSpec(engine="unknown", model=(document.get("model") or {}).get("repository")),
-        deployment=broken.deployment,
+        engine=EngineSpec(engine="unknown", model=document["model"]["repository"]),
+        deployment=dataclasses.replace(broken.deployment, document=document),
     )
     return rendered(Endpoint(spec=spec, state=State.FAILED, phase=Phase.ERROR, message=broken.reason), around)
+
+
+def _mended(broken: BrokenDeployment) -> dict[str, Any]:
+    """A document in which nothing is missing or of another kind than clients expect, however damaged it is."""
+    given = _plain(broken.deployment.document)
+    place = {"vendor": broken.provider, "region": broken.provider}
+    whole: dict[str, Any] = {
+        "type": "private",
+        "provider": place,
+        "compute": {"accelerator": "cpu", "instanceType": "unknown", "instanceSize": "unknown", "scaling": {}},
+        "model": {"repository": "unknown", "framework": "custom", "image": {"custom": {}}},
+    }
+    for key, value in given.items():
+        part = whole.get(key)
+        if isinstance(part, dict):
+            whole[key] = part | value if isinstance(value, dict) else part
+        elif part is None or isinstance(value, str):
+            whole[key] = value
+    return whole
 
 
 def state_of(endpoint: Endpoint) -> str:

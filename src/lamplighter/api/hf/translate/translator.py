@@ -15,6 +15,7 @@ from lamplighter.engines.base import Engine
 from lamplighter.engines.presets import Preset
 from lamplighter.engines.registry import find_engine
 from lamplighter.errors import EngineError, InvalidInput
+from lamplighter.hf import wire_rules
 from lamplighter.hf.rules import LOCAL_VENDOR
 
 
@@ -27,6 +28,7 @@ class Translator:
     def spec(self, deployment: Deployment, *, provider: str, resources: Mapping[str, float]) -> Spec:
         """Make the spec of a deployment at `provider`. Raises InvalidInput where it can't run there."""
         document = deployment.document
+        wire_rules.check_create_body({**document, "model": _with_secrets(document.get("model"), deployment)})
         here = document["provider"]["vendor"] == LOCAL_VENDOR
         engine, task = _engine_here(deployment) if here else (_engine_elsewhere(document), None)
         scaling = document["compute"].get("scaling") or {}
@@ -67,6 +69,10 @@ def check_installed(spec: Spec) -> None:
             engine.prepare(spec.engine, lambda _: None)  # only looks for the program; these fetch their models later
         except EngineError as error:
             raise InvalidInput(f"model.image: it can't be run here: {error.message}", field="model.image") from None
+
+
+def _with_secrets(model: Any, deployment: Deployment) -> Any:
+    return {**model, "secrets": dict(deployment.secrets)} if isinstance(model, Mapping) else model
 
 
 def _engine_here(deployment: Deployment) -> tuple[EngineSpec, str | None]:

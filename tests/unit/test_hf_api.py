@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time as real_time
 import warnings
 from typing import Any
 
 import pytest
+import trustme
 
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
@@ -358,6 +360,19 @@ async def test_an_update_sends_only_what_changes() -> None:
         ]
 
 
+async def test_a_refused_update_names_the_nearest_hardware() -> None:
+    compute = {"instanceType": "nvidia-l4", "instanceSize": "x4", "accelerator": "gpu"}
+    offered = {"vendors": [{"name": "aws", "regions": [{"name": "us-east-1", "computes": [compute]}]}]}
+    async with stage() as cloud, client(cloud.url) as api:
+        cloud.script("GET", BERT, Reply(body=document()))
+        cloud.script("PUT", BERT, Reply(400, {"error": "Bad Request: invalid compute", "code": "BAD_REQUEST"}))
+        cloud.script("GET", "/v2/provider/me", Reply(body=offered))
+        with pytest.raises(InvalidInput, match="'x40' is no size of nvidia-l4 in us-east-1; did you mean 'x4'"):
+            await api.update("bert", Changes(instance_size="x40"))
+        with pytest.raises(InvalidInput, match="invalid compute"):
+            await api.update("bert", Changes(max_replica=3))
+
+
 async def test_an_update_of_nothing_sends_nothing() -> None:
     async with stage() as cloud, client(cloud.url, namespace="me") as api:
         cloud.script("GET", BERT, Reply(body=document()))
@@ -662,6 +677,8 @@ async def test_other_routes_of_the_host_can_be_called() -> None:
     async with stage() as cloud, client(cloud.url) as api:
         cloud.script("POST", "/api/leases", Reply(201, {"success": True}))
         assert await api.call("POST", "/api/leases", body={"ttl": 60}, repeatable=False) == {"success": True}
+        with pytest.raises(InvalidInput, match="begin with /"):
+            await api.call("GET", "@elsewhere/")
         cloud.script("POST", "/api/leases", DROPPED)
         with pytest.raises(ProviderUnreachable):
             await api.call("POST", "/api/leases", repeatable=False)
@@ -705,6 +722,37 @@ async def test_rights_that_are_missing_on_the_data_plane_are_told() -> None:
         with pytest.raises(Forbidden) as caught:
             await api.is_ready(awake(cloud.url))
         assert caught.value.permission == "inference.endpoints.infer.write"
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "http://[broken", "nonsense", "http://a b/"])
+async def test_an_address_that_is_none_is_told_instead_of_waited_for(url: str) -> None:
+    async with stage() as cloud, client(cloud.url) as api:
+        with pytest.raises(ProviderError, match="no address"):
+            await api.is_ready(awake(url))
+
+
+async def test_cookies_of_an_endpoint_reach_nobody() -> None:
+    async with stage() as cloud, client(cloud.url, namespace="me") as api:
+        cloud.script("GET", "/health", Reply(headers={"Set-Cookie": "session=evil; Path=/"}))
+        cloud.script("GET", BERT, Reply(body=document()))
+        await api.is_ready(awake(cloud.url))
+        await api.get("bert")
+        assert "cookie" not in cloud.asked[-1].headers
+
+
+async def test_a_certificate_that_can_not_be_trusted_is_told_at_once() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    time = Time()
+    async with server, client(url, time=time, namespace="me") as api:
+        with pytest.raises(ProviderUnreachable, match=r"certificate of localhost.*SSL_CERT_FILE"):
+            await api.get("bert")
+        with pytest.raises(ProviderUnreachable, match="certificate"):
+            await api.is_ready(awake(url))
+        assert time.slept == []
 
 
 async def test_a_poke_asks_a_route_that_wakes() -> None:

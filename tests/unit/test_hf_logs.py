@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamplighter.errors import EndpointNotFound, InvalidInput, ProviderUnreachable
-from lamplighter.hf.lines import MOST_OF_A_LINE, Events, Lines, Overlap
+from lamplighter.hf.lines import MOST_OF_A_LINE, Lines, Overlap, from_event, missed
 from tests.hf_stage import DROPPED, Asked, Reply, Time, client, stage
 
 LOGS = "/v2/endpoint/me/bert/logs"
@@ -51,21 +51,30 @@ async def test_a_followed_log_goes_on_over_breaks_without_doubling_lines_and_end
     time = Time()
     async with stage() as cloud, client(cloud.url, time=time, namespace="me") as api:
         cloud.script(
-            "GET", SSE, events("a", "b"), DROPPED, Reply(503), events("a", "b", "c"), events("b", "c", "d", "d"), GONE
+            "GET", SSE, events("a", "b"), DROPPED, Reply(503), events("a", "b", "c"), events("b", "c", "d", "d")
         )
-        cloud.script("GET", LOGS, GONE)
+        cloud.script("GET", LOGS, *(Reply(body="old\na\nb\n") for _ in range(3)), Reply(body="a\nb\nc\n"), GONE)
         assert [line async for line in api.logs("bert", tail=7, follow=True)] == ["a", "b", "c", "d", "d"]
-        assert [asked.query["tail"] for asked in cloud.asked] == ["7", "2", "2", "2", "3", "5", "5"]
+        assert [asked.query["tail"] for asked in cloud.questions("GET", SSE)] == ["7", "2", "2", "2", "3"]
         assert all(pause > 0 for pause in time.slept)
+
+
+async def test_what_is_written_while_there_is_no_connection_is_not_lost() -> None:
+    async with stage() as cloud, client(cloud.url, namespace="me") as api:
+        cloud.script("GET", SSE, events("a"), events("c", "d", "e"), GONE)
+        cloud.script("GET", LOGS, Reply(body="x\na\nb\nc\nd\n"), GONE)
+        assert [line async for line in api.logs("bert", tail=1, follow=True)] == ["a", "b", "c", "d", "e"]
+        assert [asked.query["tail"] for asked in cloud.asked] == ["1", "500", "4", "500"]
 
 
 async def test_a_server_without_events_is_followed_as_text() -> None:
     async with stage() as cloud, client(cloud.url, namespace="me") as api:
-        cloud.script("GET", LOGS, Reply(pieces=(b"a\nb", b"c\n")), GONE)
+        cloud.script("GET", LOGS, Reply(pieces=(b"a\nb", b"c\n")), Reply(body="a\nbc\n"), GONE)
         assert [line async for line in api.logs("bert", follow=True)] == ["a", "bc"]
         assert [(asked.path, asked.query.get("follow")) for asked in cloud.asked] == [
             (SSE, None),
             (LOGS, "true"),
+            (LOGS, None),
             (LOGS, "true"),
         ]
 
@@ -137,12 +146,11 @@ def test_a_line_without_end_takes_bounded_memory() -> None:
         (['data: {"line": "hello"}', ""], ["hello"]),
         (['data: {"other": 1}', "", "data: {broken", ""], ['{"other": 1}', "{broken"]),
         (["data:  two blanks", ""], [" two blanks"]),
-        (["data: unfinished"], []),
+        (["data:", ""], [""]),
     ],
 )
 def test_events_become_lines(stream: list[str], found: list[str]) -> None:
-    reader = Events()
-    assert [line for item in stream for line in reader.feed(item)] == found
+    assert [line for item in stream if (line := from_event(item)) is not None] == found
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,23 @@ def test_events_become_lines(stream: list[str], found: list[str]) -> None:
 def test_what_was_seen_is_left_out(seen: list[str], comes: list[str], new: list[str]) -> None:
     overlap = Overlap(seen)
     assert [line for item in comes for line in overlap.feed(item)] == new
+
+
+@pytest.mark.parametrize(
+    ("seen", "lines", "new"),
+    [
+        (["a", "b"], ["x", "a", "b", "c"], ["c"]),
+        (["a", "b"], ["a", "b"], []),
+        (["a", "b"], ["b", "c"], ["c"]),
+        (["a", "b"], ["x", "y"], []),
+        (["a", "b"], [], []),
+        (["a", "b"], ["b", "x", "a", "b", "y"], ["y"]),
+        (["a"], ["a", "x", "a", "y"], ["y"]),
+        ([], ["a"], []),
+    ],
+)
+def test_what_was_missed_follows_what_was_seen(seen: list[str], lines: list[str], new: list[str]) -> None:
+    assert missed(seen, lines) == new
 
 
 @given(st.lists(st.integers(0, 200), unique=True, min_size=1, max_size=20), st.data())

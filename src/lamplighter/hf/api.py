@@ -15,7 +15,7 @@ from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.listings import hardware_of
 from lamplighter.hf.pace import Pace
 from lamplighter.hf.paging import PAGE_SIZE, Pages
-from lamplighter.hf.placement import check_hardware
+from lamplighter.hf.placement import Wanted, check_hardware
 from lamplighter.hf.reading import Raw, part, parts
 from lamplighter.hf.records import Endpoint, Owner, ReplicaInfo
 
@@ -162,13 +162,21 @@ class ManagementApi:
         return Endpoint.of(await self._json("PUT", *self._at(where, name), body=body), where)
 
     async def update(self, name: str, changes: Changes, namespace: str | None = None) -> Endpoint:
-        """Sends only what changes; with nothing to change nothing is sent and the endpoint is read."""
+        """Sends only what changes; with nothing to change nothing is sent and the endpoint is read.
+
+        Raises InvalidInput, with the nearest that there is for hardware that is not offered.
+        """
         if changes.is_empty:
             return await self.get(name, namespace)
         where = await self.namespace(namespace)
         current = await self.get(name, where) if changes.needs_current else None
         body = changes.body(current)
-        return Endpoint.of(await self._json("PUT", *self._at(where, name), body=body), where)
+        try:
+            return Endpoint.of(await self._json("PUT", *self._at(where, name), body=body), where)
+        except InvalidInput as refused:
+            if changes.moves:
+                await self._explain(changes.placed(current or await self.get(name, where)), where)
+            raise refused from None
 
     async def delete(self, name: str, namespace: str | None = None) -> None:
         """Order the deletion. The endpoint may still be shown for a moment. Raises EndpointNotFound."""
@@ -261,13 +269,14 @@ class ManagementApi:
         body = await self._json("GET", url, asked, params={key: value for key, value in params.items() if value})
         return list(parts(body, "items"))[:limit]
 
-    async def catalog(self, **filters: str) -> Documents:
+    async def catalog(self, **filters: str | int) -> Documents:
         """Models with recipes. Filters: accelerator, engine, license, task, search, limit."""
         for name in filters:
             if name not in CATALOG_FILTERS:
                 raise InvalidInput(f"{name}: no filter of the catalog; {rules.near(name, CATALOG_FILTERS)}", field=name)
+        params = {name: str(value) for name, value in filters.items()}
         url = f"{self._hosts.catalog}/api/v1/catalog/list"
-        body = await self._json("GET", url, self._asked(), params=filters, secret_free=True)
+        body = await self._json("GET", url, self._asked(), params=params, secret_free=True)
         return list(parts(body, "items"))
 
     async def deploy_from_catalog(
@@ -325,6 +334,8 @@ class ManagementApi:
 
         What is not `repeatable` is only asked again when it can't have been executed.
         """
+        if not path.startswith("/"):
+            raise InvalidInput(f"path: {path!r} does not begin with /", field="path")
         question = Question(method=method, url=f"{self._hosts.management}{path}", body=body, params=params)
         asked = self._asked(writes=method != "GET")
         return parsed(await self._calls.answer(question, asked, repeatable=repeatable, pace=pace), self._hosts.name)
@@ -466,14 +477,14 @@ class ManagementApi:
             raise EndpointExists(asked.name, where=asked.namespace)
         return endpoint
 
-    async def _explain(self, form: DeploymentForm, namespace: str) -> None:
-        """Raise a better InvalidInput for a refused form where the hardware listing tells what is wrong with it."""
+    async def _explain(self, wanted: Wanted, namespace: str) -> None:
+        """Raise a better InvalidInput for what was refused where the hardware listing tells what is wrong with it."""
         try:
             hardware = await self.hardware(namespace)
         except LamplighterError:
             return  # the refusal itself is raised then
         try:
-            check_hardware(form, hardware)
+            check_hardware(wanted, hardware)
         except InvalidInput as better:
             raise better from None
         except LamplighterError:

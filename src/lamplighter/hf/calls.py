@@ -93,12 +93,19 @@ class Calls:
         loop = asyncio.get_running_loop()
         if self._asking is None or self._asking.done() or self._asking.get_loop() is not loop:
             self._asking = asyncio.create_task(self._ask_owner(), name="whose token is it")
+            self._asking.add_done_callback(_look_at)
         return await asyncio.shield(self._asking)  # one that waits may be cancelled: the others still wait
 
     async def _ask_owner(self) -> Owner:
         question = Question(method="GET", url=f"{self.hosts.hub}/api/whoami-v2")
         self._owner = Owner.of(await self.json(question, Asked(host=self.hosts.name)))
         return self._owner
+
+
+def _look_at(task: asyncio.Task[Owner]) -> None:
+    """Where all who waited have left, nobody else takes note of a failure, which would be reported as forgotten."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _no_access(owner: Owner, asked: Asked) -> LamplighterError | None:

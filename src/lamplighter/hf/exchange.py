@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lamplighter.domain.secret import Secret
@@ -23,8 +23,8 @@ class Question:
     method: str
     url: str
     params: Mapping[str, str] | None = None
-    body: Any = None
-    headers: Mapping[str, str] | None = None
+    body: Any = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
     timeout: float | None = None
     secret_free: bool = False
     most_bytes: int = MOST_BYTES

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 
 from lamplighter.errors import EndpointNotFound, ProviderError, RateLimited
 from lamplighter.hf.answers import error_for
 from lamplighter.hf.calls import Calls
 from lamplighter.hf.exchange import Asked, Question
-from lamplighter.hf.lines import Events, Lines, Overlap
-from lamplighter.hf.pace import Pace
+from lamplighter.hf.lines import Lines, Overlap, from_event, missed
+from lamplighter.hf.pace import ONCE, Pace
 from lamplighter.hf.wire import Stream
 
 _SEEN = 500
@@ -50,7 +50,7 @@ class LogReader:
         while True:
             self._connected, told = False, None
             try:
-                async with aclosing(self._open(self._tail if not ever else max(1, len(self._seen)))) as lines:
+                async with aclosing(self._open()) as lines:
                     async for line in lines:
                         pauses = 0
                         yield line
@@ -67,46 +67,52 @@ class LogReader:
             pauses += 1
             await self._wire.sleep(_PACE.pause(pauses, spent=0.0, chance=self._wire.chance(), told=told) or 0.0)
 
-    async def _open(self, tail: int) -> AsyncGenerator[str]:
-        """One connection's lines, without those that were seen before."""
+    async def _open(self) -> AsyncGenerator[str]:
+        """One connection's lines, without those that were seen before, and before them what came in between."""
+        if self._seen:
+            for line in await self._missed():
+                self._seen.append(line)
+                yield line
         overlap = Overlap(self._seen)
-        async with aclosing(self._connect(tail)) as lines:
+        async with aclosing(self._connect(len(self._seen) or self._tail)) as lines:
             async for line in lines:
                 for new in overlap.feed(line):
                     self._seen.append(new)
                     yield new
+
+    async def _missed(self) -> list[str]:
+        """What was written while there was no connection. A stream alone would show no more lines than were seen."""
+        answer = await self._calls.answer(self._question("", _TEXT, {}, _SEEN), self._asked, pace=ONCE)
+        lines = Lines()
+        return missed(list(self._seen), [*lines.feed(answer.body), *lines.end()])
 
     async def _connect(self, tail: int) -> AsyncGenerator[str]:
         if self._as_events:
             question = self._question("/sse", _EVENTS, {}, tail)
             async with self._wire.stream(question, timeout=self._wire.timeout, silence=_SILENCE) as stream:
                 if stream.status not in _NO_SUCH_ROUTE:
-                    async for line in self._lines(stream, Events()):
+                    async for line in self._lines(stream, events=True):
                         yield line
                     return
             self._as_events = False
         question = self._question("", _TEXT, {"follow": "true"}, tail)
         async with self._wire.stream(question, timeout=self._wire.timeout, silence=_SILENCE) as stream:
-            async for line in self._lines(stream, None):
+            async for line in self._lines(stream, events=False):
                 yield line
 
     def _question(self, route: str, headers: Mapping[str, str], more: Mapping[str, str], tail: int) -> Question:
         params = {"tail": str(tail), **self._replica, **more}
         return Question(method="GET", url=self._url + route, params=params, headers=headers)
 
-    async def _lines(self, stream: Stream, events: Events | None) -> AsyncIterator[str]:
+    async def _lines(self, stream: Stream, *, events: bool) -> AsyncIterator[str]:
         if not stream.is_success:
             raise error_for(await stream.read(), await self._calls.informed(self._asked, self._url))
         self._connected = True
         lines = Lines()
         async for piece in stream.pieces():
             for line in lines.feed(piece):
-                for found in _unwrapped(line, events):
+                if (found := from_event(line) if events else line) is not None:
                     yield found
         for line in lines.end():
-            for found in _unwrapped(line, events):
+            if (found := from_event(line) if events else line) is not None:
                 yield found
-
-
-def _unwrapped(line: str, events: Events | None) -> Iterator[str]:
-    return iter((line,)) if events is None else events.feed(line)

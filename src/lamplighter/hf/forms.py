@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamplighter.errors import InvalidInput
 from lamplighter.hf import images, rules
@@ -135,6 +135,17 @@ class DeploymentForm:
         return value is not None and not (name in _SET_NOTHING and not value)
 
 
+class Placed(NamedTuple):
+    """Hardware in a place."""
+
+    vendor: str
+    region: str
+    accelerator: str
+    instance_type: str
+    instance_size: str
+    min_replica: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """A change of an endpoint: None leaves a part as it is. Scaling lives under compute in the API.
@@ -176,6 +187,23 @@ class Changes:
     def is_empty(self) -> bool:
         """Whether nothing changes; then nothing is sent."""
         return all(getattr(self, name) is None for name in _names(Changes))
+
+    @property
+    def moves(self) -> bool:
+        """Whether other hardware is asked for."""
+        return any(getattr(self, name) is not None for name in _COMPUTE)
+
+    def placed(self, current: Endpoint) -> Placed:
+        """The hardware that an endpoint would have then."""
+        compute, scaling = current.compute, current.compute.scaling
+        return Placed(
+            vendor=current.provider.vendor or "",
+            region=current.provider.region or "",
+            accelerator=self.accelerator or compute.accelerator or "",
+            instance_type=self.instance_type or compute.instance_type or "",
+            instance_size=self.instance_size or compute.instance_size or "",
+            min_replica=scaling.min_replica if self.min_replica is None else self.min_replica,
+        )
 
     @property
     def needs_current(self) -> bool:

@@ -90,13 +90,9 @@ def is_hugging_face(url: str) -> bool:
 def address(url: str, field: str) -> str:
     """Complete and check a base address. Raises InvalidInput."""
     whole = url.strip() if "://" in url else f"http://{url.strip()}"
-    try:
-        parts = urlsplit(whole)
-        usable = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(character.isspace() for character in whole):
-        raise InvalidInput(f"{field}: {url!r} is no address; one looks like {MANAGEMENT}", field=field)
+    if not is_usable(whole):
+        raise InvalidInput(f"{field}: {_without_login(url)!r} is no address; one looks like {MANAGEMENT}", field=field)
+    parts = urlsplit(whole)
     if parts.username or parts.password:
         raise InvalidInput(f"{field}: a token has no place in an address", field=field)
     if parts.query or parts.fragment:
@@ -104,10 +100,29 @@ def address(url: str, field: str) -> str:
     return whole.rstrip("/")
 
 
+def is_usable(url: str) -> bool:
+    """Whether something can be asked at an address at all."""
+    try:
+        parts = urlsplit(url)
+        there = parts.scheme in _DEFAULT_PORTS and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    return bool(there) and not any(character.isspace() for character in url)
+
+
 def host_of(url: str) -> str:
-    """The host of an address, with its port where that is an unusual one."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or url
+    """The host of an address and its port; of what is no address, the beginning."""
+    try:
+        netloc = urlsplit(url).netloc
+    except ValueError:
+        netloc = ""
+    return netloc.rpartition("@")[2] or _without_login(url)[:100]
+
+
+def _without_login(url: str) -> str:
+    """An address for a message: a token that was put into it is not shown."""
+    before, at, rest = url.rpartition("@")
+    return f"{before.partition('://')[0]}://…@{rest}" if at and "://" in before else f"…@{rest}" if at else url
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MOST_OF_A_LINE = 64 * 1024
@@ -49,43 +49,46 @@ class Lines:
         return line.removesuffix(b"\r").decode("utf-8", "replace")
 
 
-class Events:
-    """Takes the log lines out of server-sent events, line by line. Comments, names and ids of events are left out."""
+def from_event(line: str) -> str | None:
+    """The log line in a line of server-sent events; None where it holds none: a comment, a name, the end of an event.
 
-    def __init__(self) -> None:
-        self._data: list[str] = []
-
-    def feed(self, line: str) -> Iterator[str]:
-        """The log lines that this line of the event stream completes."""
-        if line.startswith("data:"):
-            if len(self._data) < MOST_OF_A_LINE:
-                self._data.append(line[5:].removeprefix(" "))
-        elif not line:
-            yield from self.end()
-
-    def end(self) -> Iterator[str]:
-        """The log lines of an event whose end did not come."""
-        data, self._data = self._data, []
-        for item in data:
-            yield from _from_event(item)
-
-
-def _from_event(data: str) -> Iterator[str]:
-    """A structured line becomes a row of text, as in the plain log: `- <timestamp> <line>`."""
+    A structured one becomes a row of text, as in the plain log: `- <timestamp> <line>`. An event of several lines of
+    data holds as many lines of the log.
+    """
+    if not line.startswith("data:"):
+        return None
+    data = line[5:].removeprefix(" ")
     if not data.startswith("{"):
-        yield data
-        return
+        return data
     import json  # noqa: PLC0415
 
     try:
         value: Any = json.loads(data)
     except (ValueError, RecursionError):
-        value = None
+        return data
     if not isinstance(value, dict) or not isinstance(value.get("line"), str):
-        yield data
-        return
+        return data
     at = value.get("timestamp")
-    yield f"- {at} {value['line']}" if isinstance(at, str) else value["line"]
+    return f"- {at} {value['line']}" if isinstance(at, str) else str(value["line"])
+
+
+def missed(seen: Sequence[str], lines: Sequence[str]) -> list[str]:
+    """What of a log's last lines came after what was seen; nothing where neither of them shows where the other goes on.
+
+    The longest common piece counts, and of several the last: rather a repeated line is lost than shown twice.
+    """
+    longest, end = 0, len(lines)
+    for after in range(len(lines), 0, -1):
+        length = _common(seen, lines, after)
+        if length > longest:
+            longest, end = length, after
+    return list(lines[end:])
+
+
+def _common(seen: Sequence[str], lines: Sequence[str], after: int) -> int:
+    """How many lines before `after` are the last ones of what was seen."""
+    most = min(len(seen), after)
+    return next((n for n in range(most) if seen[-1 - n] != lines[after - 1 - n]), most)
 
 
 class Overlap:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -19,7 +20,7 @@ from lamplighter.domain.secret import Secret
 from lamplighter.errors import ProviderError, ProviderUnreachable, TokenMissing
 from lamplighter.hf.answers import speaks_of_capacity
 from lamplighter.hf.exchange import MOST_BYTES, Answer, Question
-from lamplighter.hf.hosts import Hosts, host_of, is_loopback, same_origin
+from lamplighter.hf.hosts import Hosts, host_of, is_loopback, is_usable, same_origin
 from lamplighter.hf.pace import RETRIED, Pace, told_wait
 from lamplighter.hf.token import checked
 
@@ -200,6 +201,8 @@ class Wire:
         raise ProviderError(f"{host_of(url)} sends us in a circle.", permanent=True)
 
     async def _request(self, question: Question, url: str, read_timeout: float) -> httpx2.Request:
+        if not is_usable(url):
+            raise ProviderError(f"{host_of(url)!r} is no address that can be asked.", permanent=True)
         headers = {
             "User-Agent": f"lamplighter/{__version__}",
             "Accept": "application/json, text/plain;q=0.9, */*;q=0.5",
@@ -240,7 +243,9 @@ class Wire:
         return httpx2.AsyncClient(
             verify=context,
             trust_env=not here,  # a proxy can't know what this machine calls itself
-            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=30.0),
+            # Probes that are held by the provider keep a connection each, beside which others must find room.
+            limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=16, keepalive_expiry=30.0),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # an endpoint's must not reach the management
             transport=self._transport,
         )
 
@@ -277,7 +282,10 @@ def _redirect(response: httpx2.Response, method: str) -> str | None:
     keeps = {301, 302, 303, 307, 308} if method == "GET" else {307, 308}
     if response.status_code not in keeps or not location:
         return None
-    return urljoin(str(response.request.url), location)
+    try:
+        return urljoin(str(response.request.url), location)
+    except ValueError:
+        return location  # which is the address of nothing, and told as such
 
 
 async def _read_all(response: httpx2.Response, most: int) -> bytes:
@@ -303,10 +311,10 @@ async def _named(host: str, exchange: AbstractAsyncContextManager[httpx2.Respons
         raise _unconnected(host, error) from None
     except httpx2.ProxyError:
         raise Lost(f"The proxy on the way to {host} refuses.", sent=False) from None
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError):
+        raise ProviderError(f"{host} can't be asked: the address is not right.", permanent=True) from None
     except (httpx2.TransportError, httpx2.DecodingError, httpx2.StreamError) as error:
         raise Lost(f"The connection to {host} was lost ({type(error).__name__}).", sent=True) from None
-    except httpx2.InvalidURL:
-        raise ProviderError(f"{host} gave an address that can't be used.", permanent=True) from None
 
 
 def _unconnected(host: str, error: BaseException) -> Lost:

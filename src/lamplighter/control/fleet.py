@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -34,6 +34,8 @@ from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
 
+T = TypeVar("T")
+
 REMEMBER_EVERY = 15.0
 """How often last activity is written down; a crash loses no more than this of an idle clock (seconds)."""
 
@@ -55,7 +57,7 @@ class Fleet:
         self._leaving: dict[str, Controller] = {}
         self._names = Names()
         self._targets = self._names.targets
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._created = int(self._clock.wall())
         self._closing = False
         self._coming: dict[str, Spec] = {}
@@ -174,19 +176,24 @@ class Fleet:
             if name in self._adding or name in self._leaving or name in self._targets:
                 raise EndpointExists(name)
         self._adding |= names
-        task = self._own(f"add {spec.name}", self._add_reserved(spec, names))
-        await asyncio.shield(task)
+        error = await asyncio.shield(self._own(f"add {spec.name}", self._add_reserved(spec, names)))
+        if error is not None:
+            raise error
         return self._find(spec.name).endpoint()
 
-    async def _add_reserved(self, spec: Spec, names: set[str]) -> None:
+    async def _add_reserved(self, spec: Spec, names: set[str]) -> LamplighterError | None:
+        """Tell what went wrong, if anything did: to a task that nobody waits for any more, a refusal is no trouble."""
         try:
             async with asyncio.timeout(_CREATE_TIMEOUT):
                 await self._add(spec)
         except TimeoutError:
             text = f"provider {spec.provider!r} did not make endpoint {spec.name!r} in {_CREATE_TIMEOUT:g} s"
-            raise ProviderUnreachable(f"{text}; it may be there all the same: look before you try again.") from None
+            return ProviderUnreachable(f"{text}; it may be there all the same: look before you try again.")
+        except LamplighterError as error:
+            return error
         finally:
             self._adding -= names
+        return None
 
     async def _add(self, spec: Spec) -> None:
         """Make an endpoint known and look after it. Raises InvalidInput when it can't work at its provider."""
@@ -471,13 +478,13 @@ class Fleet:
             await asyncio.sleep(REMEMBER_EVERY)
             await self._journal.remember([controller.keepsake() for controller in self._all()])
 
-    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _own(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._disown)
         return task
 
-    def _disown(self, task: asyncio.Task[None]) -> None:
+    def _disown(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task broke", task=task.get_name(), error=str(error))

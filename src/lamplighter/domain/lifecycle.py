@@ -191,8 +191,15 @@ def decide(view: View, now: float) -> Action:
         return Wait(min(view.look_at, view.begun_at + SETTLE_TIME))
     if view.begun is Verb.SLEEP:
         return _sleep_at(view, now, now, "its sleep was never confirmed")
-    if view.untold and now >= view.update_at:
+    if not view.untold:
+        return _by_state(view, now)
+    if now >= view.update_at:
         return Update()
+    action = _by_state(view, now)
+    return Wait(min(action.until, view.update_at)) if isinstance(action, Wait) else action
+
+
+def _by_state(view: View, now: float) -> Action:
     if view.state in STARTING:
         return _while_starting(view, now)
     if view.state in ASLEEP:

@@ -427,6 +427,7 @@ class AsyncClient:
         from lamplighter.sdk import keepers  # noqa: PLC0415
 
         api, where = await self._at(namespace)
+        await api.get(name, where)  # nothing has to stand behind a session on what is not there
         what = keepers.Held(namespace=where, name=name, lease=lease, pauses=pauses)
         if await self._has_leases(api):
             return keepers.ServerLease(keepers.RestLeases(api), what)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import asyncio
 
 T = TypeVar("T")
+
+log = logging.getLogger("lamplighter.sdk")
 
 LAST_WORDS = 60.0
 """How long an interrupted call may take to clean up; a second interruption waits for nothing (seconds)."""
@@ -40,6 +43,7 @@ class Portal:
         self._closed = False
         self._jobs: set[_Job[Any]] = set()
         self._thread: threading.Thread | None = None
+        self._failure: Exception | None = None
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
 
@@ -68,11 +72,17 @@ class Portal:
         return not self._closed and self._owner == os.getpid()
 
     def close(self) -> None:
-        """Say farewell, end the loop and its thread. Calls under way end with an error; a second call does nothing."""
+        """Say farewell, end the loop and its thread; raises what the farewell raises.
+
+        Calls under way end with an error. A second call does nothing.
+        """
         self.leave()
         thread = self._thread
         if thread is not None and self._owner == os.getpid() and thread is not threading.current_thread():
             thread.join(_CLOSE_TIMEOUT)
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
 
     def leave(self) -> None:
         """The same without waiting for the end."""
@@ -112,7 +122,10 @@ class Portal:
             await self._stop.wait()
             tasks = [job.cancel() for job in list(self._jobs)]
             await asyncio.gather(*filter(None, tasks), return_exceptions=True)
-            await self._farewell()
+            try:
+                await self._farewell()
+            except Exception as error:  # noqa: BLE001 - it is for whoever closes
+                self._failure = error
 
         with asyncio.Runner() as runner:
             runner.run(live())
@@ -157,6 +170,8 @@ def _close_at_exit() -> None:
     """Close what is still open before the interpreter ends its thread pools: an embedded server needs them to end."""
     if not _at_exit.acquire(blocking=False):
         return
+    import concurrent.futures.thread  # noqa: F401, PLC0415 - what is registered last is called first: before its end
+
     register: Callable[[Callable[[], None]], object] = getattr(threading, "_register_atexit", atexit.register)
     with contextlib.suppress(RuntimeError):  # the end has begun already: what is made now ends with the process
         register(_close_all)
@@ -164,4 +179,7 @@ def _close_at_exit() -> None:
 
 def _close_all() -> None:
     for portal in list(_open):
-        portal.close()
+        try:
+            portal.close()
+        except Exception:
+            log.exception("closing a client at the end of the process failed")  # the others have to be closed as well

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -104,8 +105,6 @@ exec(sys.argv[2])
 
 
 def program(folder: Path, body: str) -> subprocess.Popen[str]:
-    import json
-
     started = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps(configuration(folder)), body], stdout=subprocess.PIPE, text=True
     )

@@ -53,13 +53,17 @@ async def test_a_restart_finds_times_and_learned_starts_again(tmp_path: Path) ->
         phase=Phase.RUNNING,
         last_activity=10.0,
         wake_time=5.0,
+        paused=True,
     )
     async with journal(tmp_path) as (written, _):
         await written.started("chat", 1.0, 2.5)
         await written.remember([seen])
     async with journal(tmp_path) as (written, _):
-        assert await written.recall("chat") == Memory(last_activity=10.0, wake_time=5.0, starts=[2.5])
+        assert await written.recall("chat") == Memory(last_activity=10.0, wake_time=5.0, starts=[2.5], paused=True)
         assert await written.recall("other") == Memory(starts=[])
+        await written.remember([dataclasses.replace(seen, paused=False)])
+    async with journal(tmp_path) as (written, _):
+        assert not (await written.recall("chat")).paused, "and that it was withdrawn"
 
 
 async def test_a_database_that_fails_for_a_while_delays_nobody_for_long_and_loses_nothing(tmp_path: Path) -> None:

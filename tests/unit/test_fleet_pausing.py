@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,36 @@ async def test_a_resume_amid_the_pausing_brings_it_up_again() -> None:
         await asyncio.sleep(1)
         await s.fleet.resume("chat", actor="bob")
         assert await s.serve() == pytest.approx(8, abs=0.5)
+
+
+@virtual
+@pytest.mark.parametrize("verb", ["resume", "scale_to_zero"])
+async def test_a_pause_that_is_withdrawn_while_requests_are_in_flight_lets_others_in_at_once(verb: str) -> None:
+    async with stage() as s:
+        await s.serve()
+        streaming = asyncio.create_task(s.serve(seconds=50))
+        await asyncio.sleep(1)
+        await s.fleet.pause("chat", actor="ann")
+        await asyncio.sleep(1)
+        await getattr(s.fleet, verb)("chat", actor="ann")
+        assert await s.serve() < 0.1
+        await streaming
+
+
+@virtual
+async def test_an_endpoint_that_moves_to_another_provider_stays_paused() -> None:
+    providers = {"memory": MemoryProvider(), "other": MemoryProvider()}
+    journal = MemoryJournal()
+    fleet = Fleet(providers, journal)
+    await fleet.open([spec()])
+    await fleet.pause("chat", actor="ann")
+    await fleet.apply({"chat": dataclasses.replace(spec(), provider="other")})
+    with pytest.raises(EndpointPaused):
+        await fleet.claim("chat", 10.0)
+    await asyncio.sleep(1)
+    assert (await providers["other"].observe("chat")).state is State.PAUSED
+    assert journal.memories["chat"].paused
+    await fleet.close(drain=0.0)
 
 
 @virtual

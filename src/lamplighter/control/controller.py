@@ -169,7 +169,7 @@ class Controller:
         self._wishes.wake_until = self._clock.now() + self.spec.policy.wake_timeout
         self._history.restart_idle_clock()
         self._trouble.retry_now(self._clock.now())
-        self._nudge.set()
+        self.look_now()  # where a pause had shut the gate before what still runs, that opens it again
 
     def ask_sleep(self, actor: str, into: State | None = None) -> None:
         """An operator wants it asleep, as soon as nothing is in flight and nothing waits.
@@ -178,6 +178,7 @@ class Controller:
         """
         self._wishes.ask_sleep(actor, into)
         self._lie_down()
+        self.look_now()
 
     def ask_pause(self, actor: str) -> None:
         """An operator wants nobody to be let in or to wake it: those who wait are told, what is in flight may end."""
@@ -563,8 +564,8 @@ class Controller:
         if healing:
             self._trouble.healing(self._clock.now())
         else:
-            self._begin(Verb.WAKE)
             self._history.start_begins(own=True)
+            self._begin(Verb.WAKE)
         self._ledger.because(reason, self._actor("request" if self.gate.waiting else "policy"))
         error = await self._ledger.call("wake", self._provider.wake(self.name))
         if error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -63,6 +64,7 @@ class Fleet:
         self._coming: dict[str, Spec] = {}
         self._following: set[str] = set()
         self._adding: set[str] = set()
+        self._stay_paused: set[str] = set()  # they move to another provider, and were paused
         self._arrived = asyncio.Event()
         self._troubles: dict[str, tuple[str, int]] = {}
 
@@ -136,6 +138,7 @@ class Fleet:
         for name, spec in list(self._coming.items()):
             if name not in specs and not spec.deployed:
                 del self._coming[name]
+                self._stay_paused.discard(name)
                 self._names.forget(name)
 
     async def _put(self, spec: Spec) -> None:
@@ -144,6 +147,8 @@ class Fleet:
         self._refuse_deployed(spec)
         controller = self._controllers.get(name)
         if controller is not None and controller.spec.provider != spec.provider:
+            if controller.paused:
+                self._stay_paused.add(name)
             self.remove(name)
             controller = None
         if name in self._leaving or name in self._following:
@@ -204,6 +209,9 @@ class Fleet:
         memory = await self._journal.recall(spec.name)
         await provider.create(spec)
         # From here to the end nothing waits: what its provider has made is looked after.
+        if spec.name in self._stay_paused:
+            self._stay_paused.discard(spec.name)
+            memory = dataclasses.replace(memory, paused=True)
         controller = Controller(
             spec, provider, self._rooms[spec.provider], self._journal, clock=self._clock, memory=memory
         )

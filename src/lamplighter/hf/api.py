@@ -13,7 +13,7 @@ from lamplighter.hf.creating import LookBack, is_alike, is_what_was_asked
 from lamplighter.hf.exchange import Answer, Asked, Question, parsed, quoted, segment
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.listings import hardware_of
-from lamplighter.hf.pace import Pace
+from lamplighter.hf.pace import ONCE, Pace
 from lamplighter.hf.paging import PAGE_SIZE, Pages
 from lamplighter.hf.placement import Wanted, check_hardware
 from lamplighter.hf.reading import Raw, part, parts
@@ -246,8 +246,7 @@ class ManagementApi:
 
     async def hardware(self, namespace: str | None = None) -> HardwareList:
         """With the namespace's quota."""
-        where = await self.namespace(namespace)
-        return hardware_of(await self._json("GET", *self._in("provider", where)))
+        return await self._hardware(await self.namespace(namespace))
 
     async def quotas(self, namespace: str | None = None) -> Documents:
         """Per vendor and instance type: `{"vendor", "instanceType", "architecture", "maxAccelerators", "used…"}`."""
@@ -384,9 +383,6 @@ class ManagementApi:
         url, _ = self._in("endpoint", namespace, f"/{segment(name, 'name')}{rest}")
         return url, self._asked(name=name, namespace=namespace, writes=True)
 
-    def _question(self, method: str, url: str, **more: Any) -> Question:
-        return Question(method=method, url=url, **more)
-
     async def _json(self, method: str, url: str, asked: Asked, **more: Any) -> Any:
         return await self._calls.json(Question(method=method, url=url, **more), asked)
 
@@ -477,10 +473,14 @@ class ManagementApi:
             raise EndpointExists(asked.name, where=asked.namespace)
         return endpoint
 
+    async def _hardware(self, namespace: str, pace: Pace | None = None) -> HardwareList:
+        url, asked = self._in("provider", namespace)
+        return hardware_of(await self._calls.json(Question(method="GET", url=url), asked, pace=pace))
+
     async def _explain(self, wanted: Wanted, namespace: str) -> None:
         """Raise a better InvalidInput for what was refused where the hardware listing tells what is wrong with it."""
         try:
-            hardware = await self.hardware(namespace)
+            hardware = await self._hardware(namespace, ONCE)
         except LamplighterError:
             return  # the refusal itself is raised then
         try:

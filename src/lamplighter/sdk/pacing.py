@@ -16,8 +16,8 @@ WINDOW = 60.0
 
 _DENSE = 1.0  # between status calls around the expected moment, as long as the budget has some left
 _SPARSE = 15.0
-_EVEN = 7.0
-_FIRST = (1.0, 1.0, 2.0)  # what fails often fails at once
+_EVEN = 8.0
+_FIRST = 3.0  # what fails often fails soon
 _EARLY, _LATE = 0.85, 1.3  # around the expected moment, in units of it
 _PLANNED = PER_MINUTE - 1  # one is kept for the look that confirms what a probe has told
 _RESERVE = 2  # calls that are kept for later while it is dense: what is late must still be seen
@@ -41,9 +41,16 @@ class Pace:
         self._calls.append(now)
         self._made += 1
 
-    def next_call(self, now: float) -> float:
-        """The moment of the next status call: now or later, within the budget."""
-        return max(now, self._wish(self._calls[-1]), self._budget_allows()) if self._calls else now
+    def next_call(self, now: float, *, held: bool = False, urgent: bool = False) -> float:
+        """The moment of the next status call: now or later, within the budget.
+
+        `held` says that the endpoint's proxy holds a question and will answer it at the very moment; then the status
+        is asked for only to see a failure. `urgent` says that there is a reason to look, within the budget.
+        """
+        if not self._calls:
+            return now
+        last = self._calls[-1]
+        return max(now, last + _DENSE if urgent else self._wish(last, held=held), self._budget_allows())
 
     def next_probe(self, now: float, *, seems_up: bool) -> float:
         """The moment of the next question to the endpoint itself, after one that was answered at once with no.
@@ -62,11 +69,11 @@ class Pace:
             return False
         return self._window_opens() <= now <= self._window_closes()
 
-    def _wish(self, last: float) -> float:
+    def _wish(self, last: float, *, held: bool) -> float:
         """When the next call would be, without a budget."""
-        if self._made <= len(_FIRST):
-            return last + _FIRST[self._made - 1]
-        if self.expected is None:
+        if self._made == 1:
+            return last + _FIRST
+        if held or self.expected is None:
             return last + _EVEN
         if last < self._window_opens():
             return min(last + _SPARSE, max(self._window_opens(), last + _DENSE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -82,6 +83,9 @@ class Vigil:
         self._trouble: str | None = None
         self._judged = asyncio.Event()
         self._news = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._urgent = False
+        self._asked_at: float | None = None  # when the question was sent that its proxy may be holding
         self._take_in(seen)
 
     async def until_ready(self) -> Endpoint:
@@ -137,7 +141,7 @@ class Vigil:
         await self._judge()
         self._judged.set()
         while True:
-            await self._until(self._pace.next_call(self._now()))
+            await self._until_due()
             if await self._look():
                 await self._judge()
 
@@ -154,10 +158,15 @@ class Vigil:
             while not self._may_probe():
                 self._news.clear()
                 await self._news.wait()
-            asked = self._now()
-            if await self._is_ready() and await self._confirm(asked):
+            self._asked_at = asked = self._now()
+            ready = await self._is_ready()
+            self._asked_at = None
+            if ready and await self._confirm(asked):
                 return
-            if self._now() - asked < _AT_ONCE:
+            if self._now() - asked >= _AT_ONCE:  # it was held, and then the answer was no: the status may tell why
+                self._urgent = True
+                self._hurry.set()
+            else:
                 await self._until(self._pace.next_probe(self._now(), seems_up=self.seen.phase is Phase.RUNNING))
 
     async def _tick_for_ever(self) -> None:
@@ -166,6 +175,22 @@ class Vigil:
                 elapsed = self._now() - self._began
                 self._on_progress(Progress(endpoint=self.seen, elapsed=elapsed, expected=self._pace.expected))
             await asyncio.sleep(_TICK)
+
+    async def _until_due(self) -> None:
+        """Wait until it is time for a look, which may change meanwhile."""
+        while True:
+            now = self._now()
+            due = self._pace.next_call(now, held=self._is_held(), urgent=self._urgent)
+            if due <= now:
+                self._urgent = False
+                return
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(due, now + _TICK)):
+                    await self._hurry.wait()
+
+    def _is_held(self) -> bool:
+        return self._asked_at is not None and self._now() - self._asked_at > _AT_ONCE
 
     async def _until(self, moment: float) -> None:
         await asyncio.sleep(max(0.0, moment - self._now()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time as real_time
 import warnings
@@ -801,19 +802,20 @@ async def test_a_thousand_endpoints_cost_little_on_our_side() -> None:
 
 
 def test_a_client_serves_one_event_loop_after_another() -> None:
-    time = Time()
-    api = ManagementApi("http://127.0.0.1:9", token=Secret(TOKEN), clock=time.clock, sleep=time.sleep)
+    api = ManagementApi("http://127.0.0.1:9", token=Secret(TOKEN), namespace="me")
+    used: list[object] = []
 
     async def ask() -> str:
         async with stage() as cloud:
             api._hosts = api._calls.hosts = api._calls.wire.hosts = find_hosts(cloud.url, None)
-            name = (await api.owner()).name
-            cloud.script("GET", BERT, Reply(body=document()))
-            await api.get("bert")
-            await api.close()
-            return name
+            cloud.script("GET", BERT, Reply(pieces=(json.dumps(document()).encode(),)))
+            found = await api.get("bert")
+            used.extend(api._calls.wire._clients.values())
+            return found.name
 
-    assert asyncio.run(ask()) == asyncio.run(ask()) == "me"
+    assert asyncio.run(ask()) == asyncio.run(ask()) == "bert"
+    assert len({id(each) for each in used}) == 2, "connections of a loop that is gone are not used again"
+    asyncio.run(api.close())
 
 
 async def test_an_odd_type_in_the_answer_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

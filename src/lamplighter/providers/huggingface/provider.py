@@ -138,12 +138,13 @@ class HuggingFaceProvider:
         known = self._find(name)
         endpoint = await self._read_if_there(known)
         if endpoint is None:
-            await self._make(known)
-            return
+            endpoint = await self._make(known)
         if reading.state_of(endpoint) in _UP_FROM:
             endpoint = await self._set_backstop(known, endpoint)
         if reading.state_of(endpoint) in _UP_FROM:
-            await self._bring_up(endpoint)
+            endpoint = await self._bring_up(endpoint)
+        if not known.known_ready(endpoint):
+            self._watch(known, endpoint)
             if endpoint.url is not None:
                 self._vigils.begin(name, endpoint)
 
@@ -296,14 +297,19 @@ class HuggingFaceProvider:
     async def _status(self, known: Known, endpoint: Endpoint) -> Status:
         ready, note = await self._is_ready(known, endpoint)
         starting = reading.state_of(endpoint) in reading.COMES_UP or reading.may_answer(endpoint)
-        if starting and not ready and endpoint.url is not None:
-            self._vigils.begin(known.spec.name, endpoint)
+        if starting and not ready:
+            self._watch(known, endpoint)
         else:
             self._vigils.end(known.spec.name)
         replicas = self._replicas(known, endpoint) if ready else ()
         if replicas:
             self._warn_without_backstop(known, endpoint)
         return reading.status_of(endpoint, replicas, note)
+
+    def _watch(self, known: Known, endpoint: Endpoint) -> None:
+        """Wait at a starting endpoint for the end of its start, once it has an address."""
+        if endpoint.url is not None:
+            self._vigils.begin(known.spec.name, endpoint)
 
     async def _is_ready(self, known: Known, endpoint: Endpoint) -> tuple[bool, str | None]:
         """Whether it answers, and what is to be said of that. It is asked as seldom as can be: asking counts as use."""
@@ -330,16 +336,16 @@ class HuggingFaceProvider:
 
     # Waking and sleeping.
 
-    async def _bring_up(self, endpoint: Endpoint) -> None:
+    async def _bring_up(self, endpoint: Endpoint) -> Endpoint:
         if reading.state_of(endpoint) is not State.SCALED_TO_ZERO:
-            await self._api.resume(endpoint.name, endpoint.namespace)
-            return
+            return await self._api.resume(endpoint.name, endpoint.namespace)
         try:
             endpoint = await self._api.resume(endpoint.name, endpoint.namespace)
         except (InvalidInput, Conflict) as error:
             log.debug("not resumed from zero; a request will do it", endpoint=endpoint.name, error=error.message)
         if reading.state_of(endpoint) is State.SCALED_TO_ZERO:
             await self._api.poke(endpoint)
+        return endpoint
 
     async def _scale_to_zero(self, known: Known, endpoint: Endpoint) -> None:
         """It can be at zero only where none is the least; its own timer is set when it can't disturb any more."""

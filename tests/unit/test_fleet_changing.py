@@ -204,7 +204,8 @@ async def test_a_change_that_its_provider_takes_in_place_cuts_nobody_off() -> No
         changed = await s.fleet.update(dataclasses.replace(spec(), engine=NEW_ENGINE))
         assert changed.spec.engine == NEW_ENGINE
         await asyncio.sleep(0.1)
-        assert s.fleet.endpoint("chat").state is State.UPDATING
+        seen = s.fleet.endpoint("chat")
+        assert (seen.state, seen.phase) == (State.UPDATING, Phase.RUNNING)
         assert await s.serve() == 0.0, "the replicas go on while it is updated"
         await streaming
         assert s.fleet.endpoint("chat").state is State.RUNNING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lamplighter.errors import (
     RateLimited,
 )
 from lamplighter.providers.memory import Fault, MemoryProvider
-from lamplighter.providers.memory.faults import REFUSALS, RETRY_AFTER
+from lamplighter.providers.memory.faults import REFUSALS, RETRY_AFTER, VERBS
 from lamplighter.providers.registry import Site, make_provider
 from tests.virtual_time import virtual
 
@@ -242,3 +243,10 @@ def test_what_a_provider_here_costs_has_to_be_a_price() -> None:
     for price in ("cheap", -1, True, float("nan")):
         with pytest.raises(InvalidInput, match=r"providers.local.options.price_per_hour: .* is no price"):
             make_provider("local", Site(name="local", data=Path(), options={"price_per_hour": price}))
+
+
+def test_the_page_about_it_names_every_option_verb_and_fault() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text("utf-8")
+    options = set(inspect.signature(MemoryProvider).parameters) - {"resources"}
+    assert [word for word in (*options, *(fault.value for fault in Fault)) if f"`{word}`" not in page] == []
+    assert f"`{' '.join(VERBS)}`" in page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import ASLEEP, Phase, State, phase_of
+from lamplighter.domain.endpoint import ASLEEP, SERVING, Phase, State, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
 
 
@@ -14,7 +14,7 @@ def phase(view: View, now: float) -> Phase:
         return Phase.STOPPING
     if view.state is State.RUNNING and not view.ready:
         return Phase.STARTING
-    if view.state is State.UPDATE_FAILED and view.ready:
+    if view.state in SERVING and view.ready:
         return Phase.RUNNING
     if view.state not in ASLEEP and not view.broken:
         return phase_of(view.state)

@@ -161,9 +161,12 @@ def test_a_start_goes_on_while_the_api_is_away(cloud: Cloud, client: sdk.Client)
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(client.start, "away", timeout=60)
         eventually(lambda: cloud.proxy.count("POST", "/away/resume$", executed=True) > 0, "it was resumed")
-        with cloud.proxy.refusing():
-            eventually(lambda: cloud.state("away") == "running", "it runs behind the scenes")
-            assert not started.done()
+        cloud.proxy.plan(faults.Reset(), every=2, times=None)
+        away = cloud.proxy.plan(faults.html(503), times=None)
+        eventually(lambda: cloud.state("away") == "running", "it runs behind the scenes")
+        away.wait()
+        assert not started.done()
+        cloud.proxy.clear()
         ready = started.result(60)
     assert ready.url is not None
     assert ready.url.startswith(cloud.proxy.url)

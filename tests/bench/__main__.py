@@ -12,7 +12,7 @@ import sys
 
 from tests.bench import report
 
-GROUPS = ("gateway", "hold", "fleet", "cli")
+GROUPS = ("gateway", "hold", "fleet", "cli", "sdk")
 
 
 def main() -> int:

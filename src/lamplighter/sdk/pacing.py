@@ -17,6 +17,7 @@ WINDOW = 60.0
 _DENSE = 1.0  # between status calls around the expected moment, as long as the budget has some left
 _SPARSE = 15.0
 _EVEN = 8.0
+_HELD = 10.0
 _FIRST = 3.0  # what fails often fails soon
 _EARLY, _LATE = 0.85, 1.3  # around the expected moment, in units of it
 _PLANNED = PER_MINUTE - 1  # one is kept for the look that confirms what a probe has told
@@ -73,7 +74,9 @@ class Pace:
         """When the next call would be, without a budget."""
         if self._made == 1:
             return last + _FIRST
-        if held or self.expected is None:
+        if held:
+            return last + _HELD
+        if self.expected is None:
             return last + _EVEN
         if last < self._window_opens():
             return min(last + _SPARSE, max(self._window_opens(), last + _DENSE))

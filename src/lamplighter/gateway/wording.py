@@ -12,7 +12,7 @@ from lamplighter.errors import EndpointPaused, LamplighterError
 PAUSED = "Bad Request: The endpoint is paused, ask a maintainer to restart it"
 """What clients look for, word by word."""
 
-_RENAMED = {413: "PAYLOAD_TOO_LARGE"}  # its name differs between versions of Python
+_RENAMED = {413: "PAYLOAD_TOO_LARGE", 422: "UNPROCESSABLE_ENTITY"}  # their names differ between versions of Python
 
 
 def proxy_error(error: LamplighterError) -> dict[str, object]:

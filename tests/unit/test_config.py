@@ -39,7 +39,8 @@ def test_what_the_starter_file_shows_is_right_too():
         if not line.lstrip("# ").startswith(("The ", "A ", "Any ", "Holds ", "How "))
     )
     settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t")
-    assert set(settings.specs()) == {"chat", "coder", "mine"}
+    assert set(settings.specs()) == {"chat", "coder", "mine", "far"}
+    assert settings.groups == {"evals": ("chat", "coder")}
     assert (settings.server.max_body, settings.server.max_hold) == (64_000_000, 3600.0)
     assert settings.server == read("", LAMPLIGHTER_KEYS="k", LAMPLIGHTER_HOST="127.0.0.1").server
     assert settings.providers["local"].resources == {"gpu": 1, "memory_gb": 16}

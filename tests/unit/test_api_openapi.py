@@ -6,11 +6,22 @@ import httpx2
 import pytest
 
 from lamplighter.api import management
+from lamplighter.api.hf import Wire
+from lamplighter.api.hf.translate import Translator
 
 
 @pytest.fixture
 async def http():
-    app = management(None, health=None, version="1.2.3")  # type: ignore[arg-type]
+    served = Wire(
+        operations=None,  # type: ignore[arg-type]
+        deployments=None,  # type: ignore[arg-type]
+        translator=Translator(),
+        namespace="lamplighter",
+        version="1.2.3",
+        started=0.0,
+        meter=None,  # type: ignore[arg-type]
+    )
+    app = management(None, health=None, served=served, version="1.2.3")  # type: ignore[arg-type]
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as http:
         yield http
 
@@ -27,6 +38,13 @@ async def test_every_input_field_and_answer_is_described(http):
     for name, shape in api["components"]["schemas"].items():
         for field, schema in shape.get("properties", {}).items():
             assert schema.get("description") or "$ref" in schema, f"{name}.{field}"
+
+
+async def test_the_routes_of_inference_endpoints_are_described_too(http):
+    api = (await http.get("/openapi.json")).json()
+    for path in ("/v2/endpoint/{namespace}/{name}", "/v3/endpoint/{namespace}/{name}/logs", "/api/whoami-v2"):
+        assert path in api["paths"]
+    assert "HTTPValidationError" not in api["components"]["schemas"]
 
 
 async def test_failures_are_described_as_they_are_answered(http):

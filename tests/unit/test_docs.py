@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from lamplighter import errors
 from lamplighter.api import management
+from lamplighter.api.hf.translate.variants import ELSEWHERE, VARIANTS
 from lamplighter.cli.checking import check_engines
 from lamplighter.cli.lazy import Session
 from lamplighter.cli.main import root
@@ -193,8 +194,20 @@ def test_the_http_page_names_every_management_route_and_no_other() -> None:
 
 
 def test_the_routes_of_the_gateway_that_are_named_are_served() -> None:
-    shown = {path for page in PAGES for path in re.findall(r"/v1/[a-z][a-z/]+", page.read_text("utf-8"))}
+    shown = {path for page in PAGES for path in re.findall(r"(?<!/api)/v1/[a-z][a-z/]+", page.read_text("utf-8"))}
     assert {path for path in shown if not path.startswith("/v1/models")} <= _POSTED
+
+
+def test_the_wire_page_names_every_variant_with_its_engine_and_fields() -> None:
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*?) \| (.*?) \|$", text_of("wire.md"), re.MULTILINE)
+    named = {key: (engine, fields) for cell, engine, fields in rows for key in re.findall(r"`(\w+)`", cell)}
+    for key, variant in VARIANTS.items():
+        engine, fields = named[key]
+        assert variant.engine in engine
+        for field in variant.flags:
+            assert f"`{field}`" in fields, (key, field)
+    for key in ELSEWHERE:
+        assert key == "tgiTpu" or "refused" in named[key][1]
 
 
 def test_the_http_page_names_every_code_that_an_answer_may_have() -> None:

@@ -76,6 +76,7 @@ RESPONSES: Responses = {
     401: {"model": Failure, "description": "No key, or one that is not known here"},
     403: {"model": Failure, "description": "Not a namespace of this server, or a page of another web site"},
     404: {"model": Failure, "description": "No such endpoint"},
+    "default": {"model": Failure, "description": "Anything else that went wrong; `code` tells"},
 }
 """What any route of this API may answer."""
 

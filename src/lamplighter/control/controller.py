@@ -23,7 +23,7 @@ from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble, is_lasting, pause_of
 from lamplighter.control.wishes import Wishes
-from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Phase, Spec, State, Status
+from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Spec, State, Status
 from lamplighter.domain.lifecycle import (
     QUIET_LOOK,
     ROOM_LOOK,
@@ -52,7 +52,6 @@ from lamplighter.errors import (
     ProviderUnreachable,
     QueueFull,
     ShuttingDown,
-    Unavailable,
     WakeFailed,
     WakeTimeout,
 )
@@ -155,7 +154,7 @@ class Controller:
             async with asyncio.timeout(timeout):
                 return await self.gate.await_open()
         except TimeoutError:
-            raise self._not_awake(timeout) from None
+            raise portrait.not_awake(self.name, timeout, retry_after=self.retry_after()) from None
 
     def look_now(self) -> None:
         """Say that the provider may have news."""
@@ -311,25 +310,17 @@ class Controller:
 
     def endpoint(self) -> Endpoint:
         """The endpoint as a person sees it now."""
-        view, now, history = self.view(), self._clock.now(), self._history
-        phase = portrait.phase(view, now)
-        return Endpoint(
+        view, now = self.view(), self._clock.now()
+        return portrait.paint(
+            view,
+            now,
+            self._history,
             spec=self.spec,
             state=self._known,
-            phase=phase,
             replicas=self._status.replicas,
             message=self._message(view),
             state_age=max(0.0, now - self._seen_at),
-            last_activity=history.last_activity(self.gate.last_activity),
-            wake_time=history.wake_time,
-            sleep_time=history.sleep_time,
-            auto_sleep_in=portrait.auto_sleep_in(view, now),
-            starting_for=history.starting_for() if phase is Phase.STARTING else None,
-            expected_start=history.expected_start(),
-            in_flight=view.in_flight,
-            waiting=view.waiting,
-            held_by=portrait.held_by(view) if phase is Phase.RUNNING else (),
-            paused=view.paused,
+            last_used=self.gate.last_activity,
             leaving=self._wishes.retiring,
         )
 
@@ -687,14 +678,7 @@ class Controller:
         view = self.view()
         what = self._message(view) or f"it is {portrait.phase(view, self._clock.now())}"
         goes_on = self._begun is Verb.WAKE or self._known in STARTING
-        rest = "The wake goes on; try again." if goes_on else "Try again."
-        text = f"Endpoint {self.name!r} was not ready after {waited:.1f} s ({what}). {rest}"
-        return WakeTimeout(text, retry_after=self.retry_after())
-
-    def _not_awake(self, waited: float) -> Unavailable:
-        after = f" after {waited:g} s" if waited else ""
-        text = f"Endpoint {self.name!r} is not awake{after}, and a health probe does not wake it."
-        return Unavailable(text, retry_after=self.retry_after())
+        return portrait.too_late(self.name, waited, what, goes_on=goes_on, retry_after=self.retry_after())
 
     # Signals.
 

@@ -2,8 +2,46 @@
 
 from __future__ import annotations
 
-from lamplighter.domain.endpoint import ASLEEP, SERVING, Phase, State, phase_of
+from lamplighter.control.history import History
+from lamplighter.domain.endpoint import ASLEEP, SERVING, Endpoint, Phase, Replica, Spec, State, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
+from lamplighter.errors import Unavailable, WakeTimeout
+
+
+def paint(
+    view: View,
+    now: float,
+    history: History,
+    *,
+    spec: Spec,
+    state: State | None,
+    replicas: tuple[Replica, ...],
+    message: str | None,
+    state_age: float,
+    last_used: float | None,
+    leaving: bool,
+) -> Endpoint:
+    """The endpoint as a person sees it now; `last_used` is a moment of the monotonic clock."""
+    seen = phase(view, now)
+    return Endpoint(
+        spec=spec,
+        state=state,
+        phase=seen,
+        replicas=replicas,
+        message=message,
+        state_age=state_age,
+        last_activity=history.last_activity(last_used),
+        wake_time=history.wake_time,
+        sleep_time=history.sleep_time,
+        auto_sleep_in=auto_sleep_in(view, now),
+        starting_for=history.starting_for() if seen is Phase.STARTING else None,
+        expected_start=history.expected_start(),
+        in_flight=view.in_flight,
+        waiting=view.waiting,
+        held_by=held_by(view) if seen is Phase.RUNNING else (),
+        paused=view.paused,
+        leaving=leaving,
+    )
 
 
 def phase(view: View, now: float) -> Phase:
@@ -63,3 +101,18 @@ def _paused(view: View) -> str:
     if view.in_flight and view.paused:
         return f"paused: {view.in_flight} in flight may end, nothing else is let in"
     return "paused: no request wakes it" + ("" if view.paused else "; that was done at its provider")
+
+
+def too_late(name: str, waited: float, what: str, *, goes_on: bool, retry_after: float) -> WakeTimeout:
+    """What to tell a request whose time to be held ran out."""
+    rest = "The wake goes on; try again." if goes_on else "Try again."
+    return WakeTimeout(
+        f"Endpoint {name!r} was not ready after {waited:.1f} s ({what}). {rest}", retry_after=retry_after
+    )
+
+
+def not_awake(name: str, waited: float, *, retry_after: float) -> Unavailable:
+    """What to tell a health probe."""
+    after = f" after {round(waited, 1):g} s" if waited else ""
+    text = f"Endpoint {name!r} is not awake{after}, and a health probe does not wake it."
+    return Unavailable(text, retry_after=retry_after)

@@ -411,6 +411,37 @@ def test_what_is_asked_for_over_leases_is_checked_and_shown(server: LamplighterP
     assert httpx2.get(f"{server.url}/api/leases").status_code == 401
 
 
+def test_an_endpoint_is_made_used_changed_measured_and_deleted(client: Client, folder: Path) -> None:
+    script = str(folder / "engine.py")
+    values: dict[str, Any] = {
+        "repository": "me/a-model",
+        "framework": "custom",
+        "vendor": "local",
+        "region": "local",
+        "accelerator": "cpu",
+        "instance_type": "cpu",
+        "instance_size": "x1",
+        "image": {"custom": {"url": "none", "healthRoute": "/health"}},
+        "command": [sys.executable, "-I", "-S", script, "--host", "{host}", "--port", "{port}"],
+    }
+    for wrong, told in (("region", "local"), ("instance_type", "cpu"), ("vendor", "local")):
+        with pytest.raises(InvalidInput, match=told):
+            client.create("made", **values | {wrong: "somewhere"})
+    assert client.get_or_create("made", create_if_missing=True, **values).name == "made"
+    assert client.get_or_create("made", create_if_missing=True, **values).name == "made"
+    with pytest.raises(package.EndpointExists):
+        client.create("made", **values)
+    assert client.start("made", timeout=20).url
+    assert client.update("made", scale_to_zero_timeout=30).compute.scaling.scale_to_zero_timeout == 30
+    measured = client.metrics("made", window=3600)
+    assert measured.uptime is not None
+    assert 0 <= measured.uptime < 60
+    assert (measured.price_per_hour, measured.cost, measured.tokens) == (0.0, 0.0, None)
+    client.delete("made", confirm=True)
+    with pytest.raises(EndpointNotFound):
+        client.get("made")
+
+
 def test_deleting_wants_a_yes_and_an_endpoint_of_the_file_stays(client: Client) -> None:
     with pytest.raises(InvalidInput, match="confirm=True"):
         client.delete("plain")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -417,7 +418,8 @@ def test_graphs_add_up_to_uptime_requests_errors_and_cost() -> None:
             "series": [_line([0, 5, 5, 2], statusCode="2xx"), _line([0, 1, 0, 2], statusCode="5xx")]
         },
     }
-    found = add_up(graphs, window=3600.0, price_per_hour=6.0)
+    stop = datetime(2026, 1, 1, 0, 4, tzinfo=UTC).timestamp()
+    found = add_up(graphs, window=3600.0, stop=stop, price_per_hour=6.0)
     assert (found.uptime, found.requests, found.errors, found.tokens) == (180.0, 15, 3, None)
     assert found.cost == pytest.approx(6.0 * (2 + 2 + 1) * 60 / 3600)
 
@@ -432,7 +434,7 @@ def test_graphs_add_up_to_uptime_requests_errors_and_cost() -> None:
     ],
 )
 def test_what_is_not_told_is_not_invented(graphs: dict[str, Any]) -> None:
-    found = add_up(graphs, window=60.0, price_per_hour=1.0)
+    found = add_up(graphs, window=60.0, stop=1.8e9, price_per_hour=1.0)
     assert (found.uptime, found.requests, found.cost, found.tokens) == (None, None, None, None)
 
 

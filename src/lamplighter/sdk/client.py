@@ -327,7 +327,8 @@ class AsyncClient:
             graphs = await api.metrics(name, where, start=_rfc3339(now - timedelta(seconds=window)), stop=_rfc3339(now))
         except (Forbidden, NotFound):
             graphs = {}  # this plan, or this server, has none
-        return add_up(graphs, window=window, price_per_hour=await self._price(api, seen))
+        price = await self._price(api, seen)
+        return add_up(graphs, window=window, stop=now.timestamp(), price_per_hour=price)
 
     async def replicas(self, name: str, *, namespace: str | None = None) -> Replicas:
         """The replicas that there are now."""

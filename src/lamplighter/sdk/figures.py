@@ -23,14 +23,14 @@ _LONGEST_STEP = 3600.0
 _MILLISECONDS = 1e11  # a number above this is no count of seconds
 
 
-def add_up(graphs: Mapping[str, Any], *, window: float, price_per_hour: float | None) -> Metrics:
-    """Sum up a window of `window` seconds; `price_per_hour` is USD per replica.
+def add_up(graphs: Mapping[str, Any], *, window: float, stop: float, price_per_hour: float | None) -> Metrics:
+    """Sum up a window of `window` seconds before the Unix time `stop`; `price_per_hour` is USD per replica.
 
     `uptime` is the time in which at least one replica ran. The cost is the time of all running replicas times the
     price: an estimate, because starts are billed as well and are in no graph.
     """
     running = [points for labels, points in _series(graphs.get("replicasRunning")) if _runs(labels)]
-    uptime, replica_seconds = _durations(running, window) if running else (None, None)
+    uptime, replica_seconds = _durations(running, window, stop) if running else (None, None)
     requests, errors = _requests(graphs.get("responseStatusCodeGrouped"))
     known = price_per_hour is not None and replica_seconds is not None
     return Metrics(
@@ -45,18 +45,19 @@ def add_up(graphs: Mapping[str, Any], *, window: float, price_per_hour: float | 
     )
 
 
-def _durations(running: Iterable[Sequence[Point]], window: float) -> tuple[float, float]:
-    """Seconds with any replica up, and seconds of all replicas together. A point stands until the next one."""
+def _durations(running: Iterable[Sequence[Point]], window: float, stop: float) -> tuple[float, float]:
+    """Seconds with any replica up, and seconds of all replicas together. A point stands until the next one.
+
+    A gap of more than an hour is no time that anybody has seen.
+    """
     at: defaultdict[float, float] = defaultdict(float)
     for points in running:
         for moment, value in points:
             at[moment] += max(0.0, value)
     moments = sorted(at)
-    steps = [later - earlier for earlier, later in pairwise(moments)]
-    usual = sorted(steps)[len(steps) // 2] if steps else 0.0
     up = together = 0.0
-    for moment, step in zip(moments, [*steps, usual], strict=True):
-        lasted = min(step, _LONGEST_STEP)
+    for moment, following in pairwise([*moments, max(stop, *moments)] if moments else []):
+        lasted = min(following - moment, _LONGEST_STEP)
         up += lasted if at[moment] > 0 else 0.0
         together += lasted * at[moment]
     return min(up, window), together

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,8 @@ async def test_a_delete_that_lingers_is_seen_and_keeps_its_name(tmp_path, monkey
         assert (await here.ask("DELETE", f"{ROOT}/made")).status_code == 200
         assert (await here.endpoint("made"))["lamplighter"]["phase"] in {"stopping", "sleeping"}
         assert (await here.ask("POST", ROOT, document())).status_code == 409
-        assert (await here.ask("PUT", f"{ROOT}/made", {"tags": []})).status_code in {404, 409}
+        assert (await here.ask("PUT", f"{ROOT}/made", {"tags": []})).status_code == 409
+        assert (await here.ask("DELETE", f"{ROOT}/made")).status_code == 200  # asked for again, it is no error
 
 
 # Refusals.
@@ -366,7 +368,18 @@ async def test_a_body_that_is_no_document_is_a_bad_request(here, content):
 
 async def test_a_body_without_end_is_cut_off(here):
     answer = await here.http.post(ROOT, content=b" " * 1_000_001)
-    assert answer.status_code == 413
+    assert (answer.status_code, answer.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(here, monkeypatch):
+    monkeypatch.setattr("lamplighter.api.hf.documents.BODY_TIMEOUT", 0.01)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    answer = await here.http.post(ROOT, content=slow())
+    assert (answer.status_code, answer.json()["code"]) == (408, "REQUEST_TIMEOUT")
 
 
 async def test_a_name_that_is_taken_is_a_conflict_and_of_two_at_once_one_is_made(here):

@@ -118,6 +118,7 @@ class DeploymentKeeper:
         self._clock = clock or Clock()
         self._kept: dict[str, _Kept] = {}
         self._broken: dict[str, BrokenDeployment] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hardware: dict[str, tuple[float, Sequence[Hardware]]] = {}
@@ -173,7 +174,7 @@ class DeploymentKeeper:
         """Go on with what was being deleted when the process ended."""
         for name, kept in self._kept.items():
             if kept.leaving:
-                self._own(self._take_out(name), f"delete {name}")
+                self._begin_to_take_out(name)
 
     async def close(self) -> None:
         """Give up what is under way; it is on record, and goes on with the next start."""
@@ -260,6 +261,9 @@ class DeploymentKeeper:
         return endpoint
 
     async def _delete(self, name: str, actor: str) -> None:
+        if name in self._leaving:
+            await asyncio.wait([self._leaving[name]], timeout=GONE_PATIENCE)
+            return  # asked for again: the answer to the first one may have been lost
         before = self._changeable(name)
         async with self._recorded("delete", name, actor, None):
             if name in self._broken:
@@ -269,8 +273,12 @@ class DeploymentKeeper:
             leaving = dataclasses.replace(before, leaving=True)
             await self._store.save_deployment(await self._row(leaving))
             self._kept[name] = leaving
-            gone = self._own(self._take_out(name), f"delete {name}")
+            gone = self._begin_to_take_out(name)
         await asyncio.wait([gone], timeout=GONE_PATIENCE)
+
+    def _begin_to_take_out(self, name: str) -> asyncio.Task[None]:
+        self._leaving[name] = gone = self._own(self._take_out(name), f"delete {name}")
+        return gone
 
     async def _take_out(self, name: str) -> None:
         """Take an endpoint out; its row goes only when its provider has forgotten it: until then it may be billed."""
@@ -278,6 +286,7 @@ class DeploymentKeeper:
             log.warning("still being deleted: it may be running, and billed", endpoint=name)
         await self._undo(self._store.forget_deployment(name), name)
         self._kept.pop(name, None)
+        self._leaving.pop(name, None)
 
     def _changeable(self, name: str) -> _Kept:
         """What is known of a deployment. Raises EndpointNotFound, Conflict."""

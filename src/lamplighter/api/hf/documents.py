@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from lamplighter.api.hf.context import Wire
-from lamplighter.api.hf.problems import TooLarge
+from lamplighter.api.hf.problems import TooLarge, TooSlow
 from lamplighter.api.hf.translate import check_installed, find_offer, merged, parted, resources_of
 from lamplighter.control.demand import Offer, Revise
 from lamplighter.domain.endpoint import Deployment, Spec
 from lamplighter.errors import InvalidInput
 from lamplighter.hf import rules, wire_rules
 
+BODY_TIMEOUT = 60.0
+"""How long a body may take to come (seconds)."""
+
 _LARGEST = 1_000_000
 
 
 async def body_of(request: Request) -> Any:
-    """The JSON of a body, None where there is none. Raises InvalidInput, TooLarge."""
-    raw = bytearray()
-    async for piece in request.stream():
-        raw += piece
-        if len(raw) > _LARGEST:
-            raise TooLarge(f"The body is too large: at most {_LARGEST} bytes are taken.", field="body")
+    """The JSON of a body, None where there is none. Raises InvalidInput, TooLarge, TooSlow."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            raw = await _read(request)
+    except TimeoutError:
+        raise TooSlow(f"The body did not arrive within {BODY_TIMEOUT:g} seconds.", field="body") from None
+    except ClientDisconnect:
+        raise InvalidInput("The body was cut off.", field="body") from None
     if not raw.strip():
         return None
     try:
@@ -33,6 +40,15 @@ async def body_of(request: Request) -> Any:
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "it can't be read"
         raise InvalidInput(f"Failed to parse the request body as JSON: {reason}.", field="body") from None
+
+
+async def _read(request: Request) -> bytearray:
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > _LARGEST:
+            raise TooLarge(f"The body is too large: at most {_LARGEST} bytes are taken.", field="body")
+    return raw
 
 
 async def new_spec(wire: Wire, body: Any) -> Spec:

@@ -33,6 +33,7 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 _OUR_OWN_TOKEN = (TokenMissing, TokenWrong, TokenExpired, Forbidden)
 _LONGEST_HEADER = 500
+_RENAMED = {413: "Payload Too Large"}  # its name differs between versions of Python
 
 
 class WrongNamespace(LamplighterError):
@@ -43,19 +44,18 @@ class WrongNamespace(LamplighterError):
     code = "wrong_namespace"
 
 
-class OtherSite(LamplighterError):
-    """A web page of somebody else's asked for a change."""
-
-    status = 403
-    exit_code = 4
-    code = "forbidden"
-
-
 class TooLarge(InvalidInput):
     """A body that is longer than any document of this API."""
 
     status = 413
     code = "body_too_large"
+
+
+class TooSlow(InvalidInput):
+    """A body that did not come in time."""
+
+    status = 408
+    code = "body_timeout"
 
 
 class Failure(BaseModel):
@@ -122,7 +122,7 @@ def install(app: FastAPI) -> None:
 
 
 def _kind(status: int) -> tuple[str, str]:
-    phrase = HTTPStatus(status).phrase
+    phrase = _RENAMED.get(status) or HTTPStatus(status).phrase
     code = phrase.upper().replace(" ", "_")
     return ("401 Unauthorized" if status == NotAllowed.status else phrase), code
 

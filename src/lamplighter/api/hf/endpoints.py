@@ -59,7 +59,7 @@ async def list_endpoints(request: Request, served: Served, _: Caller, wanted: As
     if wanted.tags:
         names = [name for name in names if wanted.tags <= _tags(served, name)]
     page = page_of(names, wanted.cursor, wanted.limit)
-    return answer(_listing(all_of_them(served, request, page.items), page, len(names)))
+    return answer(_listing(await all_of_them(served, request, page.items), page, len(names)))
 
 
 @router.post(_ROOT)

@@ -239,7 +239,7 @@ def _message(endpoint: Endpoint) -> str:
         word = "Endpoint is being paused: what is in flight ends first"
     else:
         word = _WORDS[endpoint.phase]
-    return f"{word} ({endpoint.message})" if endpoint.message else word
+    return f"{word} ({endpoint.message})" if endpoint.message not in {None, word} else word
 
 
 def _was_deployed(endpoint: Endpoint) -> bool:

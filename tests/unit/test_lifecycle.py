@@ -489,8 +489,7 @@ def test_over_any_history_what_is_paused_ends_paused_and_stays_so_whoever_comes(
     for kind in [*["time"] * 6, *["claim", "lease", "time", "ready"] * 3]:
         world.event(kind, 60.0)
         world.settle()
-    assert world.true is State.PAUSED
-    assert world.waiting == 0
+    assert (world.true, world.waiting) == (State.PAUSED, 0)
     world.leases = 0
     for kind in ["to zero", *["time"] * 6]:
         world.event(kind, 60.0)

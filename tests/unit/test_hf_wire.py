@@ -558,6 +558,48 @@ async def test_hardware_that_can_t_be_asked_for_is_that_of_the_last_time(here):
     assert (await here.ask("GET", "/v2/provider")).json()["vendors"]
 
 
+async def test_a_provider_that_can_t_be_asked_is_left_alone_for_a_while(tmp_path, monkeypatch):
+    async with wire_stage(tmp_path, reports_changes=False, look_every=0.05) as here:
+        asked = 0
+        ask = here.memory.hardware
+
+        async def counted():
+            nonlocal asked
+            asked += 1
+            return await ask()
+
+        monkeypatch.setattr(here.memory, "hardware", counted)
+        here.memory.script("*", "hardware", Fault.UNREACHABLE)
+        answers = await asyncio.gather(*(here.ask("GET", "/v2/provider") for _ in range(5)))
+        assert [answer.json()["vendors"] for answer in answers] == [[]] * 5
+        assert asked == 1
+
+
+async def test_graphs_of_a_long_window_add_up_over_its_days(here):
+    now = here.fleet._clock.wall()
+    for days in (0.5, 1.5, 7.2, 29.9):
+        await here.store.add_usage(
+            [
+                UsageRecord(
+                    endpoint="chat",
+                    at=now - days * 86400,
+                    route="/v1/x",
+                    status=200,
+                    outcome=Outcome.SERVED,
+                    waited=0.0,
+                    duration=1.0,
+                    bytes_in=1,
+                    bytes_out=1,
+                )
+            ]
+        )
+    graphs = (await here.ask("POST", f"{ROOT}/chat/metrics", {"start": now - 30 * 86400, "stop": now})).json()
+    (answered,) = graphs["responseStatusCodeGrouped"]["series"]
+    moments = [point["x"] for point in answered["data"]]
+    assert len(moments) == 4
+    assert moments == sorted(moments)
+
+
 async def test_the_aliases_do_the_same(here):
     root = f"/api/inference-endpoints/{NAMESPACE}"
     made = await here.ask("POST", "/api/inference-endpoints", document())

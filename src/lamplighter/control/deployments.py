@@ -38,6 +38,9 @@ HARDWARE_TIMEOUT = 15.0
 HARDWARE_AGE = 60.0
 """How long what it told is taken for true (seconds)."""
 
+HARDWARE_PAUSE = 5.0
+"""How long one that could not be asked is left alone (seconds)."""
+
 GONE_PATIENCE = 2.0
 """How long the answer to a delete waits for the endpoint to be gone, so that it mostly is (seconds)."""
 
@@ -122,6 +125,7 @@ class DeploymentKeeper:
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._hardware: dict[str, tuple[float, Sequence[Hardware]]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
         self._closing = False
 
     # Over restarts.
@@ -371,20 +375,27 @@ class DeploymentKeeper:
                 log.error("task broke", task=task.get_name(), error=repr(error))
 
     async def _hardware_of(self, key: str) -> Sequence[Hardware]:
-        """What a provider has; one that can't be asked now has what it had, or nothing."""
-        at, found = self._hardware.get(key, (float("-inf"), ()))
-        now = self._clock.now()
+        """What a provider has; one that can't be asked now has what it had, or nothing.
+
+        Whoever asks while somebody does waits for that answer: anybody may ask, and the provider may be slow.
+        """
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            until, found = self._hardware.get(key, (float("-inf"), ()))
+            if self._clock.now() >= until:
+                age, found = await self._ask_for_hardware(key, found)
+                self._hardware[key] = (self._clock.now() + age, found)
+        return found
+
+    async def _ask_for_hardware(self, key: str, before: Sequence[Hardware]) -> tuple[float, Sequence[Hardware]]:
+        """How long the answer counts, and the answer."""
         provider = self._providers[key]
-        if now - at < HARDWARE_AGE and not provider.capabilities.reports_changes:
-            return found
         try:
             async with asyncio.timeout(HARDWARE_TIMEOUT):
                 found = await provider.hardware()
         except (LamplighterError, TimeoutError) as error:
             log.warning("hardware not told", provider=key, error=str(error) or f"no answer in {HARDWARE_TIMEOUT:g} s")
-            return found
-        self._hardware[key] = (now, found)
-        return found
+            return HARDWARE_PAUSE, before
+        return (0.0 if provider.capabilities.reports_changes else HARDWARE_AGE), found
 
 
 def difference(before: Deployment, after: Deployment) -> str:

@@ -25,6 +25,7 @@ BEAT = 15.0
 _MOST_LINES = 10_000
 _DEFAULT_TAIL = 1000
 _LONGEST_LINE = 65_536
+_AT_ONCE = 200  # lines, some milliseconds of work; then others have their turn
 
 router = APIRouter(tags=["logs"], responses=RESPONSES)
 
@@ -124,10 +125,14 @@ def _lines(served: Wire, name: str, sieve: Sieve, *, tail: int, follow: bool) ->
 
 async def _sifted(lines: AsyncIterator[str], reader: Reader, sieve: Sieve) -> AsyncIterator[Line | str]:
     try:
+        count = 0
         async for raw in lines:
             line = reader.read(raw)
             if sieve.lets_through(line):
                 yield line
+            count += 1
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)
     except LamplighterError as error:
         yield f"lamplighter: {error.message}"  # the status has been sent: this is the only place left
     finally:

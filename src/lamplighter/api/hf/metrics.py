@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Path, Request, Response
 
 from lamplighter.api.hf import documents, graphs, moments
-from lamplighter.api.hf.context import Caller, Served, Wire
+from lamplighter.api.hf.context import Caller, Records, Served, Wire
 from lamplighter.api.hf.endpoints import answer
 from lamplighter.api.hf.exposition import CONTENT_TYPE, exposed
 from lamplighter.api.hf.graphs import Load, Window
@@ -17,6 +17,7 @@ from lamplighter.api.hf.loglines import replica_id
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.domain.endpoint import Endpoint, Phase
 from lamplighter.errors import InvalidInput, NotFound
+from lamplighter.store.records import UsageBucket
 
 router = APIRouter(tags=["metrics"], responses=RESPONSES)
 
@@ -90,11 +91,22 @@ async def _all_graphs(served: Wire, name: str, window: Window) -> dict[str, Any]
         raise NotFound("This server keeps no records.")
     own = endpoint.spec.name
     usage, transitions, loads = await asyncio.gather(
-        served.records.usage_over_time(own, since=window.start, until=window.stop, step=window.step),
+        _usage(served.records, own, window),
         served.records.transitions(own, since=window.start, limit=_MOST_TRANSITIONS),
         _loads(served, endpoint),
     )
     return graphs.all_graphs(endpoint, window, usage=usage, transitions=transitions[::-1], loads=loads, now=time.time())
+
+
+async def _usage(records: Records, name: str, window: Window) -> list[UsageBucket]:
+    """Add up day by day: what else wants to be read or written has its turn in between."""
+    found: list[UsageBucket] = []
+    since, slice_ = window.start, window.step * max(1, int(_DAY // window.step))
+    while since < window.stop:
+        until = min(window.stop, since + slice_)
+        found += await records.usage_over_time(name, since=since, until=until, step=window.step)
+        since += slice_
+    return found
 
 
 def _window(body: Any) -> Window:

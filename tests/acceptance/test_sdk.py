@@ -313,6 +313,49 @@ def test_a_program_that_is_killed_or_stopped_leaves_nothing_running_longer_than_
         eventually(paused(client, "killed"), "paused when the lease was over", 8)
         eventually(paused(client, "muted"), "paused when the heartbeats stopped", 8)
         assert time.monotonic() - ended < 7
+        muted.process.send_signal(signal.SIGCONT)
+        eventually(lambda: client.status("muted").phase is Phase.RUNNING, "resumed by the session that goes on", 10)
+        muted.process.kill()
+        eventually(paused(client, "muted"), "paused again", 8)
+
+
+@pytest.mark.parametrize("mode", ["server", "watchdog"])
+def test_ctrl_c_while_it_starts_pauses(
+    server: LamplighterProcess, client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    (folder / "gate").unlink(missing_ok=True)
+    program = Program(server.url, "gated", mode=mode)
+    try:
+        eventually(lambda: client.status("gated").phase is Phase.STARTING, "starting")
+        program.process.send_signal(signal.SIGINT)
+        assert program.process.wait(20) == -signal.SIGINT
+        eventually(paused(client, "gated"), "paused")
+    finally:
+        program.close()
+
+
+def test_a_session_that_nobody_left_ends_with_its_client_and_with_the_program(
+    server: LamplighterProcess, client: Client
+) -> None:
+    with Client(server.url) as other:
+        other.session("shared", lease=30).__enter__()
+        assert client.status("shared").phase is Phase.RUNNING
+    eventually(paused(client, "shared"), "paused with its client", 5)
+    code = "import sys; from lamplighter import Client; Client(sys.argv[1]).session('shared', lease=60).__enter__()"
+    subprocess.run([sys.executable, "-c", f"{code}; sys.exit(7)", server.url], check=False)
+    eventually(paused(client, "shared"), "paused with the program", 5)
+
+
+def test_a_session_can_be_entered_once_and_what_stands_behind_it_is_a_known_word(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = client.session("shared", lease=10)
+    with session, pytest.raises(package.LamplighterError, match="entered once"):
+        session.__enter__()
+    monkeypatch.setenv("LAMPLIGHTER_SESSIONS", "cron")
+    with pytest.raises(InvalidInput, match="'cron'"), client.session("shared"):
+        raise AssertionError("it must not get here")
+    eventually(paused(client, "shared"), "paused")
 
 
 @pytest.mark.parametrize("mode", ["server", "watchdog"])
@@ -371,15 +414,23 @@ def test_leases_live_through_a_restart_of_the_server(tmp_path: Path) -> None:
     port = int(one.url.rpartition(":")[2])
     another = LamplighterProcess(tmp_path, configuration(tmp_path), environ=environ, port=port)
     try:
-        with Client(one.url) as client, programs(Program(one.url, "killed", lease=6)) as (killed,):
+        with (
+            Client(one.url) as client,
+            programs(Program(one.url, "killed", lease=6), Program(one.url, "watched", mode="watchdog")) as (
+                killed,
+                watched,
+            ),
+        ):
             with client.session("plain", lease=6):
                 one.kill()
+                watched.process.kill()  # its watchdog finds nobody to ask, and goes on trying
                 another.start()
                 eventually(lambda: client.status("plain").phase is Phase.RUNNING, "running again")
                 held = client.status("plain").held_by
                 assert held == ("1 lease",)
                 killed.process.kill()
                 eventually(paused(client, "killed"), "paused when its lease was over", 12)
+                eventually(paused(client, "watched"), "paused by its watchdog", 12)
                 assert client.status("plain").phase is Phase.RUNNING
             eventually(paused(client, "plain"), "paused at the end")
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from lamplighter.errors import LamplighterError
 from lamplighter.sdk.portal import Portal
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Client:
     def _adopt(self, face: AsyncClient) -> None:
         self._face = face
         self._portal = Portal(face.close)
+        self._sessions: set[_Session] = set()
         weakref.finalize(self, self._portal.leave)
 
     def __enter__(self) -> Self:
@@ -74,7 +76,11 @@ class Client:
 
     def close(self) -> None:
         """End the connections, an embedded server, and the thread. A second call does nothing."""
-        self._portal.close()
+        try:
+            self._portal.close()
+        finally:
+            for session in list(self._sessions):
+                session.forget()  # those that nobody left: the portal's farewell has ended them
 
     @property
     def where(self) -> str:
@@ -219,6 +225,7 @@ class Client:
         """
         return _Session(
             self._portal,
+            self._sessions,
             self._face.session(
                 name,
                 auto_pause=auto_pause,
@@ -234,19 +241,27 @@ class Client:
 
 
 class _Session(AbstractContextManager["Endpoint"]):
-    def __init__(self, portal: Portal, inner: AbstractAsyncContextManager[Endpoint]) -> None:
+    """A session as a context; while it is open it is in the set `kept_in`."""
+
+    def __init__(self, portal: Portal, kept_in: set[_Session], inner: AbstractAsyncContextManager[Endpoint]) -> None:
         from lamplighter.sdk.termination import Termination  # noqa: PLC0415
 
         self._portal = portal
+        self._kept_in = kept_in
         self._inner = inner
         self._termination = Termination()
+        self._entered = False
 
     def __enter__(self) -> Endpoint:
+        if self._entered:
+            raise LamplighterError("A session can be entered once: make another one.")
+        self._entered = True
+        self._kept_in.add(self)
         self._termination.watch()
         try:
             return self._portal.call(self._enter)
         except BaseException:
-            self._termination.unwatch()
+            self.forget()
             raise
 
     def __exit__(
@@ -259,7 +274,12 @@ class _Session(AbstractContextManager["Endpoint"]):
             with self._termination.deferred():
                 self._portal.call(leave)
         finally:
-            self._termination.unwatch()
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the signal."""
+        self._kept_in.discard(self)
+        self._termination.unwatch()
 
     async def _enter(self) -> Endpoint:
         return await self._inner.__aenter__()

@@ -25,6 +25,7 @@ from lamplighter.errors import (
     LamplighterError,
     NotFound,
     ProviderError,
+    WakeTimeout,
 )
 from lamplighter.hf.api import ManagementApi
 from lamplighter.hf.forms import Changes, DeploymentForm
@@ -231,9 +232,8 @@ class AsyncClient:
         time waited.
         """
         _check_timeout(timeout)
-        api, where = await self._at(namespace)
         began = asyncio.get_running_loop().time()
-        seen = await api.get(name, where)
+        api, where, seen = await self._first_look(name, namespace, timeout)
         base = api.hosts.management
         told = number(own_words(seen).get("expected_start"))
         expected = told if told is not None else await asyncio.to_thread(self._starts.expected, base, where, name)
@@ -259,9 +259,8 @@ class AsyncClient:
         _check_timeout(timeout)
         if until not in (Phase.RUNNING, Phase.SLEEPING):
             raise InvalidInput(f"until: {str(until)!r} is neither 'running' nor 'sleeping'.", field="until")
-        api, where = await self._at(namespace)
         began = asyncio.get_running_loop().time()
-        seen = await api.get(name, where)
+        api, _, seen = await self._first_look(name, namespace, timeout)
         expected = number(own_words(seen).get("expected_start"))
         vigil = Vigil(api, seen, began=began, timeout=timeout, expected=expected, on_progress=on_progress)
         return await (vigil.until_ready() if until == Phase.RUNNING else vigil.until_asleep())
@@ -305,6 +304,7 @@ class AsyncClient:
             lease=lease,
             make_keeper=lambda: self._make_keeper(name, namespace, lease, pauses=auto_pause),
             start=lambda: self.start(name, timeout=timeout, namespace=namespace, on_progress=on_progress),
+            resume=lambda: self.resume(name, namespace=namespace),
             kept_in=self._sessions,
         )
 
@@ -389,6 +389,16 @@ class AsyncClient:
         if namespace is None:
             self._namespace = where
         return api, where
+
+    async def _first_look(
+        self, name: str, namespace: str | None, timeout: float
+    ) -> tuple[ManagementApi, str, Endpoint]:
+        try:
+            async with asyncio.timeout(timeout):
+                api, where = await self._at(namespace)
+                return api, where, await api.get(name, where)
+        except TimeoutError:
+            raise WakeTimeout(f"{name}: within {timeout:g} s nobody could be asked how it is.") from None
 
     async def _await_gone(self, api: ManagementApi, before: Endpoint) -> None:
         name, now = before.name, asyncio.get_running_loop().time

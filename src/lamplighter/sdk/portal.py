@@ -111,6 +111,9 @@ class Portal:
         self._thread = threading.Thread(target=self._live, args=(started,), name="lamplighter client", daemon=True)
         self._thread.start()
         started.wait()
+        if self._failure is not None:
+            self._closed = True
+            raise LamplighterError(f"The client's thread could not be started: {self._failure}.") from self._failure
         _open.add(self)
 
     def _live(self, started: threading.Event) -> None:
@@ -127,8 +130,13 @@ class Portal:
             except Exception as error:  # noqa: BLE001 - it is for whoever closes
                 self._failure = error
 
-        with asyncio.Runner() as runner:
-            runner.run(live())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(live())
+        except OSError as error:  # no file descriptors left for a loop
+            self._failure = error
+        finally:
+            started.set()
 
 
 class _Job(Generic[T]):

@@ -32,8 +32,8 @@ class SessionWarning(UserWarning):
 class Session(AbstractAsyncContextManager[Endpoint]):
     """One use of `AsyncClient.session`; it can be entered once.
 
-    `make_keeper` decides what stands behind it; `start` begins and waits for the endpoint. While it is open it is in
-    the set `kept_in`.
+    `make_keeper` decides what stands behind it; `start` begins and waits for the endpoint, `resume` only begins. While
+    it is open it is in the set `kept_in`.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         lease: float,
         make_keeper: Callable[[], Awaitable[Keeper]],
         start: Callable[[], Awaitable[Endpoint]],
+        resume: Callable[[], Awaitable[Endpoint]],
         kept_in: set[Session],
     ) -> None:
         if not (math.isfinite(lease) and SHORTEST_LEASE <= lease <= LONGEST_LEASE):
@@ -52,6 +53,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         self._lease = lease
         self._make_keeper = make_keeper
         self._start = start
+        self._resume = resume
         self._kept_in = kept_in
         self._keeper: Keeper | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -113,7 +115,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         tell(f"{why.message} It is resumed, and held anew.")
         try:
             await keeper.begin()
-            await self._start()
+            await self._resume()  # without waiting for the end: heartbeats have to go on
         except LamplighterError as error:
             tell(f"The session on {self._name!r} holds nothing now: {error.message}")
 

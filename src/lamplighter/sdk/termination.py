@@ -36,8 +36,10 @@ class Termination:
             before = signal.getsignal(signal.SIGTERM)
             if before is signal.SIG_IGN:
                 return
-            Termination._before, Termination._told = before, False
-            signal.signal(signal.SIGTERM, Termination._on_sigterm)
+            Termination._told = False
+            if before is not Termination._on_sigterm:  # else it was left there by a thread that could not take it away
+                Termination._before = before
+                signal.signal(signal.SIGTERM, Termination._on_sigterm)
         Termination._watchers += 1
         self._watching = True
 
@@ -49,6 +51,8 @@ class Termination:
         Termination._watchers -= 1
         if Termination._watchers:
             return
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread can put a handler back; the next session there does
         before, told = Termination._before, Termination._told
         Termination._before = None
         if signal.getsignal(signal.SIGTERM) is Termination._on_sigterm:  # else somebody else took it meanwhile

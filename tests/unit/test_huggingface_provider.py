@@ -169,6 +169,19 @@ async def test_it_is_found_in_each_way_that_it_can_be_named(both: Both, remote: 
     assert play.calls[-1] == "resume"
 
 
+async def test_one_listing_finds_many_by_their_addresses(both: Both) -> None:
+    ours, play = both
+    many = [document(f"e{n}") for n in range(5)]
+    for n, raw in enumerate(many):
+        raw["status"] |= {"url": f"https://e{n}.cloud", "state": "paused"}
+        play.cloud.script("GET", f"/v2/endpoint/me/e{n}", Reply(body=raw))
+    play.cloud.script("GET", "/v2/endpoint/me", Reply(body={"items": many}))
+    for n in range(5):
+        spec = dataclasses.replace(SPEC, name=f"n{n}", remote=Remote(url=f"https://E{n}.cloud"))
+        assert (await ours.create(spec)).state is State.PAUSED
+    assert len(play.cloud.questions("GET", "/v2/endpoint/me")) == 1
+
+
 async def test_one_that_is_missing_is_an_error_that_says_how_to_have_it_made(both: Both) -> None:
     ours, play = both
     play.there = False

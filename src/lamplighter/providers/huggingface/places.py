@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from typing import NamedTuple
 
 from lamplighter.domain.endpoint import Creation, Remote, Spec
 from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError
 from lamplighter.hf.api import ManagementApi
+from lamplighter.hf.records import Endpoint
+
+LISTING_AGE = 5.0
+"""How long a listing serves to find endpoints by their address (seconds)."""
 
 
 class Place(NamedTuple):
@@ -36,6 +41,8 @@ class Places:
     def __init__(self, api: ManagementApi, namespace: str | None) -> None:
         self._api = api
         self._namespace = namespace
+        self._listed: list[Endpoint] = []
+        self._listed_at = float("-inf")
 
     async def place_of(self, spec: Spec) -> Place:
         """Where a spec's endpoint is, or would be. Raises EndpointNotFound for an address that no endpoint has."""
@@ -46,11 +53,20 @@ class Places:
         return Place(namespace, remote.name or spec.name)
 
     async def _by_address(self, url: str) -> Place:
-        for endpoint in await self._api.list(self._namespace or "*"):
-            if endpoint.url is not None and endpoint.url.lower() == url.lower():
-                return Place(endpoint.namespace, endpoint.name)
+        for fresh in (False, True):
+            for endpoint in await self._listing(fresh=fresh):
+                if endpoint.url is not None and endpoint.url.lower() == url.lower():
+                    return Place(endpoint.namespace, endpoint.name)
         where = f"namespace {self._namespace!r}" if self._namespace else "the namespaces of this token"
         raise EndpointNotFound(url, (), where=where)
+
+    async def _listing(self, *, fresh: bool) -> list[Endpoint]:
+        """All endpoints. One listing serves all that are looked for within a moment, as at the start of a server."""
+        now = asyncio.get_running_loop().time()
+        if fresh or now - self._listed_at > LISTING_AGE:
+            self._listed = await self._api.list(self._namespace or "*")
+            self._listed_at = now
+        return self._listed
 
     async def missing(self, spec: Spec, place: Place | None) -> InvalidInput:
         """The error for an endpoint that is not there and must not be made."""

@@ -285,8 +285,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _await_ready(process: subprocess.Popen[bytes]) -> None:
     assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], _READY_PATIENCE)
-    said = os.read(process.stdout.fileno(), len(READY)) if readable else b""
+    poll = select.poll()  # not `select`: a program may have more files open than that can count
+    poll.register(process.stdout.fileno(), select.POLLIN)
+    said = os.read(process.stdout.fileno(), len(READY)) if poll.poll(_READY_PATIENCE * 1000) else b""
     process.stdout.close()
     if said != READY:
         raise Unavailable("The watchdog that would end the session could not be started; nothing was woken.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -157,4 +158,16 @@ def clean_environment(patch: pytest.MonkeyPatch, home: Path) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # the server's log is not the command's output
 
 
-__all__ = ["CHAT", "NAMESPACE", "Said", "World", "clean_environment", "world"]
+@contextmanager
+def bounded(process: subprocess.Popen[str], seconds: float = 40.0) -> Iterator[subprocess.Popen[str]]:
+    """A process that is killed when a test has waited for it too long, so that no test waits for ever."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        with process:
+            yield process
+    finally:
+        timer.cancel()
+
+
+__all__ = ["CHAT", "NAMESPACE", "Said", "World", "bounded", "clean_environment", "world"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lamplighter import __version__
 from lamplighter.cli.doctor import machine, network, server, token
 from lamplighter.cli.doctor.findings import Finding, Verdict, bad, exit_code, good, note
 from lamplighter.hf.records import Owner
@@ -80,7 +81,8 @@ def test_a_namespace_without_rights_is_found(cloud: ScriptedCloud) -> None:
 
 
 def owner(**more: Any) -> Owner:
-    return Owner(**{"name": "me", "role": "write", "can_pay": True} | more)
+    given: dict[str, Any] = {"name": "me", "role": "write", "can_pay": True} | more
+    return Owner(**given)
 
 
 def verdicts(one: Owner, check: str) -> list[tuple[Verdict, str]]:
@@ -217,6 +219,21 @@ def test_the_exit_code_tells_whether_it_is_the_token() -> None:
     assert exit_code([good("a", "x"), note("b", "y")]) == 0
     assert exit_code([bad("a", "x")]) == 1
     assert exit_code([bad("a", "x"), bad("b", "y", of_token=True)]) == 4
+
+
+def test_without_a_token_and_without_wanting_the_cloud_nothing_is_wrong(
+    cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with scripted_server() as script:
+        script.put("/healthz", {"status": "ok", "version": __version__})
+        script.put("/readyz", {"ready": True, "problems": []})
+        script.put("/api/endpoints/status", everything())
+        monkeypatch.setenv("LAMPLIGHTER_URL", script.url)
+        said = cloud("doctor", "--json")
+    assert said.code == 0, said.out
+    assert found(said, "token")[0][0] == "note"
+    assert cloud.script.asked == []
 
 
 def test_it_is_told_in_lines_with_what_to_do(cloud: ScriptedCloud) -> None:

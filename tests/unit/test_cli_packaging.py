@@ -24,7 +24,7 @@ from lamplighter.cli.guard.schedule import Schedule
 from lamplighter.cli.lazy import Session
 from lamplighter.cli.main import root
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, scripted_cloud
-from tests.cli_world import VARIABLES, World, clean_environment, world
+from tests.cli_world import VARIABLES, World, bounded, clean_environment, world
 
 ROOT = Path(__file__).parents[2]
 ACTIONS = ROOT / "actions"
@@ -97,7 +97,7 @@ class Runner:
         step = told["runs"]["steps"][-1]
         script = self.folder / "step.sh"
         script.write_text(step["run"])
-        environ = {key: value for key, value in os.environ.items() if key not in VARIABLES} | self.environ
+        environ = {key: value for key, value in os.environ.items() if key not in VARIABLES} | dict(self.environ)
         environ |= {key: self._filled(value, given) for key, value in step["env"].items()}
         environ |= {"RUNNER_TEMP": str(self.folder), "GITHUB_STEP_SUMMARY": str(self.summary), "COLUMNS": "200"}
         return subprocess.Popen(
@@ -111,7 +111,7 @@ class Runner:
         )
 
     def __call__(self, name: str, **inputs: str) -> subprocess.CompletedProcess[str]:
-        with self.start(name, **inputs) as process:
+        with bounded(self.start(name, **inputs)) as process:
             out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess([], process.returncode, out, err)
 
@@ -169,7 +169,7 @@ def test_the_run_action_runs_the_script_and_pauses(
 
 def _cancel(runner: Runner, served: World) -> None:
     """A workflow that is cancelled signals the step's own process."""
-    with runner.start("run", endpoints="chat", run="echo ready; sleep 60") as process:
+    with bounded(runner.start("run", endpoints="chat", run="echo ready; sleep 60")) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)

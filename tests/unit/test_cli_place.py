@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from lamplighter.cli.place import Asked, find_place, is_lamplighter
 from lamplighter.errors import InvalidInput, NotAllowed, TokenMissing, TokenWrong
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, scripted_cloud
 from tests.cli_stage import scripted_server
-from tests.cli_world import clean_environment
+from tests.cli_world import bounded, clean_environment
 
 ALIVE = {"status": "ok", "version": "1"}
 
@@ -74,8 +73,8 @@ def test_with_nothing_at_all_one_line_says_all_ways(clean: pytest.MonkeyPatch) -
 
 def test_something_else_on_the_port_is_no_lamplighter(clean: pytest.MonkeyPatch) -> None:
     with scripted_server() as script:
-        for answer in ("<html>", [], {"status": "ok"}, {"version": "1"}):
-            script.put("/healthz", answer if isinstance(answer, str) else json.dumps(answer))
+        for answer in ("<html>", "[]", '{"status": "ok"}', '{"version": "1"}'):
+            script.put("/healthz", answer)
             assert not is_lamplighter(script.url)
         script.put("/healthz", ALIVE)
         assert is_lamplighter(script.url)
@@ -185,13 +184,14 @@ def test_completion_says_nothing_where_there_is_nothing_to_say(clean: pytest.Mon
 @pytest.mark.parametrize("verb", ["list", "status"])
 def test_watching_prints_a_line_per_change_until_ctrl_c(verb: str, cloud: ScriptedCloud) -> None:
     cloud.script.put("/v2/endpoint/me", {"items": [endpoint("chat")]}, {"items": [endpoint("chat", "paused")]})
-    with subprocess.Popen(
+    watching = subprocess.Popen(
         [sys.executable, "-m", "lamplighter", verb, "--cloud", "--watch"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    ) as process:
+    )
+    with bounded(watching) as process:
         assert process.stdout
         assert "chat  running  1/1 ready" in process.stdout.readline()
         process.send_signal(signal.SIGINT)

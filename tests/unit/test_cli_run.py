@@ -20,7 +20,7 @@ from lamplighter.cli.run import environment, variable
 from lamplighter.hf.records import Endpoint
 from lamplighter.providers.memory import Fault
 from tests.cli_cloud import endpoint
-from tests.cli_world import VARIABLES, World, clean_environment, world
+from tests.cli_world import VARIABLES, World, bounded, clean_environment, world
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_command_that_a_signal_ends_counts_128_more(lamplighter: World) -> Non
 def test_signals_are_passed_on_and_the_endpoint_is_paused(number: signal.Signals, lamplighter: World) -> None:
     name = signal.Signals(number).name.removeprefix("SIG")
     script = f"trap 'echo caught; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
-    with started(lamplighter, "run", "chat", "--quiet", "--", "sh", "-c", script) as process:
+    with bounded(started(lamplighter, "run", "chat", "--quiet", "--", "sh", "-c", script)) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
@@ -144,7 +144,7 @@ def test_a_signal_during_the_start_pauses_what_was_begun(
     number: signal.Signals, lamplighter: World, tmp_path: Path
 ) -> None:
     lamplighter.simulated.start_delay = 60.0
-    with started(lamplighter, "run", "chat", "--", "touch", str(tmp_path / "ran")) as process:
+    with bounded(started(lamplighter, "run", "chat", "--", "touch", str(tmp_path / "ran"))) as process:
         eventually(lamplighter, "chat", ["pending", "initializing"])
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
@@ -180,7 +180,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(lamplighter: World) -> No
 
 def test_ctrl_c_during_start_says_that_it_goes_on_and_how_to_stop_it(lamplighter: World) -> None:
     lamplighter.simulated.start_delay = 60.0
-    with started(lamplighter, "start", "chat") as process:
+    with bounded(started(lamplighter, "start", "chat")) as process:
         eventually(lamplighter, "chat", ["pending", "initializing"])
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -192,7 +192,7 @@ def test_ctrl_c_during_start_says_that_it_goes_on_and_how_to_stop_it(lamplighter
 
 
 def test_ctrl_c_while_delete_asks_deletes_nothing(lamplighter: World) -> None:
-    with started(lamplighter, "delete", "chat", stdin=subprocess.PIPE) as process:
+    with bounded(started(lamplighter, "delete", "chat", stdin=subprocess.PIPE)) as process:
         assert process.stderr
         said = ""
         while "Type DELETE" not in said:

@@ -52,10 +52,11 @@ def list_(asked: Asked, *, license_: str | None, as_json: bool, quiet: bool, **f
     else:
         from lamplighter.cli.output import out  # noqa: PLC0415 - help should not pay for it
 
-        out().print(_drawn(found))
+        console = out()
+        console.print(_drawn(found, console.width))
 
 
-def _drawn(found: Sequence[Item]) -> RenderableType:
+def _drawn(found: Sequence[Item], width: int) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
     from lamplighter.cli.table import Column, table  # noqa: PLC0415
@@ -65,11 +66,11 @@ def _drawn(found: Sequence[Item]) -> RenderableType:
     columns: list[Column[Item]] = [
         Column("repository", lambda item: Text(str(item.get("repoId", "")), style="bold"), may_be_cut=True),
         Column("task", lambda item: item.get("task")),
-        Column("license", lambda item: item.get("license")),
+        Column("license", lambda item: item.get("license"), may_be_missing=True),
         Column("runs on", lambda item: _of_recipes(item, "accelerator")),
         Column("engine", lambda item: _of_recipes(item, "engineType")),
     ]
-    return table(columns, found)
+    return table(columns, found, width)
 
 
 def _of_recipes(item: Item, key: str) -> str:

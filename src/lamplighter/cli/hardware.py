@@ -67,7 +67,8 @@ def hardware(
     else:
         from lamplighter.cli.output import out  # noqa: PLC0415 - help should not pay for it
 
-        out().print(_drawn(shown, hidden=len(found) - len(shown), where=place.title))
+        console = out()
+        console.print(_drawn(shown, console.width, hidden=len(found) - len(shown), where=place.title))
 
 
 def chosen(found: Sequence[Hardware], wanted: Mapping[str, str | None]) -> list[Hardware]:
@@ -91,36 +92,34 @@ def _unknown(field: str, word: str, known: Sequence[str], wanted: Mapping[str, s
     return f"--{field.replace('_', '-')}: there is no {word!r}{among}; {hint}"
 
 
-def _drawn(shown: Sequence[Hardware], *, hidden: int, where: str) -> RenderableType:
+def _drawn(shown: Sequence[Hardware], width: int, *, hidden: int, where: str) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415 - help should not pay for it
     from rich.text import Text  # noqa: PLC0415
 
     note = f"{hidden} more can't be deployed now (no quota left, or not available); --all shows them."
     if not shown:
         return note if hidden else f"{where} tells of no hardware."
-    return Group(_table(shown), *([Text(note, style="dim")] if hidden else []))
+    return Group(_table(shown, width), *([Text(note, style="dim")] if hidden else []))
 
 
-def _table(shown: Sequence[Hardware]) -> RenderableType:
+def _table(shown: Sequence[Hardware], width: int) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
     from lamplighter.cli.portrayal import dollars  # noqa: PLC0415
     from lamplighter.cli.table import Column, table  # noqa: PLC0415
 
     columns: list[Column[Hardware]] = [
-        Column("vendor", lambda one: one.vendor),
-        Column("region", lambda one: one.region),
-        Column("accelerator", lambda one: one.accelerator),
-        Column("instance type", lambda one: Text(one.instance_type, style="bold")),
-        Column("size", lambda one: one.instance_size),
-        Column("is", lambda one: one.architecture, may_be_cut=True),
-        Column("memory", lambda one: _gigabytes(one.memory_gb), "right"),
-        Column("GPU memory", lambda one: _gigabytes(one.gpu_memory_gb), "right"),
+        Column("where", lambda one: f"{one.vendor} {one.region}"),
+        Column("kind", lambda one: one.accelerator),
+        Column("instance", lambda one: Text(f"{one.instance_type} {one.instance_size}", style="bold")),
+        Column("is", lambda one: one.architecture, may_be_cut=True, may_be_missing=True),
+        Column("memory", lambda one: _gigabytes(one.memory_gb), "right", may_be_missing=True),
+        Column("GPU", lambda one: _gigabytes(one.gpu_memory_gb), "right"),
         Column("per hour", lambda one: dollars(one.price_per_hour), "right"),
         Column("quota left", _quota, "right"),
-        Column("status", lambda one: one.status.replace("_", " ")),
+        Column("status", lambda one: None if one.status == "available" else one.status.replace("_", " ")),
     ]
-    return table(columns, shown)
+    return table(columns, shown, width)
 
 
 def _gigabytes(amount: float | None) -> str | None:

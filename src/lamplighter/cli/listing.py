@@ -147,7 +147,9 @@ def replicas(asked: Asked, name: str, *, watching: bool, as_json: bool, quiet: b
     if watching:
         from lamplighter.cli.observing import Watched, observe  # noqa: PLC0415 - help should not pay for it
 
-        watched = Watched(ask=ask, draw=lambda _, found: _replica_table(name, found), lines=_lines, as_json=_raw)
+        watched = Watched(
+            ask=ask, draw=lambda console, found: _replica_table(name, found, console.width), lines=_lines, as_json=_raw
+        )
         observe(place, watched, as_json=as_json)
         return
     found = place.run(ask)
@@ -158,10 +160,11 @@ def replicas(asked: Asked, name: str, *, watching: bool, as_json: bool, quiet: b
     else:
         from lamplighter.cli.output import out  # noqa: PLC0415
 
-        out().print(_replica_table(name, found))
+        console = out()
+        console.print(_replica_table(name, found, console.width))
 
 
-def _replica_table(name: str, found: Sequence[ReplicaInfo]) -> RenderableType:
+def _replica_table(name: str, found: Sequence[ReplicaInfo], width: int) -> RenderableType:
     from lamplighter.cli.table import Column, table  # noqa: PLC0415 - help should not pay for it
 
     if not found:
@@ -171,7 +174,7 @@ def _replica_table(name: str, found: Sequence[ReplicaInfo]) -> RenderableType:
         Column("stage", lambda replica: replica.stage),
         Column("live", lambda replica: None if replica.live is None else "yes" if replica.live else "no"),
     ]
-    return table(columns, found)
+    return table(columns, found, width)
 
 
 def _lines(found: Sequence[ReplicaInfo]) -> dict[str, str]:

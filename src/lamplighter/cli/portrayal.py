@@ -36,7 +36,7 @@ def dollars(amount: float | None, per: str = "") -> str | None:
 def overview(console: Console, endpoints: Sequence[Endpoint]) -> RenderableType:
     """All endpoints as a table; the namespace is shown when there are several."""
     several = len({endpoint.namespace for endpoint in endpoints}) > 1
-    return table(_columns(console, time.time(), with_namespace=several), endpoints)
+    return table(_columns(console, time.time(), with_namespace=several), endpoints, console.width)
 
 
 def _columns(console: Console, now: float, *, with_namespace: bool) -> list[Column[Endpoint]]:
@@ -50,12 +50,12 @@ def _columns(console: Console, now: float, *, with_namespace: bool) -> list[Colu
         Column("endpoint", lambda e: Text(e.name, style="bold")),
         Column("state", partial(state_text, console)),
         Column("model", lambda e: one_line(e.model.repository), may_be_cut=True),
-        Column("task", lambda e: e.model.task),
-        Column("instance", instance),
-        Column("where", location),
+        Column("task", lambda e: e.model.task, may_be_missing=True),
+        Column("instance", instance, may_be_missing=True),
+        Column("where", location, may_be_missing=True),
         Column("ready", replicas, "right"),
         Column("per hour", lambda e: dollars(price(e)), "right"),
-        Column("last used", used),
+        Column("last used", used, may_be_missing=True),
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,11 +53,28 @@ def _tell_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 class _Session:
     """One endpoint's session in a task of its own, because a session has to be left by the task that entered it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, hold: Callable[[_Session], Coroutine[Any, Any, None]]) -> None:
         self.name = name
         self.ready: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
         self.release = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+        self.task = asyncio.create_task(hold(self), name=f"session of {name}")
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Whoever waits for it to be ready learns that it will not be, whatever the reason."""
+        if self.ready.done():
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self.ready.cancel()
+        else:
+            self.ready.set_exception(error)
+
+    def error_at_end(self) -> BaseException | None:
+        """What its end failed with, once it is over; a start that failed has been told by `ready`."""
+        error = None if self.task.cancelled() else self.task.exception()
+        told = self.ready.exception() if self.ready.done() and not self.ready.cancelled() else None
+        return None if error is told else error
 
 
 class _Conductor:
@@ -81,7 +99,7 @@ class _Conductor:
                 loop.remove_signal_handler(number)
 
     async def _conduct(self) -> int:
-        sessions = [_Session(name) for name in self._run.names]
+        sessions: list[_Session] = []
         try:
             code = await self._start_and_run(sessions)
         finally:
@@ -89,7 +107,7 @@ class _Conductor:
             left = tell_failures(await self._end(sessions))
         return code or left
 
-    async def _start_and_run(self, sessions: Sequence[_Session]) -> int:
+    async def _start_and_run(self, sessions: list[_Session]) -> int:
         self._starting = asyncio.create_task(self._start(sessions), name="start all sessions")
         try:
             endpoints = await self._starting
@@ -102,38 +120,32 @@ class _Conductor:
         self._child = Child(self._run.path, self._run.words, environment(endpoints))
         return await self._child.run()
 
-    async def _start(self, sessions: Sequence[_Session]) -> list[Endpoint]:
+    async def _start(self, sessions: list[_Session]) -> list[Endpoint]:
         with Board(err(), "running", self._run.names) as board:
-            for session in sessions:
-                watcher = None if self._run.quiet else board.watcher(session.name)
-                session.task = asyncio.create_task(self._hold(session, watcher), name=f"session of {session.name}")
+            for name in self._run.names:
+                watcher = None if self._run.quiet else board.watcher(name)
+                sessions.append(_Session(name, partial(self._hold, watcher)))
             return list(await asyncio.gather(*(session.ready for session in sessions)))
 
-    async def _hold(self, session: _Session, watcher: OnProgress | None) -> None:
+    async def _hold(self, watcher: OnProgress | None, session: _Session) -> None:
         """Enter a session, tell that it is ready, and leave it when told to."""
-        try:
-            async with self._client.session(
-                session.name, auto_pause=self._run.pauses, timeout=self._run.timeout, on_progress=watcher
-            ) as endpoint:
-                if not session.ready.done():  # cancelled in this very moment
-                    session.ready.set_result(endpoint)
-                await session.release.wait()
-        except LamplighterError as error:
-            if session.ready.done():  # it failed to end
-                raise
-            session.ready.set_exception(error)
+        async with self._client.session(
+            session.name, auto_pause=self._run.pauses, timeout=self._run.timeout, on_progress=watcher
+        ) as endpoint:
+            if not session.ready.done():  # cancelled in this very moment
+                session.ready.set_result(endpoint)
+            await session.release.wait()
 
     async def _end(self, sessions: Sequence[_Session]) -> list[Outcome[None]]:
         """Leave all sessions; what is still starting is given up and paused. Returns how leaving went."""
-        begun = [session for session in sessions if session.task]
-        for session in begun:
-            assert session.task
+        for session in sessions:
             if session.ready.done() and not session.ready.cancelled():
                 session.release.set()
             else:
                 session.task.cancel()
-        ends = await asyncio.gather(*(session.task for session in begun if session.task), return_exceptions=True)
-        return [Outcome(session.name, error=_error_of(end)) for session, end in zip(begun, ends, strict=True)]
+        if sessions:
+            await asyncio.wait([session.task for session in sessions])
+        return [Outcome(session.name, error=_expected(session.error_at_end())) for session in sessions]
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._ending:
@@ -147,10 +159,8 @@ class _Conductor:
             click.echo(f"{signal.Signals(number).name}: pausing what was begun", err=True)
 
 
-def _error_of(end: BaseException | None) -> LamplighterError | None:
-    """The error that a session's task ended in; being cancelled is none."""
-    if end is None or isinstance(end, asyncio.CancelledError):
-        return None
-    if isinstance(end, LamplighterError):
-        return end
-    raise end
+def _expected(error: BaseException | None) -> LamplighterError | None:
+    """An error that can be told; any other one is raised."""
+    if error is None or isinstance(error, LamplighterError):
+        return error
+    raise error

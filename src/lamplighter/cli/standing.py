@@ -25,8 +25,10 @@ def one(console: Console, status: Status) -> RenderableType:
 
 
 def _said(status: Status) -> Iterator[tuple[str, str | None]]:
-    yield "means", status.meaning
-    yield "says", one_line(status.message) if status.message else None
+    meaning = " ".join(status.meaning.split())
+    said = one_line(status.message) if status.message else None
+    yield "means", meaning
+    yield "says", said if said and said not in meaning else None
     yield "url", status.url
     yield "model", status.model
     yield "task", status.task

@@ -1,4 +1,4 @@
-"""Tables of records for people. Columns that nothing stands in are left out."""
+"""Tables of records for people. Columns that nothing stands in are left out, and those that there is no room for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +14,12 @@ from rich.text import Text
 T = TypeVar("T")
 
 NOTHING = Text("-", style="dim")
+
+_GAP = 2
+_CUT = 16
+"""What is left at least of a column that may be cut."""
+
+Cells = list[Text | str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +30,42 @@ class Column(Generic[T]):
     cell: Callable[[T], Text | str | None]
     justify: Literal["left", "right"] = "left"
     may_be_cut: bool = False
+    may_be_missing: bool = False
 
 
-def table(columns: Sequence[Column[T]], records: Sequence[T]) -> RenderableType:
-    """All records, one a row."""
-    drawn = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+def table(columns: Sequence[Column[T]], records: Sequence[T], width: int) -> RenderableType:
+    """All records, one a row, on a console of so many columns."""
+    drawn = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
     cells = [[column.cell(record) for record in records] for column in columns]
-    shown = [(column, made) for column, made in zip(columns, cells, strict=True) if any(made)]
+    shown = _fitting([(column, made) for column, made in zip(columns, cells, strict=True) if any(made)], width)
     for column, _ in shown:
-        drawn.add_column(column.title, justify=column.justify, no_wrap=True, overflow="ellipsis")
-        drawn.columns[-1].min_width = 8 if column.may_be_cut else None
+        # Rich makes those narrower that may wrap, and leaves the others whole; its cells then cut instead of wrapping.
+        drawn.add_column(column.title, justify=column.justify, no_wrap=not column.may_be_cut)
     for row in zip(*(made for _, made in shown), strict=True):
-        drawn.add_row(*(cell if isinstance(cell, Text) else Text(cell) if cell else NOTHING for cell in row))
+        drawn.add_row(*(_cell(cell) for cell in row))
     return drawn
+
+
+def _fitting(shown: list[tuple[Column[T], Cells]], width: int) -> list[tuple[Column[T], Cells]]:
+    """Leave out what may be missing, the last first, until the rest fits."""
+    while sum(_least(column, made) + _GAP for column, made in shown) - _GAP > width:
+        spare = [index for index, (column, _) in enumerate(shown) if column.may_be_missing]
+        if not spare:
+            break
+        del shown[spare[-1]]
+    return shown
+
+
+def _least(column: Column[T], made: Cells) -> int:
+    """How narrow a column may get."""
+    whole = max(len(column.title), *(cell_len(str(cell or "-")) for cell in made))
+    return min(whole, _CUT) if column.may_be_cut else whole
+
+
+def _cell(said: Text | str | None) -> Text:
+    cell = said if isinstance(said, Text) else Text(said) if said else NOTHING
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
 
 
 def facts(pairs: Sequence[tuple[str, str | Text | None]]) -> RenderableType:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lamplighter.cli.checking import check_engines
@@ -17,6 +18,7 @@ from lamplighter.engines.presets import PRESETS
 from lamplighter.errors import ConfigError
 from lamplighter.sdk.folders import state_folder
 
+_PATIENCE = 10.0
 _LITTLE = 2e9
 """Bytes: less free than that is no room for a small model."""
 
@@ -45,13 +47,27 @@ def engines(settings: Settings | None) -> Iterator[Finding]:
     else:
         yield _missing("llamacpp", wanted, "pip install 'lamplighter[llamacpp]'")
     for key, preset in PRESETS.items():
-        command = preset.command[0] if preset.command else None
-        if command is None:
-            continue
-        if found := shutil.which(command):
+        words = (*preset.command, *preset.args)
+        if not words or (words[1:2] == ("-m",) and key not in wanted):
+            continue  # to look for a module takes a Python of its own
+        if found := _program(words):
             yield good("engine", f"{key} is installed: {found}")
         elif key in wanted:
-            yield _missing(key, wanted, f"install it, so that `{command}` is on the path")
+            yield _missing(key, wanted, preset.hint)
+
+
+def _program(command: Sequence[str]) -> str | None:
+    """Where the program is; of `python -m module` whether that Python has the module."""
+    found = shutil.which(command[0])
+    if found is None or command[1:2] != ("-m",):
+        return found
+    module = command[2].partition(".")[0]
+    look = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    try:
+        done = subprocess.run([found, "-c", look], timeout=_PATIENCE, capture_output=True, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return f"{module} of {found}" if done.returncode == 0 else None
 
 
 def _missing(key: str, wanted: set[str], advice: str) -> Finding:

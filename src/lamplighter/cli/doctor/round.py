@@ -54,6 +54,10 @@ async def _server(asked: Asked, *, alone: bool) -> AsyncIterator[Finding]:
 
 async def _cloud(asked: Asked) -> AsyncIterator[Finding]:
     hosts = find_hosts(None, None)
+    found, trouble = await asyncio.to_thread(_find_token, asked)
+    if found is None and trouble is None and not asked.cloud:
+        yield _no_token(asked)
+        return  # nobody wants to go there
     for finding in network.proxies(os.environ):
         yield finding
     reached = await asyncio.gather(
@@ -62,7 +66,6 @@ async def _cloud(asked: Asked) -> AsyncIterator[Finding]:
     for one in reached:
         yield one.finding
     yield network.clock([one.skew for one in reached])
-    found, trouble = await asyncio.to_thread(_find_token, asked)
     if found is None:
         yield trouble or _no_token(asked)
         return

@@ -65,11 +65,11 @@ def _table(console: Console, done: Round) -> RenderableType:
         Column("state", lambda one: state_text(console, one.running.endpoint)),
         Column("per hour", lambda one: dollars(one.running.price_per_hour) or "unknown", "right"),
         Column("since", lambda one: _ago(one.running.since, now)),
-        Column("last used", lambda one: _ago(one.running.last_used, now)),
-        Column("held by", lambda one: ", ".join(one.running.holders)),
+        Column("last used", lambda one: _ago(one.running.last_used, now), may_be_missing=True),
+        Column("held by", lambda one: ", ".join(one.running.holders), may_be_missing=True),
         Column("verdict", _verdict, may_be_cut=True),
     ]
-    return table(columns, done.findings)
+    return table(columns, done.findings, console.width)
 
 
 def _ago(moment: float | None, now: float) -> str | None:

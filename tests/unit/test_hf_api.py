@@ -732,13 +732,14 @@ async def test_an_address_that_is_none_is_told_instead_of_waited_for(url: str) -
             await api.is_ready(awake(url))
 
 
-async def test_cookies_of_an_endpoint_reach_nobody() -> None:
+async def test_cookies_of_an_endpoint_are_not_kept_and_reach_nobody() -> None:
     async with stage() as cloud, client(cloud.url, namespace="me") as api:
         cloud.script("GET", "/health", Reply(headers={"Set-Cookie": "session=evil; Path=/"}))
         cloud.script("GET", BERT, Reply(body=document()))
         await api.is_ready(awake(cloud.url))
         await api.get("bert")
         assert "cookie" not in cloud.asked[-1].headers
+        assert not any(kept.cookies.jar for kept in api._calls.wire._clients.values())
 
 
 async def test_a_certificate_that_can_not_be_trusted_is_told_at_once() -> None:

@@ -245,7 +245,7 @@ class Wire:
             trust_env=not here,  # a proxy can't know what this machine calls itself
             # Probes that are held by the provider keep a connection each, beside which others must find room.
             limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=16, keepalive_expiry=30.0),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # an endpoint's must not reach the management
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept, and none sent on
             transport=self._transport,
         )
 

@@ -7,6 +7,7 @@ import http.client
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,9 +88,18 @@ class World:
         return json.loads(answer)
 
     def make(self, name: str, **more: Any) -> None:
-        """Make an endpoint that is paused. `more` goes into its document."""
+        """Make an endpoint that has run and is paused. `more` goes into its document."""
+        self.simulated.start_delay = 0.02
         self.wire("POST", f"/v2/endpoint/{NAMESPACE}", {**DOCUMENT, "name": name, **more})
+        self.reach(name, "running")
         self.wire("POST", f"/v2/endpoint/{NAMESPACE}/{name}/pause")
+
+    def reach(self, name: str, *wanted: str, timeout: float = 20.0) -> None:
+        """Wait until an endpoint has one of these states; nobody tells when."""
+        deadline = time.monotonic() + timeout
+        while (state := self.wire("GET", f"/v2/endpoint/{NAMESPACE}/{name}")["status"]["state"]) not in wanted:
+            assert time.monotonic() < deadline, (state, wanted)
+            threading.Event().wait(0.02)
 
     def only(self, *names: str) -> None:
         """Have these endpoints, paused, and no others."""

@@ -8,9 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +30,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def lamplighter(
     served: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[World]:
+) -> World:
     clean_environment(monkeypatch, tmp_path)
     monkeypatch.setenv("LAMPLIGHTER_URL", served.url)
     served.capsys = capsys
     served.only("chat", "my-embed")
-    yield served
-    served.simulated.start_delay = 0.02
+    return served
 
 
 def started(lamplighter: World, *argv: str, **more: object) -> subprocess.Popen[str]:
@@ -59,14 +56,6 @@ def started(lamplighter: World, *argv: str, **more: object) -> subprocess.Popen[
 
 def states(lamplighter: World, *names: str) -> list[str]:
     return [lamplighter.state(name) for name in names]
-
-
-def eventually(lamplighter: World, name: str, wanted: Sequence[str]) -> None:
-    """Wait for a state; nobody tells when it comes."""
-    deadline = time.monotonic() + 20
-    while lamplighter.wire("GET", f"/v2/endpoint/lamplighter/{name}")["status"]["state"] not in wanted:
-        assert time.monotonic() < deadline, wanted
-        threading.Event().wait(0.02)
 
 
 def test_the_command_finds_the_urls_and_its_exit_code_is_returned(lamplighter: World, tmp_path: Path) -> None:
@@ -145,12 +134,12 @@ def test_a_signal_during_the_start_pauses_what_was_begun(
 ) -> None:
     lamplighter.simulated.start_delay = 60.0
     with bounded(started(lamplighter, "run", "chat", "--", "touch", str(tmp_path / "ran"))) as process:
-        eventually(lamplighter, "chat", ["pending", "initializing"])
+        lamplighter.reach("chat", "pending", "initializing")
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number, err
     assert "pausing what was begun" in err
-    eventually(lamplighter, "chat", ["paused"])
+    lamplighter.reach("chat", "paused")
     assert not (tmp_path / "ran").exists()
 
 
@@ -181,7 +170,7 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(lamplighter: World) -> No
 def test_ctrl_c_during_start_says_that_it_goes_on_and_how_to_stop_it(lamplighter: World) -> None:
     lamplighter.simulated.start_delay = 60.0
     with bounded(started(lamplighter, "start", "chat")) as process:
-        eventually(lamplighter, "chat", ["pending", "initializing"])
+        lamplighter.reach("chat", "pending", "initializing")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -34,7 +34,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """`drop` hangs up without a word, `cut` in the midst of the body. `pieces` are sent one by one, then it hangs up."""
+    """`drop` hangs up without a word, `cut` in the midst of the body. `pieces` are sent one by one, then it hangs up.
+
+    With `drips` a blank follows every so many seconds, for ever.
+    """
 
     status: int = 200
     body: Any = field(default_factory=dict)
@@ -42,6 +45,7 @@ class Reply:
     drop: bool = False
     cut: bool = False
     pieces: tuple[bytes | asyncio.Event, ...] | None = None
+    drips: float | None = None
 
     def content(self) -> bytes:
         if isinstance(self.body, bytes):
@@ -119,6 +123,10 @@ class Stage:
             else:
                 writer.write(piece)
                 await writer.drain()
+        while reply.drips is not None:
+            await asyncio.sleep(reply.drips)
+            writer.write(b" ")
+            await writer.drain()
         await writer.drain()
         return not reply.cut and reply.pieces is None
 

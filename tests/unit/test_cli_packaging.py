@@ -19,10 +19,11 @@ import click
 import pytest
 import yaml
 
+from lamplighter import errors
 from lamplighter.cli.deploy.file import read
 from lamplighter.cli.guard.schedule import Schedule
 from lamplighter.cli.lazy import Session
-from lamplighter.cli.main import root
+from lamplighter.cli.main import VERBS, root
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, scripted_cloud
 from tests.cli_world import VARIABLES, World, bounded, clean_environment, world
 
@@ -261,3 +262,17 @@ def test_systemd_takes_a_unit(name: str, tmp_path: Path) -> None:
     )
     about_ours = [line for line in (done.stdout + done.stderr).splitlines() if copy.name in line]
     assert about_ours == []
+
+
+def test_the_page_on_the_command_line_has_an_example_of_every_verb() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    shown = {words[0] for words in re.findall(r"^lamplighter ([a-z-]+)()", page, re.MULTILINE)}
+    shown |= set(re.findall(r"`lamplighter ([a-z-]+) [^`]*`", page))
+    assert set(VERBS) - shown == set()
+
+
+def test_the_page_on_the_command_line_tells_every_exit_code() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    told = {int(code) for cell in re.findall(r"^\| ([\d, ]+) \|", page, re.MULTILINE) for code in cell.split(",")}
+    ours = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
+    assert ours | {0, 126, 127, 130} == told

@@ -42,6 +42,7 @@ def started(lamplighter: World, *argv: str, **more: object) -> subprocess.Popen[
     """Start a command in a process of its own."""
     environ = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     environ |= {"LAMPLIGHTER_URL": lamplighter.url}
+    environ |= {key: os.environ[key] for key in ("LAMPLIGHTER_SESSIONS",) if key in os.environ}
     process: subprocess.Popen[str] = subprocess.Popen(
         [sys.executable, "-m", "lamplighter", *argv],
         stdout=subprocess.PIPE,
@@ -178,6 +179,28 @@ def test_ctrl_c_during_start_says_that_it_goes_on_and_how_to_stop_it(lamplighter
     assert "billed" in err
     assert f"lamplighter stop chat --server {lamplighter.url}" in err
     assert lamplighter.state("chat") in {"pending", "initializing"}
+
+
+def test_ctrl_c_during_up_says_how_to_stop_what_has_begun(lamplighter: World) -> None:
+    lamplighter.make("tagged", tags=["evening"])
+    lamplighter.simulated.start_delay = 60.0
+    with bounded(started(lamplighter, "up", "evening")) as process:
+        lamplighter.reach("tagged", "pending", "initializing")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"lamplighter down evening --server {lamplighter.url}" in err
+
+
+def test_a_run_that_is_killed_leaves_nothing_running(lamplighter: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMPLIGHTER_SESSIONS", "watchdog")  # as at Hugging Face, where no server ends sessions
+    with bounded(started(lamplighter, "run", "chat", "-q", "--", "sh", "-c", "echo ready; sleep 1")) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        assert lamplighter.state("chat") == "running"
+        process.kill()
+        process.wait(20)
+        lamplighter.reach("chat", "paused")
 
 
 def test_ctrl_c_while_delete_asks_deletes_nothing(lamplighter: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,9 +70,8 @@ def up(asked: Asked, group: str, *, config: Path | None, timeout: float, as_json
         try:
             outcomes = place.run(lambda client: _start_all(client, board, members, timeout))
         except KeyboardInterrupt:
-            click.echo(
-                f"what has begun goes on starting, and is billed. To stop it: lamplighter down {group}", err=True
-            )
+            stop = f"lamplighter down {shlex.quote(group)}{place.options}"
+            click.echo(f"what has begun goes on starting, and is billed. To stop it: {stop}", err=True)
             return INTERRUPTED
     return _tell(outcomes, Form(as_json, quiet))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,12 @@ class Place:
         """For people: what answers there."""
         where = f"the Lamplighter at {self.url}" if self.url else "Hugging Face"
         return f"{where}, namespace {self.namespace}" if self.namespace else where
+
+    @property
+    def options(self) -> str:
+        """What leads here from any terminal, behind a verb and a name."""
+        where = f" --server {shlex.quote(self.url)}" if self.url else " --cloud"
+        return f"{where} -n {shlex.quote(self.namespace)}" if self.namespace else where
 
     def client(self) -> AsyncClient:
         """A client for it, to be used as an asynchronous context."""

@@ -91,17 +91,9 @@ async def _start(
 
 
 def _interrupted(name: str, place: Place) -> int:
-    click.echo(
-        f"{name} goes on starting at {place.title}, and is billed. To stop it: {stop_line(name, place)}", err=True
-    )
+    stop = f"lamplighter stop {shlex.quote(name)}{place.options}"
+    click.echo(f"{name} goes on starting at {place.title}, and is billed. To stop it: {stop}", err=True)
     return INTERRUPTED
-
-
-def stop_line(name: str, place: Place) -> str:
-    """The command that stops an endpoint, from any terminal."""
-    where = f" --server {shlex.quote(place.url)}" if place.url else " --cloud"
-    whose = f" -n {shlex.quote(place.namespace)}" if place.namespace else ""
-    return f"lamplighter stop {shlex.quote(name)}{where}{whose}"
 
 
 def _tell(endpoint: Endpoint, form: Form, *, export: bool, took: float | None) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 \b
-Exit codes of --dry-run: 0 all is as the file says, 1 something would change.
+Exit codes of -f with --dry-run: 0 all is as the file says, 1 something would
+change.
 """
 
 

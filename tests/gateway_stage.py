@@ -48,9 +48,14 @@ class StageDemand:
     """One endpoint, `lamp`, also known as `bulb`. Awake as long as `replica` is set; `claim` waits until it is."""
 
     def __init__(
-        self, url: str | None = None, headers: tuple[tuple[str, str], ...] = (), *, proxied: bool = False
+        self,
+        url: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        *,
+        proxied: bool = False,
+        model: str | None = None,
     ) -> None:
-        self.replica = Replica(id="1", url=url, headers=headers, proxied=proxied) if url else None
+        self.replica = Replica(id="1", url=url, headers=headers, proxied=proxied, model=model) if url else None
         self.patience = 300.0
         self.tasks: RootTasks | None = None
         self.claims: list[StageClaim] = []

@@ -249,3 +249,22 @@ def test_pauses_double_up_to_a_bound_and_are_spread(monkeypatch: pytest.MonkeyPa
     assert [proxied.pause_before(n, 1.0) for n in range(7)] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
     assert proxied.pause_before(0, 0.0) == 0.25
     assert proxied.pause_before(10**6, 1.0) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b'{"model": "lamp", "x": 1.10, "y": "\\u00e9"}', b'{"model":"org/big","x":1.10,"y":"\\u00e9"}'),
+        (b'{"x": {"model": "lamp"}, "model": "lamp"}', b'{"x":{"model": "lamp"},"model":"org/big"}'),
+    ],
+)
+async def test_the_engine_is_told_the_name_that_it_knows_its_model_by(body: bytes, sent: bytes) -> None:
+    proxy = Proxy(UNAVAILABLE, answer(b"done"))
+    async with endpoint(proxy) as there:
+        demand = ProxiedDemand(there.url, proxied=True, model="org/big")
+        async with stage(demand) as s:
+            assert (await s.ask("/v1/chat/completions", body)).status == 200
+            assert [asked for _, _, asked in proxy.asked] == [sent, sent]
+            await s.ask("/endpoints/lamp/v1/chat/completions", body)
+            assert proxy.asked[-1][2] == body
+            assert s.idle

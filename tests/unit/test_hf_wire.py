@@ -87,10 +87,10 @@ async def test_what_is_not_known_is_kept_and_what_is_secret_is_not_shown(here):
         assert "hush" not in (await here.ask("GET", path)).text
 
 
-async def test_the_address_is_that_which_the_client_uses_and_comes_with_the_first_start(tmp_path):
+async def test_the_address_is_that_which_the_client_uses_and_is_there_from_the_start(tmp_path):
     async with wire_stage(tmp_path, base="https://lamps.example:9000", start_delay=0.05) as here:
         made = await here.make()
-        assert made["status"]["url"] is None
+        assert made["status"]["url"] == "https://lamps.example:9000/endpoints/made"
         assert (await here.until("made", "running"))["status"]["url"] == "https://lamps.example:9000/endpoints/made"
         await here.ask("POST", f"{ROOT}/made/pause")
         assert (await here.endpoint("made"))["status"]["url"] is not None

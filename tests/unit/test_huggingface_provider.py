@@ -23,7 +23,8 @@ from lamplighter.errors import (
     ProviderUnreachable,
     TokenMissing,
 )
-from lamplighter.providers.huggingface import HuggingFaceProvider, make_provider, provider
+from lamplighter.hf.records import Endpoint
+from lamplighter.providers.huggingface import HuggingFaceProvider, make_provider, provider, reading
 from lamplighter.providers.huggingface.known import Known
 from tests.gateway_stage import until
 from tests.hf_cloud import DOCUMENT
@@ -184,6 +185,7 @@ async def test_one_listing_finds_many_by_their_addresses(both: Both) -> None:
 
 async def test_one_that_is_missing_is_an_error_that_says_how_to_have_it_made(both: Both) -> None:
     ours, play = both
+    await ours.end_orphans()
     play.there = False
     with pytest.raises(InvalidInput, match=r"there is no endpoint me/bert.*`create: if-missing`") as raised:
         await ours.create(SPEC)
@@ -195,6 +197,39 @@ async def test_one_that_is_missing_is_an_error_that_says_how_to_have_it_made(bot
         await ours.create(dataclasses.replace(SPEC, remote=Remote(name="bort")))
     with pytest.raises(EndpointNotFound):
         await ours.observe("bert")
+
+
+async def test_one_that_is_missing_at_the_start_keeps_no_server_from_starting(both: Both) -> None:
+    ours, play = both
+    play.there = False
+    await ours.close()
+    await ours.open(lambda _name: None)
+    with structlog.testing.capture_logs() as logged:
+        status = await ours.create(SPEC)
+    assert status.state is None
+    assert "create: if-missing" in (status.message or "")
+    assert [(line["event"], line["log_level"]) for line in logged] == [("missing", "error")]
+    await ours.end_orphans()
+    with pytest.raises(EndpointNotFound):
+        await ours.observe("bert")
+    play.there = True
+    assert (await ours.observe("bert")).state is State.SCALED_TO_ZERO
+
+
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        ([], "org/model"),
+        (["--served-model-name", "big"], "big"),
+        (["--max-model-len", "8", "--served-model-name=big"], "big"),
+        (["--served-model-name"], "org/model"),
+    ],
+)
+def test_the_name_that_an_engine_knows_its_model_by(args: list[str], name: str) -> None:
+    raw = document("bert")
+    raw["model"] |= {"repository": "org/model", "args": args}
+    assert reading.model_of(Endpoint.of(raw, "me")) == name
+    assert reading.model_of(Endpoint.of({**raw, "lamplighter": {}}, "me")) == "bert"
 
 
 async def test_two_names_for_one_endpoint_are_refused(both: Both) -> None:

@@ -192,13 +192,15 @@ class Replica:
     """One running copy that answers requests. `url` is `scheme://host:port[/base]`, without a slash at the end.
 
     `proxied` says that a provider's proxy stands before it, whose own 503 and 400 tell that the endpoint fell asleep,
-    and which holds a request that comes with `X-Scale-Up-Timeout`.
+    and which holds a request that comes with `X-Scale-Up-Timeout`. `model` is the name under which it knows its model,
+    where that differs from the name that clients use here.
     """
 
     id: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     proxied: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

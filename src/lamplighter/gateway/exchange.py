@@ -39,6 +39,7 @@ class Exchange:
     hold_timeout: float | None = None
     hold_capped = False
     probe = False
+    by_model = False
     claim: Claim | None = None
     waited = 0.0
     target: Target | None = None

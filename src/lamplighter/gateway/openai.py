@@ -53,6 +53,7 @@ def enter(x: Exchange) -> object | None:
 def route(x: Exchange) -> None:
     """See Surface. Raises InvalidInput, EndpointNotFound."""
     x.endpoint = resolve(x.services.demand, _model_of(x))
+    x.by_model = True
     x.route = x.request.path if x.request.path in _POSTED else "/v1/*"
     if x.request.query:
         x.path = x.request.raw_path + b"?" + x.request.query

@@ -179,7 +179,10 @@ async def _ask(x: Exchange) -> None:
     assert x.claim is not None
     services, request = x.services, x.request
     x.target = services.targets.of(x.claim.replica)
-    more = proxied.hold_line(x) if x.target.proxied else b""
+    more = b""
+    if x.target.proxied:
+        more = proxied.hold_line(x)
+        proxied.name_model(x, x.target)
     head = relay.render_head(request, x.target, x.path, len(x.body), more)
     x.must(services.settings.first_byte_timeout + (x.hold_left() or 0.0 if more else 0.0), _no_first_byte)
     tried = x.upstream

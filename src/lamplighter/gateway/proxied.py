@@ -13,6 +13,7 @@ import msgspec
 
 from lamplighter.errors import EndpointPaused, UpstreamUnreachable
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.target import Target
 from lamplighter.gateway.upstream import UpstreamConnection
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,20 @@ def hold_line(x: Exchange) -> bytes:
         x.hold_timeout = x.services.demand.wake_timeout(x.endpoint)
     left = x.hold_timeout - (monotonic() - x.started)
     return b"x-scale-up-timeout: %d\r\n" % max(1, int(left))
+
+
+def name_model(x: Exchange, target: Target) -> None:
+    """Let a request that was led here by its model's name carry the name that is known behind the proxy.
+
+    The rest of the body stays as it came, byte for byte in each value. A multipart form is left alone.
+    """
+    if target.model is None or not x.by_model or x.body[:1] != b"{":
+        return
+    members = msgspec.json.decode(x.body, type=dict[str, msgspec.Raw])
+    members["model"] = msgspec.Raw(msgspec.json.encode(target.model))
+    body = msgspec.json.encode(members)
+    x.charge(max(0, len(body) - len(x.body)))
+    x.body = body
 
 
 async def turned_away(x: Exchange) -> bool:

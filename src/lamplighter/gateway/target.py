@@ -28,7 +28,7 @@ class Origin(NamedTuple):
 class Target:
     """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take.
 
-    `proxied`: see `Replica`.
+    `proxied` and `model`: see `Replica`.
     """
 
     origin: Origin
@@ -36,6 +36,7 @@ class Target:
     lines: bytes
     owned: frozenset[bytes]
     proxied: bool = False
+    model: str | None = None
 
 
 class Targets:
@@ -78,4 +79,5 @@ def render(replica: Replica) -> Target:
         lines="".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1"),
         owned=frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM,
         proxied=replica.proxied,
+        model=replica.model,
     )

@@ -219,7 +219,7 @@ def _status(endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
         "state": state_of(endpoint),
         "message": _message(endpoint),
         "errorMessage": (endpoint.message or "Its provider gave no reason") if failed else None,
-        "url": f"{around.base.rstrip('/')}/endpoints/{endpoint.spec.name}" if _was_deployed(endpoint) else None,
+        "url": f"{around.base.rstrip('/')}/endpoints/{endpoint.spec.name}",
         "createdAt": moments.written(made[0]),
         "createdBy": made[1],
         "updatedAt": moments.written(changed[0]),
@@ -240,12 +240,6 @@ def _message(endpoint: Endpoint) -> str:
     else:
         word = _WORDS[endpoint.phase]
     return f"{word} ({endpoint.message})" if endpoint.message not in {None, word} else word
-
-
-def _was_deployed(endpoint: Endpoint) -> bool:
-    """Whether there is an address yet. A request to a configured endpoint wakes it: its address always works."""
-    made_here = endpoint.spec.deployment is not None
-    return not made_here or endpoint.wake_time is not None or endpoint.state is State.RUNNING
 
 
 def _made(endpoint: Endpoint, around: Surroundings) -> tuple[float, dict[str, str]]:

@@ -203,7 +203,12 @@ class HuggingFaceProvider:
         except EndpointNotFound:
             if self._opening and is_own(known.spec):
                 return _not_asked("it is not there any more")  # the controller will say so: it was deleted elsewhere
-            raise await self._places.missing(known.spec, known.place) from None
+            missing = await self._places.missing(known.spec, known.place)
+            if not self._opening:
+                raise missing from None
+            # Somebody may have deleted it since: the other endpoints of this server must not wait for that.
+            log.error("missing", endpoint=known.spec.name, error=missing.message)  # noqa: TRY400 - a user's mistake
+            return _not_asked(missing.message)
 
     async def _place(self, known: Known) -> Place:
         if known.place is None:

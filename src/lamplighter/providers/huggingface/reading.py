@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from lamplighter.domain.endpoint import ASLEEP, BROKEN, Phase, Replica, State, Status
 from lamplighter.hf.records import Endpoint
 
@@ -9,6 +11,8 @@ ANSWERS = frozenset({State.RUNNING, State.UPDATING, State.UPDATE_FAILED})
 """States in which a replica may be there to be asked whether it is ready."""
 
 COMES_UP = frozenset({State.PENDING, State.INITIALIZING, State.UPDATING})
+
+_SERVED_AS = "--served-model-name"
 
 _STATES = {state.value: state for state in State}
 
@@ -52,5 +56,22 @@ def replicas_of(endpoint: Endpoint, count: int, headers: tuple[tuple[str, str], 
     url = endpoint.url
     if url is None:
         return ()
-    name = f"{endpoint.namespace}/{endpoint.name}"
-    return tuple(Replica(id=f"{name}#{index}", url=url, headers=headers, proxied=True) for index in range(count))
+    name, model = f"{endpoint.namespace}/{endpoint.name}", model_of(endpoint)
+    return tuple(
+        Replica(id=f"{name}#{index}", url=url, headers=headers, proxied=True, model=model) for index in range(count)
+    )
+
+
+def model_of(endpoint: Endpoint) -> str | None:
+    """The name under which its engine knows its model: vLLM refuses every other one.
+
+    That is the repository, unless its arguments say another. At a Lamplighter it is the endpoint's own name.
+    """
+    if "lamplighter" in endpoint.raw:
+        return endpoint.name
+    for word, following in pairwise((*endpoint.model.command, *endpoint.model.args, "")):
+        if word == _SERVED_AS and following:
+            return following
+        if word.startswith(f"{_SERVED_AS}="):
+            return word.partition("=")[2]
+    return endpoint.model.repository or None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.harness import CHAT, LamplighterProcess, lamplighter
+from tests.acceptance.harness import CHAT, LamplighterProcess, eventually, lamplighter
 
 pytestmark = pytest.mark.acceptance
 
@@ -119,3 +119,25 @@ def test_a_server_with_keys_wants_one(tmp_path: Path) -> None:
             assert done.returncode == code
             assert key == "" or key not in done.stderr
         assert "$LAMPLIGHTER_KEY" in "".join(server.lines)
+
+
+ASK = """
+import json, os, urllib.request
+body = {"model": "chat", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+)
+print(json.load(urllib.request.urlopen(request, timeout=60))["choices"][0]["message"]["role"])
+"""
+
+
+def test_a_command_runs_with_a_real_model_that_is_paused_afterwards(server: LamplighterProcess) -> None:
+    done = run(server, "run", "chat", "--", sys.executable, "-c", ASK)
+    assert (done.stdout, done.returncode) == ("assistant\n", 0), done.stderr
+    assert json.loads(run(server, "describe", "chat", "--json").stdout)["status"]["state"] == "paused"
+    eventually(lambda: server.engines() == [], "the engine has ended")
+    started = run(server, "start", "chat")
+    assert started.returncode == 0, started.stderr
+    assert f"export HF_ENDPOINT_URL={server.url}/endpoints/chat" in started.stdout
+    assert run(server, "stop", "chat").returncode == 0
+    eventually(lambda: server.engines() == [], "the engine has ended")

@@ -50,6 +50,15 @@ class Fleet:
     async def sleep(self, name: str, *, actor: str) -> Endpoint:
         return self._begin("sleep", name, actor, Phase.STOPPING)
 
+    async def pause(self, name: str, *, actor: str) -> Endpoint:
+        return self._begin("pause", name, actor, Phase.STOPPING)
+
+    async def resume(self, name: str, *, actor: str) -> Endpoint:
+        return self._begin("resume", name, actor, Phase.STARTING)
+
+    async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
+        return self._begin("scale to zero", name, actor, Phase.STOPPING)
+
     def _begin(self, verb: str, name: str, actor: str, phase: Phase) -> Endpoint:
         known = self.endpoint(name)
         self.calls.append((verb, name, actor))

@@ -129,7 +129,7 @@ async def test_plain_errors_on_the_pass_through_surface():
 def test_errors_of_the_pass_through_surface_are_worded_as_the_cloud_does(error, status, code, text):
     body = proxy_error(error)
     assert (error.status, body["code"], body["reason"]) == (status, code, error.code)
-    assert body["error"].startswith(text)
+    assert str(body["error"]).startswith(text)
 
 
 async def test_a_paused_endpoint_is_told_as_that_on_both_surfaces_and_expresses_no_demand():

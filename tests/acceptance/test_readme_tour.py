@@ -136,3 +136,12 @@ def test_the_tour_works_as_pasted(reader: Reader) -> None:
     (code,) = blocks("python")
     assert re.search(r"\w", reader.run_python(code))
     assert re.search(r"chat\s+\S*\s*running", reader.paste(status))
+
+
+def test_endpoints_are_made_and_deleted_as_pasted(reader: Reader) -> None:
+    hardware, deploy, run, listing, delete = command_lines(blocks("sh")[2])
+    assert re.search(r"local local\s+cpu", reader.paste(hardware))
+    assert reader.paste(deploy).startswith("small is ")
+    assert reader.paste(run).strip() == f"{reader.url}/endpoints/small/v1"
+    assert re.search(r"small\s+\S*\s*paused", reader.paste(listing))
+    assert reader.paste(delete).startswith("small is deleted")

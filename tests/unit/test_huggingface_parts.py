@@ -264,6 +264,7 @@ def test_replicas_are_behind_one_address_and_show_no_token() -> None:
         url="https://abc.us-east-1.aws.endpoints.huggingface.cloud",
         headers=(("authorization", f"Bearer {TOKEN}"),),
         proxied=True,
+        model="org/model",
     )
     assert two.id != one.id
     assert TOKEN not in repr(one)

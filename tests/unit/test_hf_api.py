@@ -222,6 +222,21 @@ async def test_retries_end_and_the_last_failure_is_told() -> None:
         assert time.slept == [0.75, 1.5]
 
 
+async def test_what_takes_long_because_it_is_asked_again_is_told_and_a_quick_repetition_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="lamplighter.hf.wire")
+    async with stage() as cloud, client(cloud.url, namespace="me") as api:
+        cloud.script("GET", BERT, Reply(503), Reply(body=document()))
+        await api.get("bert")
+        assert caplog.messages == []
+        cloud.script("GET", BERT, Reply(429, headers={"Retry-After": "7"}), Reply(body=document()))
+        await api.get("bert")
+    (told,) = caplog.messages
+    assert "answered 429; asking again in" in told
+    assert TOKEN not in told
+
+
 async def test_a_quota_is_not_asked_about_again() -> None:
     async with stage() as cloud, client(cloud.url, namespace="me") as api:
         cloud.script("POST", f"{BERT}/resume", Reply(429, {"error": "Quota exceeded for nvidia-l4 in aws"}))

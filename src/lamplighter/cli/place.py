@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import click
+
 from lamplighter.cli.connection import DEFAULT_URL, normal_url
 from lamplighter.errors import InvalidInput, NotAllowed, TokenMissing
 
@@ -68,7 +70,20 @@ class Place:
             async with self.client() as client:
                 return await action(client)
 
+        tell_of_repetitions()
         return asyncio.run(whole())
+
+
+def tell_of_repetitions() -> None:
+    """Say on standard error when an answer is late because the question has to be asked again."""
+    import logging  # noqa: PLC0415 - help should not pay for it
+
+    told = logging.getLogger("lamplighter.hf.wire")
+    if not told.handlers:
+        handler = logging.Handler()
+        handler.emit = lambda record: click.echo(record.getMessage(), err=True)  # type: ignore[method-assign]
+        told.addHandler(handler)
+        told.setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import ssl
 import time
@@ -24,6 +25,8 @@ from lamplighter.hf.hosts import Hosts, host_of, is_loopback, is_usable, same_or
 from lamplighter.hf.pace import RETRIED, Pace, told_wait
 from lamplighter.hf.token import checked
 
+log = logging.getLogger(__name__)
+
 MOST_REDIRECTS = 3
 _CONNECT_TIMEOUT = 10.0
 _HEADERS = {
@@ -32,6 +35,7 @@ _HEADERS = {
     "Accept-Encoding": "gzip, deflate",
 }
 _REFUSED_HERE = 3
+_PATIENCE = 3.0  # seconds that may pass without a word
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 TokenSource = Callable[[], Awaitable[Secret | None]]
@@ -121,11 +125,18 @@ class Wire:
             doubtful = doubtful or (lost.sent if lost is not None else answer is not None and answer.status != 429)
             pause = self._pause(patience, attempt, began, answer, lost) if repeatable or not doubtful else None
             if pause is not None:
+                self._tell(self.clock() - began, pause, answer, lost)
                 await self.sleep(pause)
             if doubtful and look_back is not None and (found := await look_back()) is not None:
                 return found
             if pause is None:
                 return self._last(answer, lost, doubtful=doubtful)
+
+    def _tell(self, spent: float, pause: float, answer: Answer | None, lost: Lost | None) -> None:
+        """Say why it takes so long, once it does; what a first repetition mends is nobody's concern."""
+        if spent + pause >= _PATIENCE:
+            said = f"{host_of(self.hosts.management)} answered {answer.status}" if answer is not None else str(lost)
+            log.info("%s; asking again in %.0f s", said.rstrip("."), max(1.0, pause))
 
     def _last(self, answer: Answer | None, lost: Lost | None, *, doubtful: bool) -> Answer:
         if answer is not None:

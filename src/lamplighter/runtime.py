@@ -134,7 +134,8 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         stack.push_async_callback(usage.close)
         providers = _providers(settings, data)
         fleet = Fleet(providers, journal)
-        translator = Translator(_policy(settings))
+        timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
+        translator = Translator(_policy(settings), timed=timed)
         deployments = DeploymentKeeper(
             fleet, providers, store, Seal(data / KEY_FILE), journal, compile_spec=translator.spec
         )
@@ -332,7 +333,13 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
     return {
         name: make_provider(
             provider.type or name,
-            Site(name=name, data=data / name, resources=provider.resources, options=provider.options),
+            Site(
+                name=name,
+                data=data / name,
+                resources=provider.resources,
+                options=provider.options,
+                withheld=settings.secret_variables,
+            ),
         )
         for name, provider in settings.providers.items()
     }

@@ -601,3 +601,17 @@ def test_what_is_to_be_made_is_checked_and_kept_with_its_secrets_apart():
 )
 def test_an_error_in_what_is_to_be_made_names_line_and_key(before, after, told):
     assert told in problem(MAKING.replace(before, after), TOKEN="t")
+
+
+def test_the_variables_that_hold_secrets_are_known_so_that_engines_do_not_get_them(tmp_path: Path) -> None:
+    text = """
+server: {keys: [env:MY_KEY]}
+providers:
+  huggingface: {options: {token: env:MY_TOKEN}}
+endpoints:
+  mine: {command: run, env: {A: "env:HARMLESS"}}
+"""
+    settings = parse(
+        text, str(tmp_path / "lamplighter.yaml"), {"MY_KEY": "k", "MY_TOKEN": "hf_x", "HOME": str(tmp_path)}
+    )
+    assert settings.secret_variables == {"MY_KEY", "MY_TOKEN"}

@@ -88,6 +88,11 @@ async def test_what_the_proxy_says_for_a_sleeping_endpoint_is_waited_out(method:
         answer(
             b'{"error":"Model is overloaded","error_type":"overloaded","code":"X"}', status="503 Service Unavailable"
         ),
+        answer(b'{"error":"queue is full","code":"OVERLOADED"}', status="503 Service Unavailable"),
+        answer(
+            b'{"error":"503 Service Unavailable: x","code":"SERVICE_UNAVAILABLE","reason":"upstream_broken"}',
+            status="503 Service Unavailable",
+        ),
         answer(b"", status="503 Service Unavailable"),
         answer(b"[" * 3000, status="503 Service Unavailable"),
         answer(b'{"error":"' + b"x" * 5000 + b'","code":"X"}', status="503 Service Unavailable"),

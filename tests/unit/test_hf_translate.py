@@ -218,3 +218,11 @@ def test_lines_bear_the_moment_that_the_engine_wrote_or_that_of_the_line_before(
 
 def test_levels_have_other_names():
     assert (level_of("WARN"), level_of("err"), level_of("loud")) == ("warning", "error", None)
+
+
+def test_sleep_is_left_to_a_provider_only_where_that_has_a_timer() -> None:
+    defaults = Policy(slept_by_provider=True)
+    deployment = Deployment(document=here(image={"llamacpp": {}}))
+    for translator, left in ((Translator(defaults), False), (Translator(defaults, timed={"cloud"}), True)):
+        spec = translator.spec(deployment, provider="cloud", resources={})
+        assert spec.policy.slept_by_provider is left

@@ -326,6 +326,10 @@ async def test_a_policy_is_taken_at_once_and_another_endpoint_only_asleep(both: 
     await ours.create(SPEC)
     lazy = dataclasses.replace(SPEC, policy=Policy(idle_timeout=7200.0))
     assert (await ours.update(lazy)).state is State.RUNNING
+    play.state = "running"
+    reworded = dataclasses.replace(SPEC, remote=Remote(namespace="me", name="bert"))
+    assert (await ours.update(reworded)).state is State.RUNNING
+    assert (await ours.update(SPEC)).state is State.RUNNING
     moved = dataclasses.replace(SPEC, remote=Remote(name="other"))
     play.cloud.script("GET", "/v2/endpoint/me/other", Reply(body=document("other", state="paused")))
     with pytest.raises(Conflict, match="has to be asleep"):

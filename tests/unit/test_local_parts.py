@@ -188,10 +188,11 @@ async def test_a_preparation_without_progress_is_given_up(tmp_path: Path, monkey
     release.set()
 
 
-def test_an_engine_does_not_inherit_the_keys_to_this_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAMPLIGHTER_KEY", "k")
-    monkeypatch.setenv("LAMPLIGHTER_KEYS", "k,l")
+def test_an_engine_inherits_no_key_to_this_server_and_no_token_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS", "HF_TOKEN", "HUGGINGFACE_API_KEY", "OTHER_CLOUDS_TOKEN")
+    for name in secrets:
+        monkeypatch.setenv(name, "k")
     monkeypatch.setenv("HARMLESS", "yes")
-    inherited = process._inherited()
+    inherited = process._inherited(frozenset({"OTHER_CLOUDS_TOKEN"}))
     assert inherited["HARMLESS"] == "yes"
-    assert not [name for name in inherited if name.startswith("LAMPLIGHTER_KEY")]
+    assert not inherited.keys() & set(secrets)

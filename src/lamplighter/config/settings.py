@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -26,11 +26,15 @@ from lamplighter.errors import ConfigError
 
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
+_ENV = "env:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it."""
+    """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it.
+
+    `secret_variables` are the environment variables that hold keys and tokens, by what the file says.
+    """
 
     source: str
     server: ServerSettings
@@ -39,6 +43,7 @@ class Settings:
     endpoints: Mapping[str, EndpointSettings]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    secret_variables: frozenset[str] = frozenset()
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
@@ -102,7 +107,17 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         endpoints=file.endpoints,
         groups=file.groups,
         warnings=tuple(warnings),
+        secret_variables=frozenset(_variables_in([document.data.get("server"), document.data.get("providers")])),
     )
+
+
+def _variables_in(value: Any) -> Iterator[str]:
+    """The environment variables that are named as places of secrets: `env:NAME`, however deep."""
+    if isinstance(value, str) and value.startswith(_ENV):
+        yield value.removeprefix(_ENV).strip()
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _variables_in(inner)
 
 
 def starter_yaml() -> str:

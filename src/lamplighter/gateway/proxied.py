@@ -11,7 +11,15 @@ from time import monotonic
 
 import msgspec
 
-from lamplighter.errors import EndpointPaused, UpstreamUnreachable
+from lamplighter.errors import (
+    EndpointPaused,
+    QueueFull,
+    ShuttingDown,
+    Unavailable,
+    UpstreamUnreachable,
+    WakeFailed,
+    WakeTimeout,
+)
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.target import Target
 from lamplighter.gateway.upstream import UpstreamConnection
@@ -26,7 +34,11 @@ LONGEST_PAUSE = 8.0
 
 _MAY_BE_THE_PROXYS = frozenset({400, 502, 503})
 _REFUSALS = frozenset({401, 403})
+_CODES = {502: "BAD_GATEWAY", 503: "SERVICE_UNAVAILABLE"}
 _NEVER_SENT = UpstreamUnreachable.code
+_UNSENT = frozenset(
+    kind.code for kind in (UpstreamUnreachable, Unavailable, WakeTimeout, WakeFailed, QueueFull, ShuttingDown)
+)
 _PAUSED = ("endpoint is paused", "bad request: invalid state")
 
 
@@ -70,8 +82,9 @@ async def turned_away(x: Exchange) -> bool:
 def is_proxys(status: int, body: bytes) -> bool:
     """Whether an answer is the proxy's own, and says that the endpoint is not up.
 
-    A 502 counts only in the form that the proxy used before it turned to 503: any other may come from behind it, after
-    the endpoint had begun to work. A Lamplighter that stands for the proxy tells the difference by its `reason`.
+    Only its own words count, a 502 in the form that it used before it turned to 503: any other answer may come from
+    behind it, after the endpoint had begun to work. A Lamplighter that stands for the proxy tells by its `reason`
+    whether the request was sent on.
     """
     try:
         said = msgspec.json.decode(body)
@@ -84,7 +97,7 @@ def is_proxys(status: int, body: bytes) -> bool:
         return False
     if status == 400:
         return code == EndpointPaused.code or any(words in text.lower() for words in _PAUSED)
-    return status == 503 or (code == "BAD_GATEWAY" and said.get("reason", _NEVER_SENT) == _NEVER_SENT)
+    return code == _CODES[status] and said.get("reason", _NEVER_SENT) in _UNSENT
 
 
 def pause_before(attempt: int, jitter: float) -> float:

@@ -40,7 +40,10 @@ class Target:
 
 
 class Targets:
-    """Remembers what was rendered, by URL, for as long as the replica stays the same object."""
+    """Remembers what was rendered, for as long as the replica stays the same object.
+
+    By the replica's id: several may share one URL, behind a provider's proxy.
+    """
 
     __slots__ = ("_known",)
 
@@ -49,13 +52,13 @@ class Targets:
 
     def of(self, replica: Replica) -> Target:
         """The target of a replica. Raises UpstreamUnreachable if its URL or headers can't be used."""
-        entry = self._known.get(replica.url)
+        entry = self._known.get(replica.id)
         if entry is not None and entry[0] is replica:
             return entry[1]
         target = render(replica)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[replica.url] = (replica, target)
+        self._known[replica.id] = (replica, target)
         return target
 
 

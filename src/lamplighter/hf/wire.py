@@ -214,11 +214,7 @@ class Wire:
     async def _request(self, question: Question, url: str, read_timeout: float) -> httpx2.Request:
         if not is_usable(url):
             raise ProviderError(f"{host_of(url)!r} is no address that can be asked.", permanent=True)
-        headers = {
-            "User-Agent": f"lamplighter/{__version__}",
-            "Accept": "application/json, text/plain;q=0.9, */*;q=0.5",
-        }
-        headers.update(question.headers or {})
+        headers = _HEADERS | dict(question.headers or {})
         token = await self.token_for(url)
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"

@@ -23,8 +23,8 @@ class Capabilities:
     `on_change` for each change of an endpoint's status, so that the provider need not be polled. `ends_on_close` says
     that what runs ends with `close`, unless told otherwise. `look_every` is the time between two looks in seconds, for
     the controllers' safety net. `deploys` says that endpoints can be made here over the management API, on what
-    `hardware` lists. `pauses` says that paused and scaled to zero are told apart by the provider itself; elsewhere
-    the provider only remembers which of them it was told.
+    `hardware` lists. `pauses` says that paused and scaled to zero are told apart by the provider itself, which scales
+    to zero by a timer of its own; elsewhere the provider only remembers which of them it was told.
     """
 
     resources: Mapping[str, float] = field(default_factory=dict)

@@ -23,12 +23,17 @@ GROUP = "lamplighter.providers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """What a provider is made from. `data` is a folder of its own; `options` are the configuration's."""
+    """What a provider is made from. `data` is a folder of its own; `options` are the configuration's.
+
+    `withheld` are environment variables that hold keys and tokens of this server: what a provider starts must not
+    inherit them.
+    """
 
     name: str
     data: Path
     resources: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    withheld: frozenset[str] = frozenset()
 
 
 Factory = Callable[[Site], Provider]
@@ -64,6 +69,7 @@ def _local(site: Site) -> Provider:
             state_dir=site.data / "run",
             log_dir=site.data / "logs",
             engines=ENGINES,
+            withheld=site.withheld,
             **site.options,
         )
     return provider

@@ -214,7 +214,7 @@ class HuggingFaceProvider:
         if known.place is None:
             place = await self._places.place_of(known.spec)
             for other in self._known.values():
-                if other is not known and other.place == place:
+                if other.spec.name != known.spec.name and other.place == place:
                     names = f"endpoints.{known.spec.name} and endpoints.{other.spec.name}"
                     raise InvalidInput(f"{names} are the same endpoint, {place}; give one of them an alias instead.")
             known.place = place
@@ -255,6 +255,9 @@ class HuggingFaceProvider:
 
     async def _move(self, known: Known, spec: Spec) -> None:
         """Turn from one endpoint to another one. The old one must not be left running with nobody to look after it."""
+        if await self._is_same(known, spec):
+            known.take(spec)
+            return
         try:
             endpoint: Endpoint | None = await self._read(known)
         except EndpointNotFound:
@@ -269,6 +272,13 @@ class HuggingFaceProvider:
                 raise await self._places.missing(spec, following.place) from None
         self._vigils.end(spec.name)
         known.take(spec)
+
+    async def _is_same(self, known: Known, spec: Spec) -> bool:
+        """Whether other words lead to the endpoint that we have."""
+        try:
+            return await self._places.place_of(spec) == await self._place(known)
+        except EndpointNotFound:
+            return False
 
     async def _delete_there(self, known: Known) -> None:
         """Delete, and wait until it is gone: a name that is still there can't be used again."""

@@ -14,7 +14,10 @@ from lamplighter.providers.local.runfiles import RunFiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """The host to listen on, ports, run files and logs. `log_bytes` bounds one file, `log_files` counts them."""
+    """The host to listen on, ports, run files and logs. `log_bytes` bounds one file, `log_files` counts them.
+
+    `withheld` are environment variables that engines do not inherit.
+    """
 
     host: str
     ports: PortPool
@@ -23,6 +26,7 @@ class Machine:
     log_dir: Path
     log_bytes: int
     log_files: int
+    withheld: frozenset[str] = frozenset()
 
     def log_folder(self, endpoint: str) -> Path:
         """Where the logs of an endpoint's replicas are."""

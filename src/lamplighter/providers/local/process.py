@@ -18,24 +18,24 @@ from lamplighter.engines.base import Launch
 from lamplighter.errors import EngineError
 
 _POLL_EVERY = 0.2
-_OUR_KEYS = frozenset({"LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS"})
+_OURS = frozenset({"LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS", "HF_TOKEN", "HUGGINGFACE_API_KEY"})
 _SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
+def spawn(launch: Launch, marker: Mapping[str, str], output: int, withheld: frozenset[str] = frozenset()) -> int:
     """Start the engine in a session of its own and return its process id, which is the session's and group's too.
 
-    It inherits our environment, less our keys. `output` is a file descriptor for what it prints. It runs on the event
-    loop, for a millisecond or two: done in a thread, a cancelled wake could lose sight of a process just started.
-    Raises EngineError, permanent where the command or the folder is wrong.
+    It inherits our environment, less our keys and tokens and what is `withheld`. `output` is a file descriptor for
+    what it prints. It runs on the event loop, for a millisecond or two: done in a thread, a cancelled wake could lose
+    sight of a process just started. Raises EngineError, permanent where the command or the folder is wrong.
     """
     if launch.cwd is not None and not Path(launch.cwd).is_dir():
         raise EngineError(f"the working folder {launch.cwd} does not exist", permanent=True)
     try:
         process = subprocess.Popen(
             launch.argv,
-            env={**_inherited(), **launch.env, **marker},
+            env={**_inherited(withheld), **launch.env, **marker},
             cwd=launch.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -48,9 +48,12 @@ def spawn(launch: Launch, marker: Mapping[str, str], output: int) -> int:
     return process.pid
 
 
-def _inherited() -> dict[str, str]:
-    """Our environment, less the keys to this server: an engine is not one of its users."""
-    return {name: value for name, value in os.environ.items() if name not in _OUR_KEYS}
+def _inherited(withheld: frozenset[str]) -> dict[str, str]:
+    """Our environment, less the keys to this server and the tokens for others: an engine is a user of neither.
+
+    An engine may run what others sent us, and its log is shown to them. One that needs a token names it in its `env`.
+    """
+    return {name: value for name, value in os.environ.items() if name not in _OURS and name not in withheld}
 
 
 def _cannot_start(launch: Launch, error: Exception) -> EngineError:

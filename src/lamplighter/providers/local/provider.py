@@ -48,6 +48,7 @@ class LocalProvider:
         log_files: int = 3,
         host: str = "127.0.0.1",
         price_per_hour: float = 0.0,
+        withheld: frozenset[str] = frozenset(),
     ) -> None:
         if isinstance(price_per_hour, bool) or not isinstance(price_per_hour, int | float) or not price_per_hour >= 0:
             text = f"price_per_hour: {price_per_hour!r} is no price; give USD per hour, such as 0.35."
@@ -65,6 +66,7 @@ class LocalProvider:
             log_dir=log_dir,
             log_bytes=log_bytes,
             log_files=log_files,
+            withheld=withheld,
         )
         self._leftovers = Leftovers()
         self._endpoints: dict[str, Supervisor] = {}

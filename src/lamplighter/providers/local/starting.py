@@ -39,7 +39,7 @@ def start(machine: Machine, spec: Spec, engine: Engine, *, slot: int, model: str
             digest=launch_digest(spec.engine, launch),
             grace=spec.engine.stop_grace,
         )
-        return _run(launch, record, machine.runs, logfile)
+        return _run(launch, record, machine, logfile)
     except BaseException:
         machine.forget(replica_id, port)
         raise
@@ -62,13 +62,14 @@ def adopt(machine: Machine, spec: Spec, engine: Engine, left: Leftover, logfile:
     return _running(record, left.group, launch, logfile)
 
 
-def _run(launch: Launch, record: RunRecord, runs: RunFiles, logfile: LogFile) -> Running:
+def _run(launch: Launch, record: RunRecord, machine: Machine, logfile: LogFile) -> Running:
+    runs = machine.runs
     runs.write(record)
     marker = runs.marker_prefix + record.id
     log_start = logfile.end()
     output = logfile.open_for_engine()
     try:
-        pid = spawn(launch, {MARKER: marker}, output)
+        pid = spawn(launch, {MARKER: marker}, output, machine.withheld)
     finally:
         os.close(output)
     group = Group(leader=pid, mark=start_mark(pid), marker=marker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,10 +20,14 @@ from lamplighter.hf.rules import LOCAL_VENDOR
 
 
 class Translator:
-    """`defaults` is the policy of endpoints whose document does not say otherwise; a reload may replace it."""
+    """`defaults` is the policy of endpoints whose document does not say otherwise; a reload may replace it.
 
-    def __init__(self, defaults: Policy | None = None) -> None:
+    `timed` are the providers that have a timer of their own, to which sleep may be left.
+    """
+
+    def __init__(self, defaults: Policy | None = None, *, timed: Collection[str] = ()) -> None:
         self.defaults = defaults or Policy()
+        self._timed = timed
 
     def spec(self, deployment: Deployment, *, provider: str, resources: Mapping[str, float]) -> Spec:
         """Make the spec of a deployment at `provider`. Raises InvalidInput where it can't run there."""
@@ -36,7 +40,7 @@ class Translator:
             name=document["name"],
             provider=provider,
             engine=engine,
-            policy=self._policy(scaling),
+            policy=self._policy(scaling, timed=provider in self._timed),
             replicas=max(1, scaling.get("minReplica") or 0),
             resources=MappingProxyType(dict(resources)),
             task=document["model"].get("task") or task,
@@ -44,12 +48,13 @@ class Translator:
             deployment=deployment,
         )
 
-    def _policy(self, scaling: Mapping[str, Any]) -> Policy:
+    def _policy(self, scaling: Mapping[str, Any], *, timed: bool) -> Policy:
         least, minutes = scaling.get("minReplica") or 0, scaling.get("scaleToZeroTimeout")
+        policy = dataclasses.replace(self.defaults, slept_by_provider=timed and self.defaults.slept_by_provider)
         if least >= 1:
-            return dataclasses.replace(self.defaults, keep_warm=True)
-        idle = self.defaults.idle_timeout if minutes is None else minutes * 60.0
-        return dataclasses.replace(self.defaults, idle_timeout=idle, keep_warm=False)
+            return dataclasses.replace(policy, keep_warm=True)
+        idle = policy.idle_timeout if minutes is None else minutes * 60.0
+        return dataclasses.replace(policy, idle_timeout=idle, keep_warm=False)
 
 
 def resources_of(hardware: Hardware) -> dict[str, float]:

@@ -475,3 +475,17 @@ async def test_held_probes_hear_of_failed_starts_and_of_the_end() -> None:
         await s.fleet.close(drain=0.0)
         with pytest.raises(ShuttingDown):
             await probe
+
+
+@virtual
+async def test_who_resumes_it_at_its_provider_ends_a_pause_that_stood() -> None:
+    async with stage() as s:
+        s.provider._capabilities = dataclasses.replace(s.provider.capabilities, pauses=True)
+        await s.serve()
+        await s.fleet.pause("chat", actor="ann")
+        await s.fleet.settled("chat", Phase.SLEEPING, timeout=10)
+        s.provider.set_state("chat", State.RUNNING)
+        await asyncio.sleep(1)
+        assert not s.fleet.endpoint("chat").paused
+        await s.serve()
+        assert s.provider.counts("chat") == (1, 1)

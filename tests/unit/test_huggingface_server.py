@@ -30,6 +30,14 @@ DEPLOYMENT = {
     "instance_type": "cpu",
     "instance_size": "x1",
 }
+L4: dict[str, Any] = {
+    "vendor": "aws",
+    "region": "us-east-1",
+    "accelerator": "gpu",
+    "instance_type": "nvidia-l4",
+    "instance_size": "x1",
+    "max_accelerators": 2,
+}
 ENDPOINT: dict[str, Any] = {"provider": "huggingface", "create": "if-missing", "deployment": DEPLOYMENT}
 
 
@@ -115,6 +123,34 @@ async def test_the_environment_alone_brings_up_what_it_names(tmp_path: Path, mon
             assert (await ours.status("120b"))["status"] == "sleeping"
             assert (await ours.say("120b")).status_code == 200
             assert await ours.there("gpt") == "running"
+
+
+async def test_an_adopted_endpoint_is_shown_as_what_it_is_there(tmp_path: Path) -> None:
+    async with cloud(tmp_path, hardware=[{**L4, "price_per_hour": 0.8}]) as far:
+        async with httpx2.AsyncClient(base_url=far.url) as client:
+            place = {"provider": {"vendor": "aws", "region": "us-east-1"}, "tags": ["t"], "odd": 1}
+            compute = {"accelerator": "gpu", "instanceType": "nvidia-l4", "instanceSize": "x1"}
+            scaling = {"scaling": DOCUMENT["compute"]["scaling"]}
+            body = {**DOCUMENT, **place, "name": "big", "compute": compute | scaling}
+            assert (await client.post("/v2/endpoint/lamplighter", json=body)).status_code == 200
+        read = settings_for(tmp_path, far.url)
+        async with running(read({"120b": {"provider": "huggingface", "remote": "big"}})) as server:
+            ours = Front(server, far, None, read)  # type: ignore[arg-type]
+            await ours.ask("GET", "/v2/provider/lamplighter")  # by then the hardware has been asked for
+            shown = (await ours.ask("GET", "/v2/endpoint/lamplighter/120b")).json()
+    assert (shown["name"], shown["provider"], shown["odd"]) == ("120b", place["provider"], 1)
+    assert {key: shown["compute"][key] for key in compute} == compute
+    assert shown["model"]["repository"] == "org/model"
+    assert shown["lamplighter"]["price_per_hour"] == 0.8
+
+
+async def test_health_probes_are_no_requests_in_the_figures(tmp_path: Path) -> None:
+    async with front(tmp_path) as ours:
+        await ours.say()
+        for _ in range(3):
+            assert (await ours.ask("GET", "/endpoints/e/health")).status_code == 200
+        text = (await ours.ask("GET", "/v2/endpoint/lamplighter/e/open-metrics")).text
+        assert 'status_code="200"} 1' in text
 
 
 async def test_a_request_makes_it_and_a_sleep_is_a_sleep_there(tmp_path: Path) -> None:

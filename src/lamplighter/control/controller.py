@@ -209,18 +209,20 @@ class Controller:
     async def change(self, spec: Spec) -> None:
         """Take a new spec as `replace` does, and wait until its provider has taken it, or will when it is asleep.
 
-        Raises what the provider raises, ProviderUnreachable when it does not answer; then the old spec stays.
+        Raises what the provider raises; ProviderUnreachable when it can't be told in time, or when nobody knows whether
+        it has taken it (then it is told the old one again); Conflict when another change took its place. The old spec
+        stays then. Cancelling withdraws a change that the provider has not begun to hear of; after that it goes on.
         """
         answer = self._revision.ask_and_tell(spec)
         self._asked_to_change()
         try:
-            async with asyncio.timeout(VERB_TIMEOUT):
-                await answer
-        except TimeoutError:
-            raise ProviderUnreachable(f"the provider of {self.name!r} could not be told of the change") from None
+            await asyncio.wait([answer], timeout=VERB_TIMEOUT)
         finally:
-            if not answer.done() or answer.cancelled() or answer.exception() is not None:
-                self._refuse_spec(spec, None)
+            untold = ProviderUnreachable(f"the provider of {self.name!r} could not be told of the change in time")
+            if self._revision.withdraw(answer, untold):
+                self._goes_on_as_before()
+        await asyncio.wait([answer])  # the provider is being told: that call has a deadline of its own
+        answer.result()
 
     def replace(self, spec: Spec) -> None:
         """Take a new spec: at once if the process stays the same or the provider can, else when nothing is in flight.
@@ -317,7 +319,7 @@ class Controller:
             self._history,
             spec=self.spec,
             state=self._known,
-            replicas=self._status.replicas,
+            status=self._status,
             message=self._message(view),
             state_age=max(0.0, now - self._seen_at),
             last_used=self.gate.last_activity,
@@ -426,6 +428,7 @@ class Controller:
         self._trouble.understood()
         before, previous, self._status = self._known, self._status, status
         began = self._settle_verb(status)
+        self._notice_resume(before, began, status.state)
         if not self._serves(status):
             self.gate.shut()
         if before is not status.state:
@@ -442,6 +445,13 @@ class Controller:
             await self._journal.started(self.name, self._clock.wall(), took)
         if before is not self._known:
             await self._journal.remember([self.keepsake()])
+
+    def _notice_resume(self, before: State | None, began: Verb | None, state: State) -> None:
+        """A pause that stood is over when somebody resumes the endpoint at its provider: theirs is the later word."""
+        stood = self._wishes.paused and before is State.PAUSED and began is None
+        if stood and state not in ASLEEP and self._provider.capabilities.pauses:
+            log.warning("resumed elsewhere: the pause is over", endpoint=self.name, state=state)
+            self._wishes.resumed_elsewhere()
 
     def _does_not_understand(self, status: Status) -> None:
         """A word that nobody here knows: as with a provider that can't be asked, nothing is done by guess."""
@@ -601,19 +611,21 @@ class Controller:
         self._ledger.because("a new specification", "configuration")
         if self._known in ASLEEP:
             self._room.give_back(self)
-        error = await self._ledger.call("update", self._provider.update(spec), expected=Conflict)
+        try:
+            error = await self._ledger.call("update", self._provider.update(spec), expected=Conflict)
+        except asyncio.CancelledError:
+            self._revision.be_in_doubt(spec, ShuttingDown(f"Lamplighter shut down during a change of {self.name!r}."))
+            raise
+        except Exception as error:
+            self._not_taken(spec, error)
+            raise
         self._stale = True
         if error is None:
             self._took_spec(spec)
         elif isinstance(error, Conflict) and self._known not in ASLEEP:
-            self._takes_it_asleep()
-        elif self._revision.awaited or is_lasting(error) or isinstance(error, Conflict):
-            log.error("new specification refused", endpoint=self.name, error=text_of(error))
-            self._trouble.error = f"the new specification was refused: {text_of(error)}"
-            self._refuse_spec(spec, error)
+            self._takes_it_asleep(spec)
         else:
-            self._trouble.update_failed(self.spec.policy, self._clock.now(), text_of(error))
-            self._revision.tell_later(spec)
+            self._not_taken(spec, error)
 
     def _took_spec(self, spec: Spec) -> None:
         self._trouble.update_worked()
@@ -622,19 +634,19 @@ class Controller:
         self._revision.take(spec)
         self._watch_quiet()
 
-    def _takes_it_asleep(self) -> None:
+    def _takes_it_asleep(self, spec: Spec) -> None:
         """The provider knows the new spec and waits for sleep: from here on requests wait for that, too."""
+        self._revision.take_asleep(spec)
         if self._revision.replacing:
             self.gate.shut()
             self._watch_quiet()
-        self._revision.answer(None)
 
-    def _refuse_spec(self, spec: Spec, error: Exception | None) -> None:
-        self._revision.refuse(spec, error)
-        self.gate.bound_waiting(self.spec.policy.max_waiting)
-        self._watch_quiet()
-        self.look_now()
-
+    def _not_taken(self, spec: Spec, error: Exception) -> None:
+        now, text, awaited = self._clock.now(), text_of(error), self._revision.awaited(spec)
+        if is_doubtful(error):
+            wanted = self._revision.be_in_doubt(spec, error)
+            log.error("new specification in doubt", endpoint=self.name, error=text_of(error))
+            self._trouble.update_in_doubt(self.spec.policy, self._clock.now(), text_of(error))
     def _fail_waiters(self) -> None:
         pause = max(1.0, self._trouble.retry_at - self._clock.now())
         text = f"Endpoint {self.name!r} could not be started: {self._trouble.error}"

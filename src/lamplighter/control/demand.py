@@ -179,7 +179,7 @@ class Deployments(Protocol):
     async def offers(self) -> Sequence[Offer]:
         """What endpoints can be made on, at all providers; one that can't be asked has what it told last."""
 
-    def known_hardware(self) -> Sequence[Hardware]:
+    def known_hardware(self) -> Mapping[str, Sequence[Hardware]]:
         """What the providers told last; asks nobody."""
 
 

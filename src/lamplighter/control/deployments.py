@@ -213,8 +213,8 @@ class DeploymentKeeper:
         listed = await asyncio.gather(*(self._hardware_of(key) for key in able))
         return [Offer(provider=key, hardware=one) for key, found in zip(able, listed, strict=True) for one in found]
 
-    def known_hardware(self) -> Sequence[Hardware]:
-        return [one for _, found in self._hardware.values() for one in found]
+    def known_hardware(self) -> Mapping[str, Sequence[Hardware]]:
+        return {provider: found for provider, (_, found) in self._hardware.items()}
 
     def deployment(self, name: str) -> Deployment | None:
         kept = self._kept.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamplighter.control.history import History
-from lamplighter.domain.endpoint import ASLEEP, SERVING, Endpoint, Phase, Replica, Spec, State, phase_of
+from lamplighter.domain.endpoint import ASLEEP, SERVING, Endpoint, Phase, Spec, State, Status, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
 from lamplighter.errors import Unavailable, WakeTimeout
 
@@ -15,7 +15,7 @@ def paint(
     *,
     spec: Spec,
     state: State | None,
-    replicas: tuple[Replica, ...],
+    status: Status,
     message: str | None,
     state_age: float,
     last_used: float | None,
@@ -27,7 +27,7 @@ def paint(
         spec=spec,
         state=state,
         phase=seen,
-        replicas=replicas,
+        replicas=status.replicas,
         message=message,
         state_age=state_age,
         last_activity=history.last_activity(last_used),
@@ -41,6 +41,7 @@ def paint(
         held_by=held_by(view) if seen is Phase.RUNNING else (),
         paused=view.paused,
         leaving=leaving,
+        document=status.document,
     )
 
 

@@ -46,6 +46,9 @@ class Wishes:
         self._say(actor, paused=True)
         self.leases.clear()
 
+    def resumed_elsewhere(self) -> None:
+        self._say("provider")
+
     def is_asleep(self, state: State) -> None:
         """It is asleep in this way: a sleep that was asked for so, or in any way, is done."""
         if self.sleep_into in (None, state):

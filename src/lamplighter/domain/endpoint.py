@@ -209,13 +209,15 @@ class Status:
 
     `state` None: the provider said a word that is none of ours, and `message` is that word. `replicas` are those whose
     health route has answered 200. `permanent` says of a failure that it will come back until somebody changes
-    something (no such command, no such file).
+    something (no such command, no such file). `document` is the endpoint as its provider describes it, in the words of
+    the management API, where it does.
     """
 
     state: State | None
     replicas: tuple[Replica, ...] = ()
     message: str | None = None
     permanent: bool = False
+    document: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def serves(self) -> bool:
@@ -251,7 +253,8 @@ class Endpoint:
     `starting_for` is the time since the wake began and `expected_start` what it took before. `held_by` says what
     keeps it from sleep ("2 in flight", "keep_warm"). `state_age` is how long ago the provider said `state`.
     `paused` is somebody's word that was given here: requests are refused until it is withdrawn. `leaving` says that it
-    was taken out, and is still there until what is in flight has ended and its provider has let go of it.
+    was taken out, and is still there until what is in flight has ended and its provider has let go of it. `document` is
+    how its provider describes it, see `Status`.
     """
 
     spec: Spec
@@ -271,3 +274,4 @@ class Endpoint:
     held_by: tuple[str, ...] = ()
     paused: bool = False
     leaving: bool = False
+    document: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)

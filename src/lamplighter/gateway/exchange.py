@@ -160,7 +160,7 @@ class Exchange:
             self.claim.release()
         if self._held:
             self.services.held.give_back(self._held)
-        if self.endpoint:
+        if self.endpoint and not self.probe:  # a question about the endpoint is no use of it
             self._note_usage()
 
     def _note_usage(self) -> None:

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lamplighter.api.hf import moments
@@ -21,6 +21,9 @@ from lamplighter.domain.endpoint import ASLEEP, Deployment, Endpoint, EngineSpec
 from lamplighter.domain.hardware import Hardware
 
 DEFAULT_HEALTH_ROUTE = "/health"
+
+_NOT_OURS = frozenset({"name", "type", "status", "healthRoute", "lamplighter"})
+"""What an endpoint has here in its own right, wherever it lives."""
 
 _OPTIONAL: Mapping[str, Any] = {
     "privateService": None,
@@ -43,15 +46,18 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What an endpoint's own record does not tell. `base` is how the client calls this server."""
+    """What an endpoint's own record does not tell. `base` is how the client calls this server.
+
+    `hardware` is what each provider has, by its key.
+    """
 
     base: str
     started: float
-    hardware: Sequence[Hardware] = ()
+    hardware: Mapping[str, Sequence[Hardware]] = field(default_factory=dict)
     leases: Sequence[Lease] = ()
 
-    def hardware_of(self, document: Mapping[str, Any]) -> Hardware | None:
-        """What the endpoint of this document runs on, where it is known."""
+    def hardware_of(self, provider_key: str, document: Mapping[str, Any]) -> Hardware | None:
+        """What the endpoint of this document runs on at its provider, where it is known."""
         compute, provider = document.get("compute") or {}, document.get("provider") or {}
         wanted = (
             provider.get("vendor"),
@@ -59,7 +65,7 @@ class Surroundings:
             compute.get("instanceType"),
             compute.get("instanceSize"),
         )
-        for one in self.hardware:
+        for one in self.hardware.get(provider_key, ()):
             if (one.vendor, one.region, one.instance_type, one.instance_size) == wanted:
                 return one
         return None
@@ -67,13 +73,12 @@ class Surroundings:
 
 def rendered(endpoint: Endpoint, around: Surroundings, *, updating: bool = False) -> dict[str, Any]:
     """Tell an endpoint as this API does. `updating`: its document is newer than what runs."""
-    deployment = endpoint.spec.deployment
-    document = _from_document(deployment) if deployment is not None else _from_spec(endpoint.spec, around.hardware)
+    document = _document(endpoint, around)
     document["healthRoute"] = _health_route(endpoint.spec, document)
     document["status"] = _status(endpoint, around)
     if updating and document["status"]["state"] in _ON_ITS_WAY:
         document["status"] |= {"state": State.UPDATING.value, "message": "Endpoint waiting for the update"}
-    document["lamplighter"] = _beside(endpoint, around, around.hardware_of(document))
+    document["lamplighter"] = _beside(endpoint, around, around.hardware_of(endpoint.spec.provider, document))
     return document
 
 
@@ -123,6 +128,30 @@ def state_of(endpoint: Endpoint) -> str:
 
 
 # What it is.
+
+
+def _document(endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
+    """As its provider describes it, if it was adopted there; as was asked for; as was configured."""
+    spec = endpoint.spec
+    if spec.remote is not None and endpoint.document is not None:
+        return _adopted(spec, endpoint.document)
+    if spec.deployment is not None:
+        return _from_document(spec.deployment)
+    return _from_spec(spec, around.hardware.get(spec.provider, ()))
+
+
+def _adopted(spec: Spec, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Under the name and with the access that it has here; the rest is its provider's."""
+    whole = {key: value for key, value in told.items() if key not in _NOT_OURS}
+    document = _from_document(Deployment(document=whole, secrets=_mapping(told, "model", "secrets")))
+    return document | {"name": spec.name, "type": "public" if spec.public else "authenticated"}
+
+
+def _mapping(told: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    found: Any = told
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _from_document(deployment: Deployment) -> dict[str, Any]:
@@ -273,6 +302,7 @@ def _beside(endpoint: Endpoint, around: Surroundings, hardware: Hardware | None)
         "starting_for": endpoint.starting_for,
         "expected_start": endpoint.expected_start,
         "last_activity": endpoint.last_activity,
+        "wake_time": endpoint.wake_time,
         "state_age": endpoint.state_age,
         "idle_timeout": spec.policy.idle_timeout,
         "aliases": list(spec.aliases),

@@ -36,8 +36,9 @@ def status_of(endpoint: Endpoint, replicas: tuple[Replica, ...], note: str | Non
     """The status as controllers know it. `note` goes before what the provider says."""
     state = state_of(endpoint)
     if state is None:
-        return Status(state=None, message=endpoint.state)
-    return Status(state=state, replicas=replicas, message=note or _message(endpoint, state, up=bool(replicas)))
+        return Status(state=None, message=endpoint.state, document=endpoint.raw)
+    message = note or _message(endpoint, state, up=bool(replicas))
+    return Status(state=state, replicas=replicas, message=message, document=endpoint.raw)
 
 
 def _message(endpoint: Endpoint, state: State, *, up: bool) -> str | None:

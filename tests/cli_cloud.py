@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,20 @@ def whoami(*orgs: str, role: str = "write", **more: Any) -> dict[str, Any]:
     } | more
 
 
+def graphs(*running: float, every: float = 60.0, requests: Sequence[float] = ()) -> dict[str, Any]:
+    """What the metrics route draws: replicas running and requests answered, one point each `every` seconds until now."""
+
+    def line(values: Sequence[float], **labels: str) -> dict[str, Any]:
+        now = time.time()
+        times = [rfc3339(now - every * back) for back in range(len(values) - 1, -1, -1)]
+        return {**labels, "data": [{"x": at, "y": value} for at, value in zip(times, values, strict=True)]}
+
+    return {
+        "replicasRunning": {"series": [line(running, status="running")] if running else []},
+        "responseStatusCodeGrouped": {"series": [line(requests, statusCode="2xx")] if requests else []},
+    }
+
+
 HARDWARE = {
     "vendors": [
         {
@@ -99,7 +114,7 @@ class ScriptedCloud:
         self._capsys = capsys
 
     def have(self, endpoints: Mapping[str, list[dict[str, Any]]]) -> None:
-        """Have these endpoints, by namespace; the first namespace is the token owner's."""
+        """Have these endpoints, by namespace; the first namespace is the token owner's. All have run for three hours."""
         mine, *orgs = endpoints
         self.script.put("/api/whoami-v2", whoami(*orgs, name=mine))
         for namespace, found in endpoints.items():
@@ -108,6 +123,7 @@ class ScriptedCloud:
             for one in found:
                 path = f"/v2/endpoint/{namespace}/{one['name']}"
                 self.script.put(path, one)
+                self.script.put(f"{path}/metrics", graphs(*[1.0] * 180))
                 self.script.put(f"{path}/pause", endpoint(one["name"], "paused"))
 
     def asked(self, word: str) -> list[str]:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from lamplighter.cli.guard.schedule import Schedule
 from lamplighter.cli.guard.verdict import Rules, kept_by
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.folders import session_folder
-from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, rfc3339, scripted_cloud
+from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, graphs, rfc3339, scripted_cloud
 from tests.cli_world import clean_environment, world
+from tests.hf_cloud import NAMESPACE
 
 NOW = 1_800_000_000.0
 RULES = Rules(idle=1800.0)
@@ -28,8 +30,9 @@ def record(**more: Any) -> Endpoint:
     return Endpoint.of(endpoint("chat", **more), "me")
 
 
-def judged(one: Endpoint, rules: Rules = RULES, sessions: int = 0) -> str | None:
-    return kept_by(describe(one, {}, lambda _, __: sessions), rules, NOW)
+def judged(one: Endpoint, rules: Rules = RULES, sessions: int = 0, since: float | None = NOW - 86400) -> str | None:
+    running = describe(one, {}, lambda _, __: sessions)
+    return kept_by(replace(running, since=since), rules, NOW)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,32 @@ def test_a_session_a_lease_and_requests_keep_it() -> None:
     assert judged(Endpoint.of(raw, "me")) == "held by 1 lease, keep_warm"
     raw = endpoint("chat") | {"lamplighter": {"in_flight": 2, "waiting": 1, "held_by": ["2 in flight", "1 waiting"]}}
     assert judged(Endpoint.of(raw, "me")) == "3 in flight"
+
+
+def test_what_was_started_a_moment_ago_is_kept_and_so_is_what_nobody_can_tell_of() -> None:
+    assert judged(record(), since=NOW - 1801) is None
+    assert judged(record(), since=NOW - 60) == "up since 1 min ago"
+    told = judged(record(), since=None)
+    assert told is not None
+    assert "since when it runs is not known" in told
+    assert judged(record(), Rules(idle=1800.0, unknown_too=True), since=None) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "beside", "since"),
+    [
+        ("running", {"wake_time": 1000.0}, 1000.0),
+        ("running", {"idle_timeout": 900.0, "auto_sleep_in": 300.0}, "10 min ago"),
+        ("starting", {"starting_for": 600.0, "wake_time": 1000.0}, "10 min ago"),
+        ("starting", {"wake_time": 1000.0}, None),  # that was the time before
+        ("running", {}, None),
+    ],
+)
+def test_a_lamplighter_tells_since_when_it_is_up(phase: str, beside: dict[str, Any], since: object) -> None:
+    raw = endpoint("chat") | {"lamplighter": {"phase": phase, **beside}}
+    told = describe(Endpoint.of(raw, "me"), {}, lambda _, __: 0).since
+    expected = time.time() - 600 if since == "10 min ago" else since
+    assert told == (expected if expected is None else pytest.approx(expected, abs=30))
 
 
 @pytest.fixture
@@ -170,7 +199,7 @@ def test_an_endpoint_that_stays_up_after_a_pause_is_loud(cloud: ScriptedCloud) -
 
 def test_one_that_is_used_in_the_meantime_is_left_alone(cloud: ScriptedCloud) -> None:
     cloud.have({"me": [endpoint("chat")]})
-    cloud.script.put("/v2/endpoint/me/chat", endpoint("chat", lastUsedAt=rfc3339(time.time())))
+    cloud.script.put("/v2/endpoint/me/chat", endpoint("chat"), endpoint("chat", lastUsedAt=rfc3339(time.time())))
     said = cloud("guard", "--pause")
     assert said.code == 0
     assert "kept after all: used just now" in said.out
@@ -179,7 +208,8 @@ def test_one_that_is_used_in_the_meantime_is_left_alone(cloud: ScriptedCloud) ->
 
 def test_one_that_is_gone_by_then_is_no_failure(cloud: ScriptedCloud) -> None:
     cloud.have({"me": [endpoint("chat")]})
-    cloud.script.put("/v2/endpoint/me/chat", {"error": "Not Found", "code": "NOT_FOUND"}, status=404)
+    there, gone = (200, endpoint("chat")), (404, {"error": "Not Found", "code": "NOT_FOUND"})
+    cloud.script.answers["/v2/endpoint/me/chat"] = [there, gone]  # its graphs are asked for in between
     said = cloud("guard", "--pause")
     assert said.code == 0, said.err
     assert "gone" in said.out
@@ -239,6 +269,43 @@ def test_what_can_not_be_read_exits_2(options: list[str], said: str, cloud: Scri
     assert cloud.script.asked == []
 
 
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        (graphs(*[0.0] * 50, *[1.0] * 10), "up since 9 min ago"),  # its settings are months old, its start is not
+        (graphs(*[1.0] * 50, 0.0, *[1.0] * 10), "up since 9 min ago"),
+        (graphs(*[1.0] * 60, requests=[0.0] * 50 + [3.0] + [0.0] * 9), "used 9 min ago"),
+        (graphs(), "since when it runs is not known"),
+        ({}, "since when it runs is not known"),
+        ("not JSON", "since when it runs is not known"),
+    ],
+)
+def test_without_evidence_that_it_is_idle_nothing_is_paused(graph: Any, said: str, cloud: ScriptedCloud) -> None:
+    cloud.have({"me": [endpoint("chat")]})
+    cloud.script.put("/v2/endpoint/me/chat/metrics", graph)
+    done = cloud("guard", "--pause")
+    assert done.code == 0, done.err
+    assert said in done.out
+    assert cloud.asked("pause") == []
+
+
+def test_who_asks_for_it_gets_the_unknown_paused_too(cloud: ScriptedCloud) -> None:
+    cloud.have({"me": [endpoint("chat")]})
+    cloud.script.put("/v2/endpoint/me/chat/metrics", {"error": "Forbidden", "code": "FORBIDDEN"}, status=403)
+    assert cloud("guard", "--pause", "--unknown-too").code == 0
+    assert cloud.asked("pause") == ["POST /v2/endpoint/me/chat/pause"]
+
+
+@pytest.mark.parametrize("idle", [[], ["--idle", "1m"]])
+def test_what_was_started_seconds_ago_is_not_paused(idle: list[str], cloud: ScriptedCloud) -> None:
+    beside = {"phase": "running", "wake_time": time.time() - 20}
+    cloud.have({"me": [endpoint("chat") | {"lamplighter": beside}]})  # it was last changed months ago
+    said = cloud("guard", "--pause", *idle)
+    assert said.code == 0, said.err
+    assert "kept: up since 20 s ago" in said.out
+    assert cloud.asked("pause") == []
+
+
 def test_at_a_server_leases_keep_and_the_rest_is_paused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +317,8 @@ def test_at_a_server_leases_keep_and_the_rest_is_paused(
         lamplighter.wire("POST", "/api/endpoints/held/leases", {"holder": "me@here", "ttl": 60, "pause_at_end": True})
         assert lamplighter("start", "held").code == 0
         assert lamplighter("start", "left").code == 0
+        told = lamplighter.wire("GET", f"/v2/endpoint/{NAMESPACE}/left")["lamplighter"]
+        assert told["wake_time"] == pytest.approx(time.time(), abs=30)
         said = lamplighter("guard", "--pause", "--idle", "0")
         assert said.code == 0, said.err
         assert "held by me@here" in said.out

@@ -29,7 +29,7 @@ from lamplighter.hf.records import Endpoint
 from lamplighter.sdk import shortcuts
 from lamplighter.sdk.blocking import Client
 from lamplighter.sdk.client import AsyncClient
-from lamplighter.sdk.figures import add_up
+from lamplighter.sdk.figures import add_up, last_request, runs_since
 from lamplighter.sdk.portal import Portal
 from lamplighter.sdk.starts import KEPT, StartTimes
 from lamplighter.sdk.status import Status
@@ -422,6 +422,37 @@ def test_graphs_add_up_to_uptime_requests_errors_and_cost() -> None:
     found = add_up(graphs, window=3600.0, stop=stop, price_per_hour=6.0)
     assert (found.uptime, found.requests, found.errors, found.tokens) == (180.0, 15, 3, None)
     assert found.cost == pytest.approx(6.0 * (2 + 2 + 1) * 60 / 3600)
+
+
+@pytest.mark.parametrize(
+    ("values", "minute"),
+    [
+        ([1, 1, 2, 1], 0),
+        ([0, 1, 1, 1], 1),
+        ([1, 0, 1, 1], 2),
+        ([1, 1, 1, 0], None),
+        ([], None),
+    ],
+)
+def test_a_graph_tells_since_when_replicas_run_without_a_break(values: list[float], minute: int | None) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    found = runs_since({"replicasRunning": {"series": [_line(values, status="running")]}}, begin + 200)
+    assert found == (None if minute is None else begin + 60 * minute)
+
+
+def test_a_hole_in_the_graph_is_a_break_and_an_old_graph_tells_nothing_of_now() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    line = _line([1] * 20)
+    del line["data"][5:15]
+    assert runs_since({"replicasRunning": {"series": [line]}}, begin + 1150) == begin + 900
+    assert runs_since({"replicasRunning": {"series": [line]}}, begin + 3600) is None
+
+
+def test_the_last_request_is_the_last_point_above_nothing() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    series = [_line([0, 5, 0], statusCode="2xx"), _line([0, 0, 0.5], statusCode="5xx")]
+    assert last_request({"responseStatusCodeGrouped": {"series": series}}) == begin + 120
+    assert last_request({"responseStatusCodeGrouped": {"series": [_line([0, 0])]}}) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from lamplighter.hf.records import Metrics
@@ -20,6 +21,8 @@ Point = tuple[float, float]
 """Unix time, and a value."""
 
 _LONGEST_STEP = 3600.0
+_LEAST_GAP = 90.0
+_MOST_STEPS = 2.5
 _MILLISECONDS = 1e11  # a number above this is no count of seconds
 
 
@@ -43,6 +46,33 @@ def add_up(graphs: Mapping[str, Any], *, window: float, stop: float, price_per_h
         price_per_hour=price_per_hour,
         raw=graphs,
     )
+
+
+def runs_since(graphs: Mapping[str, Any], stop: float) -> float | None:
+    """Since when replicas have been running without a break until the Unix time `stop`, as far as the graph reaches.
+
+    None where it shows none running at the end, or is not there. A hole in the graph is a break: while an endpoint is
+    paused nothing may be drawn at all.
+    """
+    at: defaultdict[float, float] = defaultdict(float)
+    for labels, points in _series(graphs.get("replicasRunning")):
+        for moment, value in points if _runs(labels) else ():
+            at[moment] += value
+    moments = sorted(moment for moment in at if moment <= stop)
+    steps = [later - earlier for earlier, later in pairwise(moments)]
+    longest = max(_LEAST_GAP, _MOST_STEPS * median(steps)) if steps else _LEAST_GAP
+    since, following = None, stop
+    for moment in reversed(moments):
+        if at[moment] <= 0 or following - moment > longest:
+            break
+        since = following = moment
+    return since
+
+
+def last_request(graphs: Mapping[str, Any]) -> float | None:
+    """Unix time of the last point of the graph at which requests were answered; None where it shows none."""
+    series = _series(graphs.get("responseStatusCodeGrouped"))
+    return max((moment for _, points in series for moment, value in points if value > 0), default=None)
 
 
 def _durations(running: Iterable[Sequence[Point]], window: float, stop: float) -> tuple[float, float]:

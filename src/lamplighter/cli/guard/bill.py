@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lamplighter.cli.facts import is_billed, last_used, moment, number, own, price
 from lamplighter.cli.guard.sessions import Sessions
 from lamplighter.cli.portrayal import held_by, lease_holders
+from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.records import Endpoint
@@ -24,14 +26,17 @@ Prices = Mapping[tuple[str | None, ...], float]
 class Running:
     """An endpoint that is billed. Moments are Unix time, prices USD per hour for all its replicas; None: not told.
 
-    `since` is when its state last changed, as far as the provider tells; `holders` are leases and sessions,
-    `at_work` counts requests in flight and waiting, where that is known.
+    `since` is since when it is known to have been up, or on its way up, without a break; `unknown` says why that is
+    not known. `changed` is when somebody last changed what it is to be, which says nothing of when it was started.
+    `holders` are leases and sessions, `at_work` counts requests in flight and waiting, where that is known.
     """
 
     endpoint: Endpoint
     price_per_hour: float | None
     since: float | None
     last_used: float | None
+    changed: float | None = None
+    unknown: str | None = None
     holders: tuple[str, ...] = ()
     at_work: int = 0
 
@@ -49,6 +54,7 @@ class Running:
             "replicas": billed_replicas(self.endpoint),
             "price_per_hour": self.price_per_hour,
             "since": self.since,
+            "changed": self.changed,
             "last_used": self.last_used,
             "held_by": list(self.holders),
             "in_flight": self.at_work,
@@ -93,11 +99,25 @@ def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
     return Running(
         endpoint=endpoint,
         price_per_hour=None if each is None else each * billed_replicas(endpoint),
-        since=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
+        since=_up_since(endpoint, time.time()),
         last_used=last_used(endpoint),
+        changed=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
         holders=(*_told_holders(endpoint), *here),
         at_work=int((number(own(endpoint).get("in_flight")) or 0) + (number(own(endpoint).get("waiting")) or 0)),
     )
+
+
+def _up_since(endpoint: Endpoint, now: float) -> float | None:
+    """Since when it is up, or on its way up, where a Lamplighter tells; Hugging Face does not."""
+    told = own(endpoint)
+    if (starting := number(told.get("starting_for"))) is not None:
+        return now - starting
+    if endpoint.phase is not Phase.RUNNING:
+        return None  # what is told below is of the time before
+    if (woke := number(told.get("wake_time"))) is not None:
+        return woke
+    idle, left = number(told.get("idle_timeout")), number(told.get("auto_sleep_in"))
+    return now - max(0.0, idle - left) if idle is not None and left is not None else None
 
 
 def _told_holders(endpoint: Endpoint) -> list[str]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _EPILOG = """\
 \b
 What keeps an endpoint from being paused:
-  a lease or session; requests in flight; a use or a change within --idle
+  a lease or session; requests in flight; a start, a use or a change within --idle
+  not knowing since when it runs (its record and graphs are asked), see --unknown-too
   --keep NAME or a pattern; its tag `keep`
   --keep-during, or its tag `keep:mon-fri@08:00-18:00@Europe/Berlin`
 \b
@@ -43,7 +44,12 @@ keeps.
     default=1800.0,
     show_default="30m",
     metavar="DURATION",
-    help="A use or a change within this time keeps an endpoint.",
+    help="A start, a use or a change within this time keeps an endpoint.",
+)
+@click.option(
+    "--unknown-too",
+    is_flag=True,
+    help="Don't keep one of which nobody can tell since when it runs: it may have been started just now.",
 )
 @click.option(
     "--keep", multiple=True, metavar="PATTERN", help="Keep these: NAME, NAMESPACE/NAME, 'prod-*'; again for more."
@@ -64,6 +70,7 @@ def guard(
     pause: bool,
     dry_run: bool,
     idle: float,
+    unknown_too: bool,
     keep: tuple[str, ...],
     keep_during: tuple[str, ...],
     fail_if_running: bool,
@@ -76,7 +83,7 @@ def guard(
     a paused endpoint: `lamplighter resume` does. --quiet prints the names of what nothing keeps.
     """
     one_form(as_json=as_json, quiet=quiet)
-    rules = _rules(idle, keep, keep_during)
+    rules = _rules(idle, keep, keep_during, unknown_too=unknown_too)
     from lamplighter.cli.guard.round import Round, make_round  # noqa: PLC0415 - help should not pay for it
     from lamplighter.cli.guard.sessions import sessions_here  # noqa: PLC0415
     from lamplighter.cli.guard.telling import tell  # noqa: PLC0415
@@ -89,8 +96,9 @@ def guard(
     return done.exit_code(fail_if_running=fail_if_running)
 
 
-def _rules(idle: float, keep: tuple[str, ...], keep_during: tuple[str, ...]) -> Rules:
+def _rules(idle: float, keep: tuple[str, ...], keep_during: tuple[str, ...], *, unknown_too: bool) -> Rules:
     from lamplighter.cli.guard.schedule import Schedule  # noqa: PLC0415 - help should not pay for it
     from lamplighter.cli.guard.verdict import Rules  # noqa: PLC0415
 
-    return Rules(idle=idle, keep=keep, schedules=tuple(Schedule.of(text) for text in keep_during))
+    schedules = tuple(Schedule.of(text) for text in keep_during)
+    return Rules(idle=idle, unknown_too=unknown_too, keep=keep, schedules=schedules)

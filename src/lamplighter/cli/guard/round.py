@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lamplighter.cli.facts import is_billed
 from lamplighter.cli.guard.bill import Bill, Running, describe, write_bill
 from lamplighter.cli.guard.sessions import Sessions
-from lamplighter.cli.guard.verdict import Rules, kept_by, unwanted
+from lamplighter.cli.guard.verdict import Rules, kept_by, unwanted, wants_witness
+from lamplighter.cli.guard.witness import witnesses
 from lamplighter.cli.together import Outcome, side_by_side
 from lamplighter.errors import EndpointNotFound, ProviderError
 
@@ -64,7 +66,9 @@ async def make_round(
     """Look at all that runs; with `pauses` pause what nothing keeps, side by side."""
     bill = await write_bill(client, namespace, sessions)
     now = time.time()
-    judged = [(running, kept_by(running, rules, now)) for running in bill.running]
+    found = await _with_witnesses(client, bill.running, rules, now)
+    bill = replace(bill, running=found)
+    judged = [(running, kept_by(running, rules, now)) for running in found]
     outcomes: dict[str, Outcome[str]] = {}
     if pauses:
         idle = {running.name: running for running, kept in judged if kept is None}
@@ -84,6 +88,15 @@ async def make_round(
     )
 
 
+async def _with_witnesses(
+    client: AsyncClient, found: Sequence[Running], rules: Rules, now: float
+) -> tuple[Running, ...]:
+    """The same, where it matters with what more can be found out: the graphs are a question for each endpoint."""
+    asked = [running for running in found if wants_witness(running, rules, now)]
+    seen = {running.name: running for running in await witnesses(client, asked, rules.idle, now)}
+    return tuple(seen.get(running.name, running) for running in found)
+
+
 async def _pause(client: AsyncClient, running: Running, rules: Rules, sessions: Sessions) -> str:
     """Pause one, unless it is used or gone by now; returns what it is then. Raises what pausing fails with."""
     name, namespace = running.endpoint.name, running.endpoint.namespace
@@ -91,7 +104,10 @@ async def _pause(client: AsyncClient, running: Running, rules: Rules, sessions: 
         current = await client.get(name, namespace=namespace)
         if not is_billed(current):
             return current.state
-        if reason := kept_by(describe(current, {}, sessions), rules, time.time()):
+        again = describe(current, {}, sessions)
+        if again.since is None:  # what the graphs showed a moment ago
+            again = replace(again, since=running.since, unknown=running.unknown)
+        if reason := kept_by(again, rules, time.time()):
             return f"kept after all: {reason}"
         paused = await client.pause(name, namespace=namespace)
     except EndpointNotFound:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from lamplighter.cli.guard.bill import Running
@@ -18,9 +18,13 @@ _KEEP_DURING = "keep:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What keeps an endpoint: a use or a change within `idle` seconds, a name, a time of the week."""
+    """What keeps an endpoint: a use, a change or a start within `idle` seconds, a name, a time of the week.
+
+    One of which nobody can tell since when it runs is kept, unless `unknown_too`: it may have been started just now.
+    """
 
     idle: float
+    unknown_too: bool = False
     keep: tuple[str, ...] = ()
     schedules: tuple[Schedule, ...] = ()
 
@@ -28,6 +32,11 @@ class Rules:
 def kept_by(running: Running, rules: Rules, now: float) -> str | None:
     """Why an endpoint is to go on, or None: nothing wants it. `now` is Unix time."""
     return next(_reasons(running, rules, now), None)
+
+
+def wants_witness(running: Running, rules: Rules, now: float) -> bool:
+    """Whether nothing keeps it but that nobody has told since when it runs."""
+    return running.since is None and next(_reasons(running, replace(rules, unknown_too=True), now), None) is None
 
 
 def _reasons(running: Running, rules: Rules, now: float) -> Iterator[str]:
@@ -47,6 +56,9 @@ def _reasons(running: Running, rules: Rules, now: float) -> Iterator[str]:
             yield f"the schedule {schedule.text}"
     yield from _by_tags(running, moment)
     yield from _recent(running, rules.idle, now)
+    if running.since is None and not rules.unknown_too:
+        why = f" ({running.unknown})" if running.unknown else ""
+        yield f"since when it runs is not known{why}; --unknown-too pauses it"
 
 
 def _by_tags(running: Running, moment: datetime) -> Iterator[str]:
@@ -65,8 +77,10 @@ def _by_tags(running: Running, moment: datetime) -> Iterator[str]:
 def _recent(running: Running, idle: float, now: float) -> Iterator[str]:
     if running.last_used is not None and now - running.last_used < idle:
         yield f"used {ago(now - running.last_used)}"
+    if running.changed is not None and now - running.changed < idle:
+        yield f"changed {ago(now - running.changed)}"
     if running.since is not None and now - running.since < idle:
-        yield f"changed {ago(now - running.since)}"
+        yield f"up since {ago(now - running.since)}"
 
 
 def unwanted(running: Running, rules: Rules, now: float) -> str:

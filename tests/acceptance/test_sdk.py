@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from lamplighter import (
     Progress,
     ProviderError,
     SessionWarning,
+    Unavailable,
     WakeFailed,
     WakeTimeout,
 )
@@ -498,3 +500,44 @@ def test_deleting_wants_a_yes_and_an_endpoint_of_the_file_stays(client: Client) 
         client.delete("plain")
     with pytest.raises(package.Conflict, match="configuration file"):
         client.delete("plain", confirm=True)
+
+
+# A folder of sessions that is gone, or of no use.
+
+
+def test_sessions_whose_folder_disappears_pause_all_the_same(
+    server: LamplighterProcess, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "lost"))
+    monkeypatch.setenv("LAMPLIGHTER_SESSIONS", "watchdog")
+    with client.session("plain", lease=10):
+        shutil.rmtree(tmp_path / "lost")
+    eventually(paused(client, "plain"), "paused at a normal end", 10)
+    with programs(Program(server.url, "watched", lease=30, mode="watchdog")) as (program,):
+        shutil.rmtree(tmp_path / "lost")
+        program.process.kill()
+        eventually(paused(client, "watched"), "paused by the watchdog", 10)
+
+
+def test_a_wish_to_pause_outlives_a_folder_that_was_made_anew(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "lost"))
+    monkeypatch.setenv("LAMPLIGHTER_SESSIONS", "watchdog")
+    first = client.session("plain", lease=10)
+    first.__enter__()
+    shutil.rmtree(tmp_path / "lost")
+    with client.session("plain", lease=10, auto_pause=False):
+        first.__exit__(None, None, None)
+        assert client.status("plain").phase is Phase.RUNNING  # it is held, and the wish is left to who holds it
+    eventually(paused(client, "plain"), "paused by the last one out", 10)
+
+
+def test_a_folder_of_no_use_is_told_before_anything_is_woken(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMPLIGHTER_SESSIONS", "watchdog")
+    client.stop("plain")
+    client.wait("plain", until="sleeping", timeout=15)
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nope")
+    with pytest.raises(Unavailable, match=r"/proc/nope.*XDG_STATE_HOME"), client.session("plain", lease=10):
+        raise AssertionError("it must not get here")
+    assert client.get("plain").state == "paused"

@@ -93,6 +93,34 @@ def others(folder: Path, own: Path | None) -> list[Path]:
     return alive
 
 
+def wish(folder: Path) -> None:
+    """Note that a session wants a pause at the end. Raises OSError."""
+    (folder / WISH).touch(mode=0o600)
+
+
+def is_wished(folder: Path) -> bool:
+    """Whether any session noted that it wants a pause; a folder that can't be read says nothing."""
+    try:
+        return (folder / WISH).exists()
+    except OSError:
+        return False
+
+
+def is_left_to_others(folder: Path, own: Path, *, pauses: bool) -> bool:
+    """Whether another session that is alive goes on holding the endpoint; then it inherits the wish for a pause.
+
+    A folder that can't be used hides them all: then nobody is known to hold it, and what is billed is paused.
+    """
+    try:
+        if not others(folder, own):
+            return False
+        if pauses:
+            wish(folder)
+    except OSError:
+        return False
+    return True
+
+
 def remove(file: Path) -> None:
     """Remove a file that may be gone already."""
     with contextlib.suppress(OSError):

@@ -26,7 +26,19 @@ from lamplighter.errors import EndpointNotFound, LamplighterError, NotAllowed, N
 from lamplighter.hf.api import ManagementApi
 from lamplighter.hf.hosts import is_loopback
 from lamplighter.hf.pace import Pace
-from lamplighter.sdk.folders import WATCHED, WISH, FileLock, held, make_private, others, remove, session_folder
+from lamplighter.sdk.folders import (
+    WATCHED,
+    WISH,
+    FileLock,
+    held,
+    is_left_to_others,
+    is_wished,
+    make_private,
+    others,
+    remove,
+    session_folder,
+    wish,
+)
 from lamplighter.sdk.watchdog import DONE, READY, Order
 
 log = logging.getLogger("lamplighter.sdk")
@@ -164,16 +176,20 @@ class Watchdog:
         # A new file each time: a watchdog that was declared dead may still be pausing.
         file = self._order.folder / f"{os.getpid()}-{uuid.uuid4().hex[:12]}{WATCHED}"
         self._order = replace(self._order, file=file)
-        await asyncio.to_thread(make_private, self._order.folder)
-        async with self._folder_lock():
-            await self._begin_locked()
+        try:
+            await asyncio.to_thread(make_private, self._order.folder)
+            async with self._folder_lock():
+                await self._begin_locked()
+        except OSError as error:
+            raise _unusable(self._order.folder, error) from error
 
     async def _begin_locked(self) -> None:
         if not others(self._order.folder, None):
             remove(self._order.folder / WISH)  # of sessions that are gone, and were dealt with
         self._process = await _spawn(self._order)
         if self._what.pauses:
-            (self._order.folder / WISH).touch(mode=0o600)
+            with contextlib.suppress(OSError):  # the watchdog knows by itself; this is for those who come after it
+                wish(self._order.folder)
 
     async def beat(self) -> None:
         if not self._tell(_BEAT):
@@ -183,14 +199,20 @@ class Watchdog:
     async def end(self) -> None:
         if self._process is None:
             return
-        async with self._folder_lock():
+        async with self._folder_lock(needed=False):
             try:
-                if not others(self._order.folder, self._order.file) and (self._order.folder / WISH).exists():
+                if self._is_last_and_pauses():
                     await self._pause()
             except NotAllowed:
                 await self._dismiss()  # it has the same token, and could do no more
                 raise
             await self._dismiss()
+
+    def _is_last_and_pauses(self) -> bool:
+        folder, file = self._order.folder, self._order.file
+        if is_left_to_others(folder, file, pauses=self._what.pauses):
+            return False
+        return self._what.pauses or is_wished(folder)
 
     async def _pause(self) -> None:
         with contextlib.suppress(EndpointNotFound):  # deleted meanwhile: that ends it, too
@@ -233,15 +255,28 @@ class Watchdog:
         return True
 
     @asynccontextmanager
-    async def _folder_lock(self) -> AsyncIterator[None]:
+    async def _folder_lock(self, *, needed: bool = True) -> AsyncIterator[None]:
+        """One that is not needed is gone without where the folder is gone: an end must not fail for want of a file."""
         lock = FileLock(self._order.folder / "lock")
         deadline = time.monotonic() + _LOCK_PATIENCE
-        while not lock.try_take():
-            if time.monotonic() > deadline:
-                raise ProviderError(f"Another session on {self._what.name!r} is being ended for over a minute.")
-            await asyncio.sleep(_LOCK_LOOK)
+        try:
+            while not lock.try_take():
+                if time.monotonic() > deadline:
+                    raise ProviderError(f"Another session on {self._what.name!r} is being ended for over a minute.")
+                await asyncio.sleep(_LOCK_LOOK)
+        except OSError as error:
+            if needed:
+                raise
+            log.warning("%s can't be used: %s", self._order.folder, error.strerror)
         with held(lock):
             yield
+
+
+def _unusable(folder: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"Sessions on this machine are counted in {folder}, which can't be used: {error.strerror or error}. "
+        "Nothing was woken. Let XDG_STATE_HOME name a folder that can be written."
+    )
 
 
 async def _spawn(order: Order) -> subprocess.Popen[bytes]:
@@ -329,6 +364,7 @@ def watchdog_order(base: str, what: Held, token: Secret | None) -> Order:
         folder=folder,
         file=folder / f"unused{WATCHED}",
         direct=is_loopback(urlsplit(base).hostname or ""),
+        pauses=what.pauses,
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from lamplighter.sdk.folders import WISH, FileLock, held, others, remove
+from lamplighter.sdk.folders import WISH, FileLock, held, is_left_to_others, is_wished, remove
 
 READY = b"ready\n"
 DONE = b"done"
@@ -30,13 +30,17 @@ _GIVE_UP = 86400.0
 _MOST_REFUSALS = 12  # of a token that is not good enough; with the pauses between them more than half an hour
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 _LOCK_LOOK = 0.2
+_LOCK_PATIENCE = 120.0  # a session that begins or ends holds the lock for seconds
 _MOST_LINE = 65536
 _MOST_LOG = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What it is told. `lease` is in seconds; `file` is the session's own, in `folder`; `direct`: past all proxies."""
+    """What it is told. `lease` is in seconds; `file` is the session's own, in `folder`; `direct`: past all proxies.
+
+    `pauses` is this session's own wish; it must not be lost with the folder, in which others look for it.
+    """
 
     base: str
     namespace: str
@@ -46,6 +50,7 @@ class Order:
     folder: Path
     file: Path
     direct: bool = False
+    pauses: bool = True
 
     @classmethod
     def of(cls, line: bytes) -> Order:
@@ -60,11 +65,13 @@ class Order:
             folder=Path(told["folder"]),
             file=Path(told["file"]),
             direct=bool(told["direct"]),
+            pauses=bool(told["pauses"]),
         )
 
     def line(self) -> bytes:
         """Write it."""
-        told = {key: getattr(self, key) for key in ("base", "namespace", "name", "token", "lease", "direct")}
+        plain = ("base", "namespace", "name", "token", "lease", "direct", "pauses")
+        told = {key: getattr(self, key) for key in plain}
         return json.dumps(told | {"folder": str(self.folder), "file": str(self.file)}).encode() + b"\n"
 
 
@@ -98,7 +105,11 @@ def main() -> int:
     order = Order.of(first)
     log = _Log(order.folder)
     own = FileLock(order.file)
-    if not own.try_take():
+    try:
+        taken = own.try_take()
+    except OSError:
+        return 2  # nothing was woken yet, and whoever started it is told that nobody watches
+    if not taken:
         log(f"{order.file.name} is somebody else's")
         return 2
     with held(own):
@@ -164,13 +175,10 @@ def _on_sigterm(_number: int, _frame: object) -> None:
 
 def _pause_for_long(order: Order, log: _Log) -> int:
     """Try until it is done, or somebody else holds the endpoint, or a day has passed."""
-    folder_lock = FileLock(order.folder / "lock")
     deadline = time.monotonic() + _GIVE_UP
     pause, refused = _FIRST_PAUSE, 0
     while True:
-        while not folder_lock.try_take():
-            time.sleep(_LOCK_LOOK)
-        with held(folder_lock):
+        with held(_folder_lock(order, log)):
             outcome = _settle(order)
         if outcome.over:
             log(f"{order.namespace}/{order.name}: {outcome.text}")
@@ -191,12 +199,27 @@ class _Outcome:
     refused: bool = False
 
 
+def _folder_lock(order: Order, log: _Log) -> FileLock:
+    """The folder's lock, taken; not taken where that can't be done: what is billed is not left for want of a file."""
+    lock = FileLock(order.folder / "lock")
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    try:
+        while not lock.try_take():
+            if time.monotonic() > deadline:
+                log(f"the lock of {order.folder} is held for over {_LOCK_PATIENCE:g} s; going on without it")
+                break
+            time.sleep(_LOCK_LOOK)
+    except OSError:
+        pass  # the folder is gone, or can't be written any more
+    return lock
+
+
 def _settle(order: Order) -> _Outcome:
     """Do what is to be done under the folder's lock."""
-    if others(order.folder, order.file):
+    if is_left_to_others(order.folder, order.file, pauses=order.pauses):
         remove(order.file)
         return _Outcome(True, "left to another session")
-    if not (order.folder / WISH).exists():
+    if not order.pauses and not is_wished(order.folder):
         remove(order.file)
         return _Outcome(True, "left running: no session asked for a pause")
     outcome = _pause(order)

@@ -21,7 +21,7 @@ from lamplighter.control.journal import Journal, Memory
 from lamplighter.control.ledger import VERB_TIMEOUT, Ledger, text_of
 from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
-from lamplighter.control.trouble import Trouble, is_lasting, pause_of
+from lamplighter.control.trouble import Trouble, is_doubtful, is_lasting, pause_of
 from lamplighter.control.wishes import Wishes
 from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Endpoint, Spec, State, Status
 from lamplighter.domain.lifecycle import (
@@ -616,8 +616,8 @@ class Controller:
         except asyncio.CancelledError:
             self._revision.be_in_doubt(spec, ShuttingDown(f"Lamplighter shut down during a change of {self.name!r}."))
             raise
-        except Exception as error:
-            self._not_taken(spec, error)
+        except Exception as fault:
+            self._not_taken(spec, fault)
             raise
         self._stale = True
         if error is None:
@@ -642,11 +642,29 @@ class Controller:
             self._watch_quiet()
 
     def _not_taken(self, spec: Spec, error: Exception) -> None:
-        now, text, awaited = self._clock.now(), text_of(error), self._revision.awaited(spec)
+        """What was not carried out for certain is told again, or the old one is, where somebody waits for an answer."""
+        text = text_of(error)
         if is_doubtful(error):
-            wanted = self._revision.be_in_doubt(spec, error)
-            log.error("new specification in doubt", endpoint=self.name, error=text_of(error))
-            self._trouble.update_in_doubt(self.spec.policy, self._clock.now(), text_of(error))
+            self._revision.be_in_doubt(spec, error)
+            self._tell_again(text)
+        elif self._revision.awaited(spec) or is_lasting(error) or isinstance(error, Conflict):
+            log.error("new specification refused", endpoint=self.name, error=text)
+            self._trouble.error = f"the new specification was refused: {text}"
+            self._revision.refuse(spec, error)
+        else:
+            self._revision.tell_later(spec)
+            self._tell_again(text)
+        self._goes_on_as_before()
+
+    def _tell_again(self, error: str) -> None:
+        failed = self._trouble.undo_failed if self._revision.undoing else self._trouble.update_failed
+        failed(self.spec.policy, self._clock.now(), error)
+
+    def _goes_on_as_before(self) -> None:
+        self.gate.bound_waiting(self.target_spec.policy.max_waiting)
+        self._watch_quiet()
+        self.look_now()
+
     def _fail_waiters(self) -> None:
         pause = max(1.0, self._trouble.retry_at - self._clock.now())
         text = f"Endpoint {self.name!r} could not be started: {self._trouble.error}"

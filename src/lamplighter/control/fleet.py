@@ -178,7 +178,7 @@ class Fleet:
         """
         names = set(names_of(spec))
         for name in names:
-            if name in self._adding or name in self._leaving or name in self._targets:
+            if name in self._adding or name in self._leaving or self._holder(name) is not None:
                 raise EndpointExists(name)
         self._adding |= names
         error = await asyncio.shield(self._own(f"add {spec.name}", self._add_reserved(spec, names)))
@@ -254,15 +254,32 @@ class Fleet:
     async def update(self, spec: Spec) -> Endpoint:
         """Give an endpoint a new spec, as `change` does, and tell whether that can be.
 
-        Returns when its provider has taken it, or said that it will from an endpoint that is asleep. Raises
-        EndpointNotFound, EndpointExists when an alias is taken, and what the provider raises; then it has the old one.
+        Returns when its provider has taken it, or said that it will from an endpoint that is asleep; goes on when the
+        caller is cancelled. Raises EndpointNotFound, EndpointExists when a name or alias is taken, Conflict when
+        another change takes its place, and what the provider raises; then it has the old one.
         """
         controller = self._find(spec.name)
-        if (name := self._names.taken(spec)) is not None:
-            raise EndpointExists(name)
-        await controller.change(spec)
-        self._names.learn(spec)
+        for name in names_of(spec):
+            if name in self._adding or self._holder(name) not in {None, spec.name}:
+                raise EndpointExists(name)
+        error = await asyncio.shield(self._own(f"update {spec.name}", self._update(controller, spec)))
+        if error is not None:
+            raise error
         return controller.endpoint()
+
+    async def _update(self, controller: Controller, spec: Spec) -> LamplighterError | None:
+        """Tell what went wrong, if anything did, as `_add_reserved` does."""
+        try:
+            await controller.change(spec)
+        except LamplighterError as error:
+            return error
+        self._names.learn(spec)
+        return None
+
+    def _holder(self, name: str) -> str | None:
+        """The endpoint that has a name, or will have it when its provider has taken a change."""
+        coming = (one.name for one in self._controllers.values() if name in one.target_spec.aliases)
+        return self._targets.get(name) or next(coming, None)
 
     def change(self, spec: Spec) -> None:
         """Give an endpoint a new spec; its process is replaced, once it is quiet, only if it has to be.

@@ -9,7 +9,17 @@ from collections.abc import Callable
 
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.lifecycle import SETTLE_TIME, backoff
-from lamplighter.errors import InvalidInput, NotAllowed, NotFound, PaymentRequired, ProviderError, RateLimited
+from lamplighter.errors import (
+    Conflict,
+    InvalidInput,
+    NoCapacity,
+    NotAllowed,
+    NotFound,
+    PaymentRequired,
+    ProviderError,
+    QuotaExceeded,
+    RateLimited,
+)
 
 
 def is_lasting(error: Exception) -> bool:
@@ -17,6 +27,13 @@ def is_lasting(error: Exception) -> bool:
     if isinstance(error, ProviderError):
         return error.permanent
     return isinstance(error, InvalidInput | NotAllowed | NotFound | PaymentRequired)
+
+
+def is_doubtful(error: Exception) -> bool:
+    """Whether what was asked for may have been done all the same: no answer came, or one that says no clear no."""
+    if isinstance(error, ProviderError):
+        return not error.permanent and not isinstance(error, RateLimited | QuotaExceeded | NoCapacity)
+    return not is_lasting(error) and not isinstance(error, Conflict)
 
 
 def pause_of(error: Exception) -> float:
@@ -57,6 +74,10 @@ class Trouble:
         self._update_failures += 1
         self.error = f"the new specification was not taken: {error}"
         self.update_at = now + backoff(policy, self._update_failures, self.jitter())
+
+    def undo_failed(self, policy: Policy, now: float, error: str) -> None:
+        self.update_failed(policy, now, error)
+        self.error = f"it is not known whether the provider took a change; it is told the old specification: {error}"
 
     def update_worked(self) -> None:
         self._update_failures = 0

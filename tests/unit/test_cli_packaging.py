@@ -165,7 +165,17 @@ def test_the_run_action_runs_the_script_and_pauses(
         assert done.returncode == 1, done.stderr
         assert [served.state(name) for name in ("chat", "embed")] == ["paused", "paused"]
         assert TOKEN not in done.stdout + done.stderr
+        _refuse_options(runner, served)
         _cancel(runner, served)
+
+
+def _refuse_options(runner: Runner, served: World) -> None:
+    """What stands among the names is a name: it can't turn the pause off."""
+    for words in ("chat --no-pause", "-q chat", "chat -- true"):
+        done = runner("run", endpoints=words, run="echo never")
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert "is no name of an endpoint" in done.stderr
+        assert served.state("chat") == "paused"
 
 
 def _cancel(runner: Runner, served: World) -> None:

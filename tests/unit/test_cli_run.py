@@ -168,17 +168,42 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(lamplighter: World) -> No
     assert lamplighter.state("chat") == "paused"
 
 
-def test_ctrl_c_during_start_says_that_it_goes_on_and_how_to_stop_it(lamplighter: World) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_start_says_that_it_goes_on_and_how_to_stop_it(
+    number: signal.Signals, lamplighter: World
+) -> None:
     lamplighter.simulated.start_delay = 60.0
     with bounded(started(lamplighter, "start", "chat")) as process:
         lamplighter.reach("chat", "pending", "initializing")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "goes on starting" in err
     assert "billed" in err
     assert f"lamplighter stop chat --server {lamplighter.url}" in err
     assert lamplighter.state("chat") in {"pending", "initializing"}
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_keep_nothing_from_being_done(closed: str, lamplighter: World, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    script = f"""
+        "$0" -m lamplighter list {closed} || exit 1
+        "$0" -m lamplighter start chat {closed} || exit 2
+        "$0" -m lamplighter run chat {closed} -- sh -c 'echo said; echo cried >&2; echo ran > "{told}"' || exit 3
+    """
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        env=os.environ | {"LAMPLIGHTER_URL": lamplighter.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fault" not in done.stderr
+    assert told.read_text() == "ran\n"
+    assert lamplighter.state("chat") == "paused"
 
 
 def test_ctrl_c_during_up_says_how_to_stop_what_has_begun(lamplighter: World) -> None:

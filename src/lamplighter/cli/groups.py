@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from lamplighter.cli.helping import examples
+from lamplighter.cli.interruption import exit_code
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option, timeout_option
 from lamplighter.cli.place import Asked, Place, find_place
 from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from lamplighter.config import Settings
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
-
-INTERRUPTED = 130
 
 Members = dict[str, str | None]
 """Names of endpoints, each with its namespace, or None for the one that is settled already."""
@@ -69,10 +68,10 @@ def up(asked: Asked, group: str, *, config: Path | None, timeout: float, as_json
     with Board(err(), "running", list(members)) as board:
         try:
             outcomes = place.run(lambda client: _start_all(client, board, members, timeout))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             stop = f"lamplighter down {shlex.quote(group)}{place.options}"
             click.echo(f"what has begun goes on starting, and is billed. To stop it: {stop}", err=True)
-            return INTERRUPTED
+            return exit_code(error)
     return _tell(outcomes, Form(as_json, quiet))
 
 

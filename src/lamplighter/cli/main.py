@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 import click
 
 from lamplighter import __version__
+from lamplighter.cli.interruption import INTERRUPTED, exit_code
 from lamplighter.cli.lazy import LazyGroup, Session, Verb
-
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+from lamplighter.cli.streams import fill_in, forget_stdout
 
 _CLI = "lamplighter.cli"
 _USE, _MAKE, _MANY, _SERVE, _HELP = "Use an endpoint", "Make and change", "Many at once", "Run a server", "Help"
@@ -84,6 +82,7 @@ def root() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are told in a line or a few on standard error."""
     session = Session()
+    fill_in()
     try:
         code = root.main(argv, prog_name="lamplighter", standalone_mode=False, obj=session)
         sys.stdout.flush()
@@ -91,10 +90,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from lamplighter.cli.failures import tell_usage  # noqa: PLC0415 - paid for by those who fail
 
         return tell_usage(error)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return exit_code(error)
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         return 1
     except Exception as error:
         if session.debug:
@@ -103,11 +104,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return tell(error)
     return code if isinstance(code, int) else 0
-
-
-def _forget_stdout() -> None:
-    """Nobody reads any more: what is still buffered must not fail a second time at the interpreter's end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import http.client
 import json
 import os
 import shlex
+import signal
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from lamplighter.cli.connection import DEFAULT_URL, normal_url
+from lamplighter.cli.interruption import Terminated
 from lamplighter.errors import InvalidInput, NotAllowed, TokenMissing
 
 if TYPE_CHECKING:
@@ -63,15 +66,33 @@ class Place:
         return AsyncClient(self.url, token=self.key, namespace=self.namespace)
 
     def run(self, action: Callable[[AsyncClient], Awaitable[T]]) -> T:
-        """Do something with a client, from a synchronous command, and close it."""
+        """Do something with a client, from a synchronous command, and close it. Raises Terminated for a SIGTERM."""
         import asyncio  # noqa: PLC0415 - help should not pay for it
 
+        terminated = False
+        task: asyncio.Task[Any] | None = None
+
+        def on_sigterm() -> None:
+            nonlocal terminated
+            terminated = True
+            if task is not None:
+                task.cancel()
+
         async def whole() -> T:
+            nonlocal task
+            task = asyncio.current_task()
+            if threading.current_thread() is threading.main_thread():  # signals reach no other one
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, on_sigterm)
             async with self.client() as client:
                 return await action(client)
 
         tell_of_repetitions()
-        return asyncio.run(whole())
+        try:
+            return asyncio.run(whole())
+        except asyncio.CancelledError:
+            if terminated:
+                raise Terminated from None
+            raise
 
 
 def tell_of_repetitions() -> None:

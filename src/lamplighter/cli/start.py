@@ -11,6 +11,7 @@ import click
 
 from lamplighter.cli.deployment import NEW, describes
 from lamplighter.cli.helping import examples
+from lamplighter.cli.interruption import exit_code
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option, timeout_option
 from lamplighter.cli.place import Asked, Place, find_place
 from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from lamplighter.cli.board import Board
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
-
-INTERRUPTED = 130
 
 
 @click.command(
@@ -69,8 +68,9 @@ def start(
             endpoint = place.run(
                 lambda client: _start(client, board, name, timeout, values if create_if_missing else None)
             )
-        except KeyboardInterrupt:
-            return _interrupted(name, place)
+        except KeyboardInterrupt as error:
+            _tell_interrupted(name, place)
+            return exit_code(error)
         took = time.monotonic() - began if name in board.seen else None
     _tell(endpoint, Form(as_json, quiet), export=export, took=took)
     return 0
@@ -90,10 +90,9 @@ async def _start(
         raise NotFound(f"{error.message} To make it: `lamplighter start {name} --create-if-missing …`.") from error
 
 
-def _interrupted(name: str, place: Place) -> int:
+def _tell_interrupted(name: str, place: Place) -> None:
     stop = f"lamplighter stop {shlex.quote(name)}{place.options}"
     click.echo(f"{name} goes on starting at {place.title}, and is billed. To stop it: {stop}", err=True)
-    return INTERRUPTED
 
 
 def _tell(endpoint: Endpoint, form: Form, *, export: bool, took: float | None) -> None:

@@ -47,6 +47,8 @@ class LamplighterError(Exception):
     status = 500
     exit_code = 1
     code = "internal_error"
+    in_doubt = False
+    """Whether what was asked for may have been done all the same: the answer is missing, not a refusal."""
 
     @property
     def message(self) -> str:

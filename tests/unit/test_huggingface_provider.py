@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 import structlog.testing
 
-from lamplighter.domain.endpoint import Creation, Deployment, Policy, Remote, Spec, State
+from lamplighter.domain.endpoint import Creation, Deployment, Making, Policy, Remote, Spec, State
 from lamplighter.errors import (
     Conflict,
     EndpointExists,
@@ -21,6 +21,7 @@ from lamplighter.errors import (
     InvalidInput,
     ProviderError,
     ProviderUnreachable,
+    QuotaExceeded,
     TokenMissing,
 )
 from lamplighter.hf.records import Endpoint
@@ -311,10 +312,137 @@ async def test_an_answer_to_a_create_that_was_lost_makes_nothing_twice(both: Bot
 
     play.cloud.script("POST", "/v2/endpoint/me", made_and_silent)
     play.said = {"createdAt": None}
-    body = {**document("bert"), **{key: DOCUMENT[key] for key in ("type", "provider", "compute", "model")}}
-    play.document = lambda: {**body, "status": {"state": play.state, "url": None}}  # type: ignore[method-assign]
+    play.document = as_asked(play)  # type: ignore[method-assign]
     assert (await ours.create(OWN)).state is State.PENDING
     assert play.calls == ["create"]
+
+
+async def test_an_endpoint_whose_making_got_no_answer_is_looked_for_until_it_is_found(both: Both) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.cloud.script("POST", "/v2/endpoint/me", DROPPED)
+    with pytest.raises(ProviderUnreachable) as raised:
+        await ours.create(OWN)
+    assert raised.value.in_doubt
+    with pytest.raises(ProviderUnreachable, match="no answer came to the making of me/bert"):
+        await ours.observe("bert")
+    play.document = as_asked(play)  # type: ignore[method-assign]
+    play.there = True
+    assert (await ours.observe("bert")).state is State.SCALED_TO_ZERO
+    play.there = False
+    with pytest.raises(EndpointNotFound):  # it was there: from here on a no is a no
+        await ours.observe("bert")
+
+
+async def test_a_doubt_ends_with_a_sure_no_when_it_is_too_late_for_it_to_come(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.cloud.script("POST", "/v2/endpoint/me", Reply(503))
+    with pytest.raises(ProviderUnreachable):
+        await ours.create(OWN)
+    with pytest.raises(ProviderUnreachable):
+        await ours.observe("bert")
+    monkeypatch.setattr(provider, "_now", lambda: asyncio.get_running_loop().time() + provider.DOUBT)
+    with pytest.raises(EndpointNotFound):
+        await ours.observe("bert")
+    await ours.delete("bert")
+    assert "delete" not in play.calls
+
+
+async def test_a_making_that_is_given_up_is_in_doubt(both: Both) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.cloud.script("POST", "/v2/endpoint/me", Reply(pieces=(asyncio.Event(),)))
+    making = asyncio.create_task(ours.create(OWN))
+    await until(lambda: play.cloud.questions("POST", "/v2/endpoint/me"))
+    making.cancel()
+    await asyncio.gather(making, return_exceptions=True)
+    play.document = as_asked(play)  # type: ignore[method-assign]
+    play.there = True
+    assert (await ours.observe("bert")).state is State.SCALED_TO_ZERO
+    await ours.delete("bert")
+    assert play.calls == ["delete"]
+
+
+async def test_somebody_elses_endpoint_that_has_the_name_is_neither_adopted_nor_deleted(both: Both) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.cloud.script("POST", "/v2/endpoint/me", DROPPED)
+    with pytest.raises(ProviderUnreachable):
+        await ours.create(OWN)
+    play.there = True  # on other hardware
+    with pytest.raises(EndpointNotFound):
+        await ours.observe("bert")
+    await ours.delete("bert")
+    assert play.calls == []
+    assert play.there
+
+
+async def test_a_quota_that_the_lost_one_itself_uses_up_refuses_nothing(both: Both) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.document = as_asked(play)  # type: ignore[method-assign]
+
+    def full(_: Asked) -> Reply:
+        play.there = True  # shown only now
+        return Reply(403, {"error": "Forbidden: quota exceeded", "code": "FORBIDDEN"})
+
+    play.cloud.script("POST", "/v2/endpoint/me", DROPPED, full)
+    assert (await ours.create(OWN)).state is State.SCALED_TO_ZERO
+
+
+async def test_a_refusal_leaves_no_doubt(both: Both) -> None:
+    ours, play = both
+    await ours.end_orphans()
+    play.there = False
+    play.cloud.script("POST", "/v2/endpoint/me", Reply(403, {"error": "Forbidden: quota exceeded"}))
+    with pytest.raises(QuotaExceeded) as raised:
+        await ours.create(OWN)
+    assert not raised.value.in_doubt
+    with pytest.raises(EndpointNotFound):
+        await ours.observe("bert")
+
+
+async def test_one_that_may_have_been_made_before_a_restart_is_looked_for_and_not_made(both: Both) -> None:
+    ours, play = both
+    play.there = False
+    assert (await ours.create(dataclasses.replace(OWN, making=Making.DOUBTFUL))).state is None
+    with pytest.raises(ProviderUnreachable):
+        await ours.observe("bert")
+    play.document = as_asked(play)  # type: ignore[method-assign]
+    play.there = True
+    assert (await ours.observe("bert")).state is State.SCALED_TO_ZERO
+    assert play.calls == []
+
+
+async def test_what_was_made_earlier_is_brought_back_by_a_change_and_made_only_where_it_is_gone(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, play = both
+    monkeypatch.setattr(provider, "_GONE_LOOK", 0.001)
+    await ours.end_orphans()
+    made = dataclasses.replace(OWN, making=Making.MADE)
+    assert (await ours.create(made)).state is State.SCALED_TO_ZERO
+    assert play.calls == ["update"]
+    assert play.bodies[0]["model"]["repository"] == "org/model"
+    assert "name" not in play.bodies[0]
+    await ours.delete("bert")
+    play.calls.clear()
+    assert (await ours.create(made)).state is State.PENDING
+    assert play.calls == ["create"]
+
+
+def as_asked(play: Play) -> Callable[[], dict[str, Any]]:
+    """The document of an endpoint that is what `OWN` asks for."""
+    body = {**document("bert"), **{key: DOCUMENT[key] for key in ("type", "provider", "compute", "model")}}
+    return lambda: {**body, "status": {"state": play.state, "url": None}}
 
 
 # Changing
@@ -616,6 +744,45 @@ async def test_an_api_that_stalls_at_the_start_is_waited_for_only_so_long(
     monkeypatch.setattr(provider, "OPENING", 0.05)
     play.cloud.script("GET", AT, Reply(pieces=(asyncio.Event(),)))
     assert (await ours.create(SPEC)).state is None
+
+
+@pytest.mark.parametrize("spec", [SPEC, OWN], ids=["configured", "made over the wire"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b"<html>Good morning</html>", {"Content-Type": "text/html"}),
+        Reply(302, b"", {"Location": "https://login.example/here"}),
+        Reply(400, {"error": "Bad Request: not now", "code": "BAD_REQUEST"}),
+        Reply(402, {"error": "Payment Required", "code": "PAYMENT_REQUIRED"}),
+        Reply(409, {"error": "Conflict: moving", "code": "CONFLICT"}),
+        Reply(500, b"oops"),
+        Reply(501, b""),
+        Reply(body=[1]),
+    ],
+)
+async def test_no_failure_of_the_api_keeps_a_server_from_starting_or_breaks_an_endpoint(
+    both: Both, spec: Spec, reply: Reply
+) -> None:
+    ours, play = both
+    play.cloud.script("GET", AT, reply)
+    status = await ours.create(spec)
+    assert status.state is None
+    await ours.end_orphans()
+    play.cloud.script("GET", AT, play._read)
+    assert (await ours.observe("bert")).state is State.SCALED_TO_ZERO
+
+
+async def test_a_token_owner_that_is_not_told_keeps_no_server_from_starting(both: Both) -> None:
+    ours, play = both
+    play.cloud.script("GET", "/api/whoami-v2", Reply(body={"type": "robot"}))
+    assert (await ours.create(SPEC)).state is None
+
+
+async def test_a_mistake_of_the_configuration_is_raised_at_the_start(both: Both) -> None:
+    ours, _ = both
+    await ours.create(SPEC)
+    with pytest.raises(InvalidInput, match="the same endpoint"):
+        await ours.create(dataclasses.replace(SPEC, name="other", remote=Remote(name="bert")))
 
 
 async def test_a_token_that_is_not_known_there_is_told_and_stops_no_server(both: Both) -> None:

@@ -142,12 +142,21 @@ class Deployment:
     updated_by: str = ""
 
 
+class Making(enum.Enum):
+    """Whether what was asked for over the management API has been made at its provider."""
+
+    NEW = "new"
+    MADE = "made"
+    DOUBTFUL = "doubtful"  # no answer came: it may be there, or not, or somebody else's may have the name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """One endpoint as configured. `resources` are per replica, in the provider's own units (`gpu`, `memory_gb`).
 
     `public` lets anybody call it, without a key. `deployment` is there for what was made over the management API,
-    `remote` for what lives at a provider elsewhere.
+    `remote` for what lives at a provider elsewhere. `making` is of use only while it is made known to its provider.
+    `flaw` is the reason why it can't be brought up as it stands, for people; it is looked after all the same.
     """
 
     name: str
@@ -161,6 +170,8 @@ class Spec:
     public: bool = False
     remote: Remote | None = None
     deployment: Deployment | None = None
+    making: Making = field(default=Making.NEW, compare=False)
+    flaw: str | None = None
 
     @property
     def deployed(self) -> bool:

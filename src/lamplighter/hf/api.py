@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import EndpointExists, InvalidInput, LamplighterError, NotAllowed, PaymentRequired
+from lamplighter.errors import (
+    EndpointExists,
+    InvalidInput,
+    LamplighterError,
+    NotAllowed,
+    PaymentRequired,
+    ProviderError,
+)
 from lamplighter.hf import rules
 from lamplighter.hf.creating import LookBack, is_alike, is_what_was_asked
 from lamplighter.hf.exchange import Answer, Asked, Question, parsed, quoted, segment
@@ -464,11 +471,15 @@ class ManagementApi:
         url, _ = self._at(asked.namespace, asked.name)
         look = LookBack(self._calls.wire, Question(method="GET", url=url))
         answer = await self._calls.wire.ask(question, look_back=look)
-        if answer.status == 409 and answer.repeated:
+        if answer.repeated and 400 <= answer.status < 500:  # perhaps because of itself: its name, its part of a quota
             answer = await look() or answer
         if not answer.is_success:
             raise await self._calls.error(answer, question, asked)
-        endpoint = _made(parsed(answer, self._hosts.name), asked.namespace)
+        try:
+            endpoint = _made(parsed(answer, self._hosts.name), asked.namespace)
+        except ProviderError as error:
+            error.in_doubt = True
+            raise
         if look.found is answer and not is_ours(endpoint):
             raise EndpointExists(asked.name, where=asked.namespace)
         return endpoint

@@ -58,6 +58,11 @@ class Calls:
 
     async def error(self, answer: Answer, question: Question, asked: Asked) -> LamplighterError:
         """What an unsuccessful answer means, with what else is known to explain it."""
+        error = await self._meant(answer, question, asked)
+        error.in_doubt = answer.repeated and question.method != "GET"
+        return error
+
+    async def _meant(self, answer: Answer, question: Question, asked: Asked) -> LamplighterError:
         asked = await self.informed(asked, question.url)
         error = error_for(answer, asked)
         if isinstance(error, TokenWrong) and asked.namespace is not None:

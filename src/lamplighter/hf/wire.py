@@ -130,19 +130,13 @@ class Wire:
             if doubtful and look_back is not None and (found := await look_back()) is not None:
                 return found
             if pause is None:
-                return self._last(answer, lost, doubtful=doubtful)
+                return _last(question, answer, lost, doubtful=doubtful)
 
     def _tell(self, spent: float, pause: float, answer: Answer | None, lost: Lost | None) -> None:
         """Say why it takes so long, once it does; what a first repetition mends is nobody's concern."""
         if spent + pause >= _PATIENCE:
             said = f"{host_of(self.hosts.management)} answered {answer.status}" if answer is not None else str(lost)
             log.info("%s; asking again in %.0f s", said.rstrip("."), max(1.0, pause))
-
-    def _last(self, answer: Answer | None, lost: Lost | None, *, doubtful: bool) -> Answer:
-        if answer is not None:
-            return replace(answer, repeated=doubtful)
-        assert lost is not None
-        raise lost
 
     def _pause(self, pace: Pace, attempt: int, began: float, answer: Answer | None, lost: Lost | None) -> float | None:
         if lost is not None and (lost.permanent or (attempt >= _REFUSED_HERE and self._nobody_here(lost))):
@@ -277,6 +271,15 @@ class Stream:
     def pieces(self) -> AsyncIterator[bytes]:
         """Pieces of the body, of any size. Raises Lost when the connection breaks."""
         return self._response.aiter_bytes()
+
+
+def _last(question: Question, answer: Answer | None, lost: Lost | None, *, doubtful: bool) -> Answer:
+    """What it comes to when nothing is asked any more. `doubtful`: one of the attempts may have been executed."""
+    if answer is not None:
+        return replace(answer, repeated=doubtful)
+    assert lost is not None
+    lost.in_doubt = doubtful and question.method != "GET"
+    raise lost
 
 
 def _is_final(answer: Answer) -> bool:

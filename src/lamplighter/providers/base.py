@@ -24,7 +24,9 @@ class Capabilities:
     that what runs ends with `close`, unless told otherwise. `look_every` is the time between two looks in seconds, for
     the controllers' safety net. `deploys` says that endpoints can be made here over the management API, on what
     `hardware` lists. `pauses` says that paused and scaled to zero are told apart by the provider itself, which scales
-    to zero by a timer of its own; elsewhere the provider only remembers which of them it was told.
+    to zero by a timer of its own; elsewhere the provider only remembers which of them it was told. `keeps` says that
+    endpoints stand at the provider itself, secrets and all: they outlast this server, and bringing one up needs nothing
+    of its spec. Elsewhere nothing is left of an endpoint that `create` did not adopt at the start.
     """
 
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -32,6 +34,7 @@ class Capabilities:
     ends_on_close: bool = False
     deploys: bool = False
     pauses: bool = False
+    keeps: bool = False
     look_every: float = 60.0
 
 
@@ -55,7 +58,9 @@ class Provider(Protocol):
     async def create(self, spec: Spec) -> Status:
         """Make an endpoint known, asleep, or adopt the one that runs already. Starts nothing by itself.
 
-        An endpoint that is known already is updated. Raises InvalidInput when the spec can't work here.
+        An endpoint that is known already is updated. Raises InvalidInput when the spec can't work here. An error that
+        is `in_doubt`, or a call that is given up, may leave it made: then it can be observed and deleted, and `observe`
+        raises EndpointNotFound only when it is sure that it is not there, and will not come.
         """
 
     async def end_orphans(self) -> list[str]:

@@ -19,7 +19,7 @@ def body_of(deployment: Deployment, *, name: str, policy: Policy) -> dict[str, A
     body = copy.deepcopy(dict(deployment.document))
     body["name"] = name
     if deployment.secrets:
-        body["model"]["secrets"] = dict(deployment.secrets)
+        body.setdefault("model", {})["secrets"] = dict(deployment.secrets)
     minutes = wanted_minutes(policy)
     if minutes is not None:
         scaling = body.setdefault("compute", {}).setdefault("scaling", {})
@@ -34,6 +34,22 @@ def change_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[
     that are gone are sent empty; of anything else there is no way to say that it is gone.
     """
     return _differing(before, after, ())
+
+
+def whole_change(found: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of an update that makes a create body of whatever is there.
+
+    All of it is sent, and empty what was `found` and is not in it: an earlier update may yet be carried out.
+    """
+    return _merged(change_between(found, after), change_between({}, after))
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {**first, **second}
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
+            whole[key] = _merged(first[key], second[key])
+    return whole
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Known:
         self.spec = spec
         self.place: Place | None = None
         self.unmade = State.SCALED_TO_ZERO  # the way of being asleep that it was told before it was made
+        self.doubted_until: float | None = None  # no answer came to its making: it may yet come, until then
+        self.unsure = False  # a change got no clear answer: what the provider has may not be this spec
         self._ready: Mark | None = None
         self._looked_at = float("-inf")
         self._warned: Changes | None = None

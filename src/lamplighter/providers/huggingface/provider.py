@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import structlog
 
-from lamplighter.domain.endpoint import ASLEEP, BROKEN, Replica, Spec, State, Status
+from lamplighter.domain.endpoint import ASLEEP, BROKEN, Making, Replica, Spec, State, Status
 from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
@@ -19,9 +19,9 @@ from lamplighter.errors import (
     NotAllowed,
     ProviderError,
     ProviderUnreachable,
-    RateLimited,
 )
 from lamplighter.hf.api import ManagementApi
+from lamplighter.hf.creating import is_alike
 from lamplighter.hf.records import Endpoint
 from lamplighter.providers.base import Capabilities, OnChange
 from lamplighter.providers.huggingface import documents, reading
@@ -39,8 +39,19 @@ OPENING = 10.0
 GONE = 20.0
 """How long a deleted endpoint may still be shown before the delete counts as failed (seconds)."""
 
+DOUBT = 60.0
+"""After a create without an answer, how long an endpoint that is not shown may still come (seconds)."""
+
 _GONE_LOOK = 1.0
 _UP_FROM = ASLEEP | BROKEN
+
+
+class SameEndpoint(InvalidInput):
+    """Two names for one endpoint: nobody but who wrote them can mend that."""
+
+
+class NotShownYet(ProviderUnreachable):
+    """No answer came to its making, and it is not there; it is too early to say that it will not come."""
 
 
 class HuggingFaceProvider:
@@ -62,7 +73,7 @@ class HuggingFaceProvider:
         self._token = token
         self._options = options
         self._capabilities = Capabilities(
-            resources=dict(resources or {}), deploys=True, pauses=True, look_every=options.look_every
+            resources=dict(resources or {}), deploys=True, pauses=True, keeps=True, look_every=options.look_every
         )
         self._places = Places(api, options.namespace)
         self._known: dict[str, Known] = {}
@@ -93,13 +104,16 @@ class HuggingFaceProvider:
 
         One that is missing and may be made (`create: if-missing`) is made by its first wake. While the API can't be
         asked, the state is unknown. Raises InvalidInput for one that is missing, EndpointExists for one that is not
-        new, and what the API raises.
+        new, and what the API raises. While the server starts, only a mistake of the configuration is raised.
         """
         if spec.name in self._known:
             return await self.update(spec)
         known = Known(spec)
-        new = is_own(spec) and not self._opening
-        status = await (self._make_new(known) if new else self._adopt(known))
+        if is_own(spec) and not self._opening and spec.making is not Making.DOUBTFUL:
+            return await (self._make_new(known) if spec.making is Making.NEW else self._bring_back(known))
+        if spec.making is Making.DOUBTFUL:
+            self._begin_doubt(known)
+        status = await self._adopt(known)
         self._known[spec.name] = known
         return status
 
@@ -127,7 +141,7 @@ class HuggingFaceProvider:
         """Forget an endpoint. Only one that was made over our own management API is deleted at the provider, too."""
         known = self._find(name)
         self._vigils.end(name)
-        if is_own(known.spec):
+        if is_own(known.spec) and await self._is_ours(known):
             await self._delete_there(known)
         self._known.pop(name, None)
 
@@ -189,10 +203,12 @@ class HuggingFaceProvider:
         try:
             async with asyncio.timeout(OPENING if self._opening else None):
                 return await self._first_look(known)
-        except (ProviderUnreachable, RateLimited, NotAllowed, TimeoutError) as error:
+        except SameEndpoint:
+            raise
+        except (LamplighterError, TimeoutError) as error:
             if not self._opening:
                 raise
-            self._unreachable = not isinstance(error, NotAllowed)
+            self._unreachable = isinstance(error, ProviderError | TimeoutError) and not isinstance(error, NotShownYet)
             text = str(error) or f"no answer in {OPENING:g} s"
             log.warning("state unknown: the management API can't be asked", endpoint=known.spec.name, error=text)
             return _not_asked(text)
@@ -216,13 +232,23 @@ class HuggingFaceProvider:
             for other in self._known.values():
                 if other.spec.name != known.spec.name and other.place == place:
                     names = f"endpoints.{known.spec.name} and endpoints.{other.spec.name}"
-                    raise InvalidInput(f"{names} are the same endpoint, {place}; give one of them an alias instead.")
+                    raise SameEndpoint(f"{names} are the same endpoint, {place}; give one of them an alias instead.")
             known.place = place
         return known.place
 
     async def _read(self, known: Known) -> Endpoint:
         place = await self._place(known)
-        return await self._api.get(place.name, place.namespace)
+        try:
+            endpoint = await self._api.get(place.name, place.namespace)
+        except EndpointNotFound:
+            if _now() < (known.doubted_until or 0.0):
+                raise NotShownYet(
+                    f"no answer came to the making of {place}; it is looked for, and not there yet"
+                ) from None
+            raise
+        if known.doubted_until is not None:
+            self._recognise(known, place, endpoint)
+        return endpoint
 
     async def _read_if_there(self, known: Known) -> Endpoint | None:
         """None where it is missing, and may be made. Raises EndpointNotFound where it is only missing."""
@@ -234,7 +260,64 @@ class HuggingFaceProvider:
             raise
 
     async def _make_new(self, known: Known) -> Status:
-        return await self._status(known, await self._make(known))
+        """Make it. Where no answer comes it may be there all the same: it is known from before the question."""
+        await self._place(known)
+        self._known[known.spec.name] = known
+        try:
+            endpoint = await self._make(known)
+        except LamplighterError as error:
+            if error.in_doubt:
+                self._begin_doubt(known)
+            else:
+                del self._known[known.spec.name]
+            raise
+        except asyncio.CancelledError:
+            self._begin_doubt(known)
+            raise
+        return await self._first_status(known, endpoint)
+
+    async def _bring_back(self, known: Known) -> Status:
+        """Adopt what was made earlier, and make it be as it is to be now; make it where it is gone."""
+        place, spec = await self._place(known), known.spec
+        try:
+            await self._api.get(place.name, place.namespace)
+        except EndpointNotFound:
+            return await self._make_new(known)
+        assert spec.deployment is not None
+        body = documents.body_of(spec.deployment, name=place.name, policy=spec.policy)
+        endpoint = await self._api.update_from(place.name, documents.change_between({}, body), place.namespace)
+        self._known[spec.name] = known
+        return await self._first_status(known, endpoint)
+
+    async def _first_status(self, known: Known, endpoint: Endpoint) -> Status:
+        """How it is. What is made is made, whatever its health route is asked in vain."""
+        try:
+            return await self._status(known, endpoint)
+        except LamplighterError as error:
+            return _not_asked(error.message)
+
+    def _begin_doubt(self, known: Known) -> None:
+        known.doubted_until = _now() + DOUBT
+
+    def _recognise(self, known: Known, place: Place, endpoint: Endpoint) -> None:
+        """End a doubt. Raises EndpointNotFound where another endpoint has the name: that one is not ours to touch."""
+        assert known.spec.deployment is not None
+        body = documents.body_of(known.spec.deployment, name=place.name, policy=known.spec.policy)
+        if not is_alike(endpoint, Endpoint.of(body, place.namespace)):
+            log.warning("another endpoint has the name", endpoint=known.spec.name, place=str(place))
+            raise EndpointNotFound(place.name, (), where=f"namespace {place.namespace!r}")
+        log.info("found: its making worked", endpoint=known.spec.name, place=str(place))
+        known.doubted_until = None
+
+    async def _is_ours(self, known: Known) -> bool:
+        """Whether it may be deleted: one whose making got no answer has to be found first."""
+        if known.doubted_until is None:
+            return True
+        try:
+            await self._read(known)
+        except EndpointNotFound:
+            return False
+        return True
 
     async def _make(self, known: Known) -> Endpoint:
         place, spec = await self._place(known), known.spec
@@ -247,11 +330,26 @@ class HuggingFaceProvider:
         place = await self._place(known)
         assert known.spec.deployment is not None
         assert spec.deployment is not None
-        before = documents.body_of(known.spec.deployment, name=place.name, policy=known.spec.policy)
         after = documents.body_of(spec.deployment, name=place.name, policy=spec.policy)
-        if change := documents.change_between(before, after):
-            await self._api.update_from(place.name, change, place.namespace)
+        if known.unsure:
+            found = await self._api.get(place.name, place.namespace)
+            change = documents.whole_change(found.raw, after)
+        else:
+            before = documents.body_of(known.spec.deployment, name=place.name, policy=known.spec.policy)
+            change = documents.change_between(before, after)
+        if change:
+            await self._send_change(known, place, change)
         known.take(spec)
+
+    async def _send_change(self, known: Known, place: Place, change: Mapping[str, object]) -> None:
+        """Anything but a clear no leaves it open whether it was carried out: the next change takes nothing for known."""
+        try:
+            await self._api.update_from(place.name, change, place.namespace)
+        except BaseException as error:
+            refused = isinstance(error, LamplighterError) and not isinstance(error, ProviderError)
+            known.unsure = known.unsure or not refused or (isinstance(error, LamplighterError) and error.in_doubt)
+            raise
+        known.unsure = False
 
     async def _move(self, known: Known, spec: Spec) -> None:
         """Turn from one endpoint to another one. The old one must not be left running with nobody to look after it."""
@@ -390,6 +488,10 @@ class HuggingFaceProvider:
                 endpoint=known.spec.name,
                 minutes=endpoint.compute.scaling.scale_to_zero_timeout,
             )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _not_asked(text: str) -> Status:

@@ -12,6 +12,7 @@ from lamplighter.domain.lifecycle import SETTLE_TIME, backoff
 from lamplighter.errors import (
     Conflict,
     InvalidInput,
+    LamplighterError,
     NoCapacity,
     NotAllowed,
     NotFound,
@@ -31,6 +32,8 @@ def is_lasting(error: Exception) -> bool:
 
 def is_doubtful(error: Exception) -> bool:
     """Whether what was asked for may have been done all the same: no answer came, or one that says no clear no."""
+    if isinstance(error, LamplighterError) and error.in_doubt:
+        return True
     if isinstance(error, ProviderError):
         return not error.permanent and not isinstance(error, RateLimited | QuotaExceeded | NoCapacity)
     return not is_lasting(error) and not isinstance(error, Conflict)

@@ -69,7 +69,9 @@ class Provider(Protocol):
     async def update(self, spec: Spec) -> Status:
         """Replace the spec.
 
-        Raises InvalidInput when it can't work here; else Conflict when it has to be asleep for that, and is not.
+        Raises InvalidInput when it can't work here; else Conflict when it has to be asleep for that, and is not. After
+        an update that ended without a clear answer the old spec may be given again: it is made to hold, whatever was
+        carried out.
         """
 
     async def delete(self, name: str) -> None:

@@ -130,8 +130,8 @@ class HuggingFaceProvider:
         """
         known = self._find(spec.name)
         if is_own(known.spec) and is_own(spec):
-            await self._change_own(known, spec)
-        elif not spec.same_place(known.spec):
+            return await self._change_own(known, spec)
+        if not spec.same_place(known.spec):
             await self._move(known, spec)
         else:
             known.take(spec)
@@ -326,7 +326,7 @@ class HuggingFaceProvider:
         log.info("making endpoint", endpoint=spec.name, place=str(place))
         return await self._api.create_from(body, place.namespace)
 
-    async def _change_own(self, known: Known, spec: Spec) -> None:
+    async def _change_own(self, known: Known, spec: Spec) -> Status:
         place = await self._place(known)
         assert known.spec.deployment is not None
         assert spec.deployment is not None
@@ -340,9 +340,13 @@ class HuggingFaceProvider:
         if change:
             await self._send_change(known, place, change)
         known.take(spec)
+        try:
+            return await self._look(known)
+        except LamplighterError as error:  # what was taken is taken; how it is now, the next look tells
+            return _not_asked(error.message)
 
     async def _send_change(self, known: Known, place: Place, change: Mapping[str, object]) -> None:
-        """Anything but a clear no leaves it open whether it was carried out: the next change takes nothing for known."""
+        """Anything but a clear no leaves open whether it was done: the next change takes nothing for known."""
         try:
             await self._api.update_from(place.name, change, place.namespace)
         except BaseException as error:

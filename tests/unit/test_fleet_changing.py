@@ -18,6 +18,7 @@ from lamplighter.errors import (
     PaymentRequired,
     ProviderUnreachable,
     QuotaExceeded,
+    WakeFailed,
 )
 from lamplighter.providers.memory import Fault, MemoryProvider
 from tests.unit.test_fleet import spec, stage
@@ -101,20 +102,46 @@ async def test_a_provider_that_never_answers_does_not_keep_its_caller_for_ever()
     async with stage() as s:
         s.provider.script("made", "create", Fault.HANG)
         began = s.clock.now()
-        with pytest.raises(ProviderUnreachable, match="look before you try again"):
+        with pytest.raises(ProviderUnreachable, match="did not make endpoint 'made' in 60 s"):
             await s.fleet.add(deployed())
         assert s.clock.now() - began < 61
-        await s.fleet.add(deployed())
+        assert not await s.fleet.is_there("made")
 
 
 @virtual
-async def test_an_endpoint_whose_making_was_answered_by_nobody_is_found_again_and_not_doubled() -> None:
+async def test_an_endpoint_whose_making_was_answered_by_nobody_is_looked_for_and_not_doubled() -> None:
     async with stage() as s:
         s.provider.script("made", "create", Fault.LOSE_ANSWER)
-        with pytest.raises(ProviderUnreachable):
+        with pytest.raises(ProviderUnreachable) as raised:
             await s.fleet.add(deployed())
-        await s.fleet.add(deployed())
+        assert raised.value.in_doubt
+        assert await s.fleet.is_there("made")
+        with pytest.raises(EndpointExists):
+            await s.fleet.add(deployed())
         assert await s.serve("made") == pytest.approx(5, abs=0.1)
+
+
+@virtual
+async def test_one_that_can_t_be_brought_up_is_looked_after_and_says_why() -> None:
+    async with stage() as s:
+        await s.fleet.add(dataclasses.replace(deployed(), flaw="its secrets are gone"))
+        with pytest.raises(InvalidInput, match="its secrets are gone"):
+            await s.fleet.resume("made", actor="me")
+        with pytest.raises(WakeFailed, match="its secrets are gone"):
+            await s.serve("made")
+        assert ("wake", "made") not in s.provider.calls
+        await s.fleet.pause("made", actor="me")
+        assert await s.fleet.remove_and_wait("made", timeout=10)
+
+
+@virtual
+async def test_what_is_refused_is_on_record_too() -> None:
+    async with stage() as s:
+        with pytest.raises(EndpointNotFound):
+            await s.fleet.pause("nope", actor="me")
+        record = s.journal.operations[-1]
+        assert (record.operation, record.endpoint, record.success) == ("ask pause", "nope", False)
+        assert "no endpoint or model 'nope'" in (record.error or "")
 
 
 @virtual

@@ -48,6 +48,7 @@ from lamplighter.errors import (
     Conflict,
     EndpointNotFound,
     EndpointPaused,
+    InvalidInput,
     LamplighterError,
     ProviderUnreachable,
     QueueFull,
@@ -335,6 +336,11 @@ class Controller:
         """Wait for the next change that `endpoint` would show."""
         await self._pulse.wait()
 
+    @property
+    def gone(self) -> bool:
+        """Whether the provider says for certain that it has no such endpoint."""
+        return self._gone
+
     async def looked(self) -> None:
         """Wait until the provider was asked for the first time, whatever came of it."""
         while self._known is None and not self._trouble.error:
@@ -568,11 +574,16 @@ class Controller:
             self._history.start_begins(own=True)
             self._begin(Verb.WAKE)
         self._ledger.because(reason, self._actor("request" if self.gate.waiting else "policy"))
-        error = await self._ledger.call("wake", self._provider.wake(self.name))
+        error = await self._ledger.call("wake", self._bring_up())
         if error is not None:
             self._stale = True
             if not healing:
                 self._wake_failed(text_of(error), permanent=is_lasting(error), pause=pause_of(error))
+
+    async def _bring_up(self) -> None:
+        if self.spec.flaw is not None:
+            raise InvalidInput(self.spec.flaw)
+        await self._provider.wake(self.name)
 
     async def _sleep(self, reason: str, into: State) -> None:
         self.gate.shut()  # no await between the decision and this: no claim can slip between

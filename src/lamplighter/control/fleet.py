@@ -44,6 +44,8 @@ _RESTART_PAUSE = 1.0
 _DRAIN_LOOK = 0.05
 _FIRST_LOOK = 5.0
 _CREATE_TIMEOUT = 60.0
+_BRINGS_UP = frozenset({"wake", "resume"})
+_LONGEST_NAME = 200
 
 
 class Fleet:
@@ -174,7 +176,8 @@ class Fleet:
         """Make one more endpoint, asleep. Goes on when the caller is cancelled; one that fails leaves nothing behind.
 
         Raises EndpointExists when its name or an alias is taken, also by an endpoint that is being taken out or made;
-        InvalidInput, and what its provider raises.
+        InvalidInput, and what its provider raises. An error that is `in_doubt` leaves the endpoint here: it may have
+        been made, and `is_there` tells.
         """
         names = set(names_of(spec))
         for name in names:
@@ -189,25 +192,30 @@ class Fleet:
     async def _add_reserved(self, spec: Spec, names: set[str]) -> LamplighterError | None:
         """Tell what went wrong, if anything did: to a task that nobody waits for any more, a refusal is no trouble."""
         try:
-            async with asyncio.timeout(_CREATE_TIMEOUT):
-                await self._add(spec)
-        except TimeoutError:
-            text = f"provider {spec.provider!r} did not make endpoint {spec.name!r} in {_CREATE_TIMEOUT:g} s"
-            return ProviderUnreachable(f"{text}; it may be there all the same: look before you try again.")
+            return await self._add(spec, patience=_CREATE_TIMEOUT)
         except LamplighterError as error:
             return error
         finally:
             self._adding -= names
-        return None
 
-    async def _add(self, spec: Spec) -> None:
-        """Make an endpoint known and look after it. Raises InvalidInput when it can't work at its provider."""
+    async def is_there(self, name: str) -> bool:
+        """Wait until its provider has told for certain whether it has the endpoint. Raises EndpointNotFound."""
+        controller = self._find(name)
+        while not controller.looks and not controller.gone:
+            await controller.changed()
+        return controller.looks > 0
+
+    async def _add(self, spec: Spec, patience: float | None = None) -> LamplighterError | None:
+        """Make an endpoint known and look after it; tells why it is not certain that it was made.
+
+        Raises InvalidInput when it can't work at its provider, and what that raises.
+        """
         provider = self._providers.get(spec.provider)
         if provider is None:
             text = f"provider: {spec.provider!r} was not there when the server was started; restart it."
             raise InvalidInput(text, field="provider")
         memory = await self._journal.recall(spec.name)
-        await provider.create(spec)
+        doubt = await _make(provider, spec, patience)
         # From here to the end nothing waits: what its provider has made is looked after.
         if spec.name in self._stay_paused:
             self._stay_paused.discard(spec.name)
@@ -218,6 +226,9 @@ class Fleet:
         self._controllers[spec.name] = controller
         self._names.learn(spec)
         self._own(f"endpoint {spec.name}", self._look_after(controller))
+        if doubt is not None:
+            log.warning("not known whether it was made; it is looked for", endpoint=spec.name, error=doubt.message)
+        return doubt
 
     def _follow(self, spec: Spec) -> None:
         """Add an endpoint as soon as its predecessor of the same name is gone; requests that come meanwhile wait."""
@@ -460,24 +471,33 @@ class Fleet:
         return controller is not None and controller.holds(lease)
 
     async def _operate(self, verb: str, name: str, actor: str, ask: Callable[[Controller], None]) -> Endpoint:
-        controller = self._find(name)
-        origin = ORIGIN.get()
-        record = AuditRecord(
-            at=self._clock.wall(),
-            actor=actor,
-            operation=f"ask {verb}",
-            endpoint=controller.name,
-            success=True,
-            source=origin.source,
-            request_id=origin.request_id,
-        )
-        await self._journal.operation(record)
-        log.info("operation", **log_fields(record))
+        try:
+            controller = self._find(name)
+            _refuse_flawed(verb, controller.spec)
+        except LamplighterError as error:
+            await self._record(verb, name[:_LONGEST_NAME], actor, error)
+            raise
+        await self._record(verb, controller.name, actor)
         paused = controller.paused
         ask(controller)
         if paused is not controller.paused:  # a word that outlasts this process: on record before it counts as given
             await self._journal.remember([controller.keepsake()])
         return controller.endpoint()
+
+    async def _record(self, verb: str, name: str, actor: str, error: LamplighterError | None = None) -> None:
+        origin = ORIGIN.get()
+        record = AuditRecord(
+            at=self._clock.wall(),
+            actor=actor,
+            operation=f"ask {verb}",
+            endpoint=name,
+            success=error is None,
+            error=error.message if error is not None else None,
+            source=origin.source,
+            request_id=origin.request_id,
+        )
+        await self._journal.operation(record)
+        log.info("operation", **log_fields(record))
 
     # Tasks.
 
@@ -536,6 +556,30 @@ class Fleet:
         return Listing(
             name=spec.name, model=spec.engine.model, phase=endpoint.phase, task=spec.task, created=self._created
         )
+
+
+async def _make(provider: Provider, spec: Spec, patience: float | None) -> LamplighterError | None:
+    """Have a provider make an endpoint; tells why it may have been made though that was not told. Raises the rest."""
+    try:
+        async with asyncio.timeout(patience):
+            await provider.create(spec)
+    except TimeoutError:
+        error = ProviderUnreachable(
+            f"Provider {spec.provider!r} did not make endpoint {spec.name!r} in {patience:g} s."
+        )
+        error.in_doubt = True
+        return error
+    except LamplighterError as error:
+        if not error.in_doubt:
+            raise
+        return error
+    return None
+
+
+def _refuse_flawed(verb: str, spec: Spec) -> None:
+    """Refuse to bring up what can't be. Raises InvalidInput."""
+    if spec.flaw is not None and verb in _BRINGS_UP:
+        raise InvalidInput(f"Endpoint {spec.name!r} can't be brought up: {spec.flaw}")
 
 
 def _is_settled(endpoint: Endpoint, wanted: Phase) -> bool:

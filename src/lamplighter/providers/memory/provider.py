@@ -215,7 +215,9 @@ class MemoryProvider:
     @staticmethod
     def _lose_answer(fault: Fault | None, verb: str) -> None:
         if fault is Fault.LOSE_ANSWER:
-            raise ProviderUnreachable(f"the answer to {verb} was lost")
+            error = ProviderUnreachable(f"the answer to {verb} was lost")
+            error.in_doubt = True
+            raise error
 
     def _begin_start(self, simulated: _Simulated, *, breaks: bool) -> None:
         simulated.wakes += 1

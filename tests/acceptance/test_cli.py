@@ -36,7 +36,7 @@ def test_wake_status_logs_and_sleep(server: LamplighterProcess) -> None:
     assert woken.returncode == 0, woken.stderr
     assert woken.stdout.startswith("chat is running")
     assert json.loads(run(server, "status", "chat", "--json").stdout)["endpoint"]["status"] == "running"
-    assert "it is awake and answers at once" in run(server, "status", "chat").stdout
+    assert "Ready" in run(server, "status", "chat").stdout
     assert "ready on http://" in run(server, "logs", "chat").stdout
     asleep = run(server, "sleep", "chat")
     assert asleep.returncode == 0, asleep.stderr

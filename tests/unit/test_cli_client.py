@@ -59,8 +59,9 @@ def test_status_of_one_says_what_it_means_and_what_to_do(server: Script, capsys:
     assert main(["status", "chat"]) == 0
     said = capsys.readouterr().out
     assert "chat is sleeping" in said
-    assert "the next request wakes it, in 2.0 s as a rule" in said
-    assert "`lamplighter wake chat`" in said
+    assert "the next request wakes it" in said
+    assert "usually takes  2.0 s" in said
+    assert "`lamplighter start chat` wakes it now" in said
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ def test_stop_pauses_and_says_how_to_undo_it(lamplighter: World) -> None:
     lamplighter("start", "chat")
     said = lamplighter("stop", "chat")
     assert said.code == 0
-    assert "chat is paused: it costs nothing and holds no quota" in said.out
-    assert "`lamplighter resume chat`" in said.out
+    assert "chat is paused. It costs nothing while it is paused, gives its quota back" in said.out
+    assert "`lamplighter start chat` resumes it" in said.out
     assert lamplighter("stop", "chat").code == 0  # again
 
 

@@ -167,7 +167,7 @@ def test_names_of_all_namespaces_are_shown_with_theirs(cloud: ScriptedCloud) -> 
 def test_a_state_that_nobody_knows_is_passed_through(cloud: ScriptedCloud) -> None:
     cloud.have({"me": [endpoint("chat", "hibernating")]})
     assert "hibernating" in cloud("list", "--cloud").out
-    assert "does not know that state" in cloud("describe", "chat", "--cloud").out
+    assert "Not known: its provider says 'hibernating'" in cloud("describe", "chat", "--cloud").out
 
 
 def test_names_are_completed_at_the_cloud_too(cloud: ScriptedCloud) -> None:

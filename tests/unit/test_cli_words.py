@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from lamplighter.cli import picture
+from lamplighter.cli import picture, portrayal, standing
 from lamplighter.cli.answers import EndpointView
 from lamplighter.cli.demo.stage import Prose
-from lamplighter.cli.meaning import meaning, next_step
+from lamplighter.cli.meaning import status_of
+from lamplighter.cli.printing import Form, print_outcome
 from lamplighter.cli.progress import Progress
 from lamplighter.cli.words import ago, count, one_line, span, whole
+from lamplighter.hf.records import Endpoint
+from lamplighter.sdk.status import Status
+from tests.cli_cloud import endpoint
 
 
 @pytest.mark.parametrize(
@@ -95,21 +100,65 @@ def test_no_endpoints_is_said_with_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("shown", "means", "hint"),
     [
-        (view("running", auto_sleep_in=60.0), "put to sleep in 1 min if nothing comes", "lamplighter sleep chat"),
-        (view("running", held_by=("2 in flight",)), "held awake by 2 in flight", "send requests"),
-        (view("running"), "never put to sleep by itself", "send requests"),
-        (view("running", idle_timeout=900.0), "put to sleep after 15 min without a request", "send requests"),
-        (view("sleeping"), "nothing runs and nothing costs", "lamplighter wake chat"),
-        (view("starting", starting_for=1.0, expected_start=3.0), "1.0 s of the usual 3.0 s so far", "logs chat -f"),
-        (view("stopping"), "is being ended", "lamplighter sleep chat"),
-        (view("error", message="no such file"), "could not be started: no such file", "lamplighter logs chat"),
-        (view("unknown", state="running", state_age=30.0), "last known: running, 30 s ago", "server's log"),
-        (view("hibernating"), "can't be asked", "server's log"),
+        (view("running", auto_sleep_in=60.0), "sleeps by itself in 60 s", "lamplighter stop chat"),
+        (view("running", held_by=("2 in flight",)), "Kept awake by 2 in flight", "lamplighter stop chat"),
+        (view("running"), "never sleeps by itself", "lamplighter stop chat"),
+        (view("running", idle_timeout=900.0), "by itself after 15 min without a request", "lamplighter stop chat"),
+        (view("sleeping"), "the next request wakes it", "lamplighter start chat"),
+        (view("sleeping", state="paused"), "no request wakes it", "lamplighter start chat"),
+        (view("starting", starting_for=1.0, expected_start=3.0), "for 1 s (usually 3 s)", "lamplighter wait chat"),
+        (view("stopping"), "On its way to sleep", "lamplighter start chat"),
+        (view("error", message="no such file"), "Failed: no such file", "lamplighter logs chat"),
+        (view("unknown", state="running", state_age=30.0), "may be billed", "lamplighter describe chat"),
+        (view("hibernating"), "can't be asked", "lamplighter describe chat"),
     ],
 )
 def test_every_phase_has_a_meaning_and_a_next_step(shown: EndpointView, means: str, hint: str) -> None:
-    assert means in meaning(shown)
-    assert hint in next_step(shown)
+    meaning = status_of(shown).meaning
+    assert means in meaning
+    assert hint in meaning
+
+
+def test_what_is_not_known_now_is_told_as_it_was_last() -> None:
+    screen, file = console()
+    screen.print(picture.one(screen, view("unknown", state="running", state_age=30.0), 0.0))
+    assert "last known  running, 30 s ago" in file.getvalue()
+
+
+def test_the_two_ways_to_sleep_are_told_apart_at_a_glance() -> None:
+    screen, file = console()
+    views = [view("sleeping", state="paused"), view("sleeping", state="scaledToZero"), view("running", state="running")]
+    screen.print(picture.overview(screen, views, 0.0))
+    states = [re.split(r" {2,}", line)[1].partition(" ")[2] for line in file.getvalue().splitlines()[1:]]
+    assert states == ["paused", "scaled to zero", "running"]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"auto_sleep_in": 840.0, "idle_timeout": 900.0, "price_per_hour": 0.8},
+        {"idle_timeout": 900.0, "price_per_hour": 0.0},
+        {"idle_timeout": None, "price_per_hour": None},
+        {"idle_timeout": 900.0, "held_by": ["keep_warm"]},
+    ],
+)
+def test_all_verbs_say_the_same_of_what_an_endpoint_costs_and_when_it_sleeps(
+    beside: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Endpoint.of(endpoint("chat") | {"lamplighter": {"phase": "running", **beside}}, "me")
+    screen, file = console(200)
+    screen.print(portrayal.one(screen, one))
+    screen.print(standing.one(screen, Status.of(one)))
+    print_outcome(one, Form())  # on standard output
+    meaning = Status.of(one).meaning
+    assert " ".join(file.getvalue().split()).count(meaning) == 2
+    assert meaning in capsys.readouterr().out
+    shown = view("running", **{key: value for key, value in beside.items() if key != "price_per_hour"})
+    assert _after_the_cost(status_of(shown).meaning) == _after_the_cost(meaning)
+
+
+def _after_the_cost(meaning: str) -> str:
+    return meaning.partition(". ")[2]
 
 
 class Clock:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from lamplighter.domain.endpoint import Phase
 from lamplighter.hf.records import Endpoint
-
-
-def own(endpoint: Endpoint) -> Mapping[str, Any]:
-    """What a Lamplighter tells beside what the API has; empty at Hugging Face."""
-    told = endpoint.raw.get("lamplighter")
-    return told if isinstance(told, Mapping) else {}
-
-
-def number(value: object) -> float | None:
-    """A number that came over the wire, or None for anything else."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+from lamplighter.sdk.status import number, own_words
 
 
 def moment(text: str | None) -> float | None:
@@ -34,7 +23,7 @@ def moment(text: str | None) -> float | None:
 
 def last_used(endpoint: Endpoint) -> float | None:
     """When the last request was, in Unix time, where that is told."""
-    told = number(own(endpoint).get("last_activity"))
+    told = number(own_words(endpoint).get("last_activity"))
     return told if told is not None else moment(endpoint.status.last_used_at)
 
 
@@ -57,7 +46,7 @@ def location(endpoint: Endpoint) -> str | None:
 
 def price(endpoint: Endpoint) -> float | None:
     """USD per replica and hour, where the endpoint itself tells."""
-    return number(own(endpoint).get("price_per_hour"))
+    return number(own_words(endpoint).get("price_per_hour"))
 
 
 def is_billed(endpoint: Endpoint) -> bool:
@@ -67,7 +56,7 @@ def is_billed(endpoint: Endpoint) -> bool:
     """
     if endpoint.phase is Phase.ERROR:
         return endpoint.status.ready_replica > 0 or endpoint.state == "updateFailed"
-    if endpoint.phase is Phase.UNKNOWN and own(endpoint):  # the server can't ask; it tells the last known state
+    if endpoint.phase is Phase.UNKNOWN and own_words(endpoint):  # the server can't ask; it tells the last known state
         return endpoint.state not in {"paused", "scaledToZero", "failed"}
     return endpoint.phase is not Phase.SLEEPING
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.meaning import meaning, next_step
-from lamplighter.cli.output import phase_text, sign, style
+from lamplighter.cli.meaning import state_word, status_of
+from lamplighter.cli.output import sign, style
 from lamplighter.cli.progress import detail
 from lamplighter.cli.words import ago, span, whole
 
@@ -47,13 +47,17 @@ class _Column:
         return self.matters is None or console.width >= _ROOMY or any(map(self.matters, views))
 
 
+def _state_text(console: Console, view: EndpointView) -> Text:
+    return Text(f"{sign(console, view.status)} {state_word(view)}", style=style(view.status))
+
+
 def _number(number: int) -> Text:
     return Text(str(number)) if number else _NOTHING
 
 
 _COLUMNS = (
     _Column("endpoint", lambda _, view, __: Text(view.name, style="bold")),
-    _Column("phase", lambda console, view, _: phase_text(console, view.status)),
+    _Column("state", lambda console, view, _: _state_text(console, view)),
     _Column("model", lambda _, view, __: Text(view.model or view.engine or "", no_wrap=True, overflow="ellipsis")),
     _Column("ready", lambda _, view, __: Text(f"{view.replicas_ready}/{view.replicas}"), "right"),
     _Column("in flight", lambda _, view, __: _number(view.in_flight), "right", lambda view: view.in_flight),
@@ -76,7 +80,7 @@ def _notes(view: EndpointView) -> Iterator[str]:
 def one(console: Console, view: EndpointView, now: float) -> RenderableType:
     """One endpoint: what its state means, and what to do next."""
     look = style(view.status)
-    head = Text.assemble((sign(console, view.status), look), " ", (view.name, "bold"), " is ", (view.status, look))
+    head = Text.assemble((sign(console, view.status), look), " ", (view.name, "bold"), " is ", (state_word(view), look))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -86,10 +90,13 @@ def one(console: Console, view: EndpointView, now: float) -> RenderableType:
 
 
 def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
-    yield "means", meaning(view)
+    yield "means", status_of(view).meaning
     if view.status not in {"error", "running"} and (said := detail(view)):  # those have said it already
         yield "says", said
-    yield "next", next_step(view)
+    if view.status == "unknown" and view.state is not None:
+        yield "last known", f"{view.state}, {ago(view.state_age)}" if view.state_age is not None else view.state
+    if view.status == "sleeping" and view.expected_start:
+        yield "usually takes", span(view.expected_start)
     ready = f"{view.replicas_ready} of {view.replicas} ready"
     yield "runs", f"{view.model or '-'} on {view.engine or '-'}, {ready}"
     if view.aliases:

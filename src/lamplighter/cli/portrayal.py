@@ -9,12 +9,12 @@ from functools import partial
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lamplighter.cli.consequences import consequence
-from lamplighter.cli.facts import instance, last_used, location, moment, own, price, replicas
+from lamplighter.cli.facts import instance, last_used, location, moment, price, replicas
 from lamplighter.cli.output import sign, style
 from lamplighter.cli.table import Column, facts, table
-from lamplighter.cli.words import ago, one_line
+from lamplighter.cli.words import ago, one_line, whole
 from lamplighter.hf.records import Endpoint
+from lamplighter.sdk.status import Status, own_words
 
 
 def state_text(console: Console, endpoint: Endpoint) -> Text:
@@ -67,7 +67,8 @@ def one(console: Console, endpoint: Endpoint) -> RenderableType:
 
 def _said(endpoint: Endpoint, now: float) -> Iterator[tuple[str, str | None]]:
     model, status, scaling = endpoint.model, endpoint.status, endpoint.compute.scaling
-    yield "means", consequence(endpoint)
+    told = Status.of(endpoint)
+    yield "means", told.meaning
     yield "says", _says(endpoint)
     yield "url", endpoint.url
     yield "namespace", endpoint.namespace
@@ -80,8 +81,8 @@ def _said(endpoint: Endpoint, now: float) -> Iterator[tuple[str, str | None]]:
     yield "runs on", instance(endpoint)
     yield "where", location(endpoint)
     yield "replicas", f"{replicas(endpoint)} ready, from {scaling.min_replica} to {scaling.max_replica}"
-    idle = scaling.scale_to_zero_timeout
-    yield "scales to zero", f"after {idle} min without a request" if idle and not scaling.min_replica else "never"
+    idle = told.idle_timeout
+    yield "sleeps by itself", "never" if idle is None else f"after {whole(idle)} without a request"
     yield "costs", dollars(price(endpoint), " per replica and hour")
     yield "may be called", endpoint.type
     yield "health route", endpoint.health_route
@@ -99,13 +100,13 @@ def _says(endpoint: Endpoint) -> str | None:
 
 def held_by(endpoint: Endpoint) -> list[str]:
     """What keeps it awake, where a Lamplighter tells."""
-    told = own(endpoint).get("held_by")
+    told = own_words(endpoint).get("held_by")
     return [str(word) for word in told] if isinstance(told, Sequence) and not isinstance(told, str) else []
 
 
 def lease_holders(endpoint: Endpoint) -> list[str]:
     """Who holds a lease on it, where a Lamplighter tells."""
-    told = own(endpoint).get("leases")
+    told = own_words(endpoint).get("leases")
     leases = told if isinstance(told, Sequence) and not isinstance(told, str) else []
     return [str(lease.get("holder") or lease.get("id") or "a lease") for lease in leases if isinstance(lease, Mapping)]
 

@@ -51,12 +51,12 @@ def print_outcome(endpoint: Endpoint, form: Form, *, took: float | None = None) 
 def _print_words(endpoint: Endpoint, took: float | None) -> None:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
-    from lamplighter.cli.consequences import consequence  # noqa: PLC0415
     from lamplighter.cli.output import out, style  # noqa: PLC0415
     from lamplighter.cli.words import span  # noqa: PLC0415
+    from lamplighter.sdk.status import Status  # noqa: PLC0415
 
     when = f" after {span(took)}" if took is not None else ""
     state = (endpoint.state, style(endpoint.phase.value))
     out().print(
-        Text.assemble((endpoint.name, "bold"), " is ", state, when, ": ", consequence(endpoint)), soft_wrap=True
+        Text.assemble((endpoint.name, "bold"), " is ", state, when, ". ", Status.of(endpoint).meaning), soft_wrap=True
     )

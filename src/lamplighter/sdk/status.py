@@ -16,8 +16,9 @@ class Status:
 
     `state` is the provider's word, `phase` what a person needs: `running sleeping starting stopping unknown error`.
     `price_per_hour` is in USD per replica. `last_activity` is RFC 3339. `starting_for`, `expected_start`,
-    `auto_sleep_in` and `held_by` (what keeps it awake) come from a Lamplighter. `meaning` is one line: what the state
-    means and what it costs, and what to do next.
+    `auto_sleep_in` and `held_by` (what keeps it awake) come from a Lamplighter, which `at_lamplighter` says. After
+    `idle_timeout` without a request it sleeps by itself; None for never. `meaning` is one line: what the state means
+    and what it costs, and what to do next.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Status:
     starting_for: float | None = None
     expected_start: float | None = None
     held_by: tuple[str, ...] = ()
+    idle_timeout: float | None = None
+    at_lamplighter: bool = False
 
     @property
     def meaning(self) -> str:
@@ -80,33 +83,44 @@ class Status:
             starting_for=number(told.get("starting_for")),
             expected_start=number(told.get("expected_start")),
             held_by=_texts(told.get("held_by")),
+            idle_timeout=idle_timeout(endpoint),
+            at_lamplighter=bool(told),
         )
 
     def _running(self) -> str:
-        sleeps = f" It sleeps by itself in {_span(self.auto_sleep_in)}." if self.auto_sleep_in is not None else ""
-        held = f" Kept awake by {', '.join(self.held_by)}." if self.held_by else ""
-        return f"Ready, and {self._billed()}.{held}{sleeps} `lamplighter stop {self.name}` pauses it."
+        return f"Ready{self._and_billed()}. {self._until_when()} `lamplighter stop {self.name}` pauses it."
+
+    def _until_when(self) -> str:
+        held = f"Kept awake by {', '.join(self.held_by)}." if self.held_by else ""
+        sleeps = f"It sleeps by itself in {_span(self.auto_sleep_in)}." if self.auto_sleep_in is not None else ""
+        if held or sleeps:
+            return " ".join(part for part in (held, sleeps) if part)
+        if self.idle_timeout is not None:
+            return f"It sleeps by itself after {_span(self.idle_timeout)} without a request."
+        return "It never sleeps by itself, however long nobody asks."
 
     def _starting(self) -> str:
         since = f" for {_span(self.starting_for)}" if self.starting_for is not None else ""
         usual = f" (usually {_span(self.expected_start)})" if self.expected_start is not None else ""
         return (
-            f"Starting{since}{usual}, and {self._billed()} from when it initializes. "
+            f"Starting{since}{usual}{self._and_billed(' from when it initializes')}. "
             f"`lamplighter wait {self.name}` waits for it, `lamplighter stop {self.name}` stops it."
         )
 
     def _stopping(self) -> str:
-        return f"On its way to sleep; billed until it is there. `lamplighter start {self.name}` wakes it again."
+        billed = self._billed()
+        until = f"; {billed} until it is there" if billed else ""
+        return f"On its way to sleep{until}. `lamplighter start {self.name}` wakes it again."
 
     def _paused(self) -> str:
         return (
-            "Paused: costs nothing, gives its quota back, and no request wakes it. "
+            "It costs nothing while it is paused, gives its quota back, and no request wakes it. "
             f"`lamplighter start {self.name}` resumes it."
         )
 
     def _scaled_to_zero(self) -> str:
         return (
-            "Scaled to zero: costs nothing, keeps its quota, and the next request wakes it. "
+            "It costs nothing while it is scaled to zero, keeps its quota, and the next request wakes it. "
             f"`lamplighter start {self.name}` wakes it now, `lamplighter pause {self.name}` gives the quota back."
         )
 
@@ -123,9 +137,14 @@ class Status:
             f"`lamplighter describe {self.name}` shows all of it."
         )
 
+    def _and_billed(self, when: str = "") -> str:
+        billed = self._billed()
+        return f", and {billed}{when if self.price_per_hour != 0 else ''}" if billed else ""
+
     def _billed(self) -> str:
+        """What it costs; nothing where a Lamplighter does not know, whose endpoints may be on its own machine."""
         if self.price_per_hour is None:
-            return "billed"
+            return "" if self.at_lamplighter else "billed"
         rate = self.price_per_hour * max(1, self.replicas)
         return f"billed (${rate:.2f}/h)" if rate else "free of charge"
 
@@ -134,6 +153,16 @@ def own_words(endpoint: Endpoint) -> Mapping[str, Any]:
     """What a Lamplighter tells beside what the API has; empty at Hugging Face."""
     told = endpoint.raw.get("lamplighter")
     return told if isinstance(told, Mapping) else {}
+
+
+def idle_timeout(endpoint: Endpoint) -> float | None:
+    """After how many seconds without a request it sleeps by itself; None for never."""
+    told, scaling = own_words(endpoint), endpoint.compute.scaling
+    if "idle_timeout" in told:
+        return number(told["idle_timeout"])
+    if scaling.min_replica or not scaling.scale_to_zero_timeout:
+        return None
+    return 60.0 * scaling.scale_to_zero_timeout
 
 
 def number(value: object) -> float | None:

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamplighter.cli.facts import is_billed, last_used, moment, number, own, price
+from lamplighter.cli.facts import is_billed, last_used, moment, price
 from lamplighter.cli.guard.sessions import Sessions
 from lamplighter.cli.portrayal import held_by, lease_holders
 from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.records import Endpoint
+from lamplighter.sdk.status import number, own_words
 
 if TYPE_CHECKING:
     from lamplighter.sdk.client import AsyncClient
@@ -103,13 +104,15 @@ def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
         last_used=last_used(endpoint),
         changed=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
         holders=(*_told_holders(endpoint), *here),
-        at_work=int((number(own(endpoint).get("in_flight")) or 0) + (number(own(endpoint).get("waiting")) or 0)),
+        at_work=int(
+            (number(own_words(endpoint).get("in_flight")) or 0) + (number(own_words(endpoint).get("waiting")) or 0)
+        ),
     )
 
 
 def _up_since(endpoint: Endpoint, now: float) -> float | None:
     """Since when it is up, or on its way up, where a Lamplighter tells; Hugging Face does not."""
-    told = own(endpoint)
+    told = own_words(endpoint)
     if (starting := number(told.get("starting_for"))) is not None:
         return now - starting
     if endpoint.phase is not Phase.RUNNING:

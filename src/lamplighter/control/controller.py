@@ -162,13 +162,18 @@ class Controller:
         self._stale = True
         self._nudge.set()
 
-    def ask_wake(self, actor: str) -> None:
-        """An operator wants it awake: withdraws a sleep or a pause, and the idle clock starts anew."""
+    def ask_wake(self, actor: str, lease: str | None = None) -> None:
+        """An operator wants it awake: withdraws a sleep or a pause, and the idle clock starts anew.
+
+        A lease holds it from this moment on: a pause that comes later ends it.
+        """
         self._wishes.ask_wake(actor)
         self._wishes.wake_asked = not self.gate.is_open
         self._wishes.wake_until = self._clock.now() + self.spec.policy.wake_timeout
         self._history.restart_idle_clock()
         self._trouble.retry_now(self._clock.now())
+        if lease is not None:
+            self.hold(lease)
         self.look_now()  # where a pause had shut the gate before what still runs, that opens it again
 
     def ask_sleep(self, actor: str, into: State | None = None) -> None:
@@ -521,7 +526,7 @@ class Controller:
         if self._begun is Verb.SLEEP:
             return  # it is asleep, and not yet in the way that was asked for
         if state is State.PAUSED and before not in (None, state) and began is not Verb.SLEEP:
-            self._wishes.stay_asleep = True  # somebody paused it elsewhere
+            self._wishes.paused_elsewhere()
         if began is Verb.SLEEP or before is State.RUNNING:
             self._trouble.is_over()
             self._room.give_back(self)

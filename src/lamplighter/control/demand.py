@@ -204,7 +204,11 @@ class Leases(Protocol):
     """The sessions on endpoints. They outlive the process: one whose heartbeats stopped ends, whoever was down."""
 
     async def open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool, actor: str) -> Lease:
-        """Begin a lease: withdraws a pause and wakes the endpoint. Raises EndpointNotFound, InvalidInput for `ttl`."""
+        """Begin a lease: withdraws a pause and wakes the endpoint.
+
+        Raises EndpointNotFound, EndpointPaused when somebody pauses it before the lease is given, InvalidInput for
+        `ttl`.
+        """
 
     async def renew(self, lease_id: str) -> Lease:
         """Take a heartbeat. Raises NotFound when the lease has ended: its holder must not believe that it holds."""

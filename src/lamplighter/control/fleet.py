@@ -430,8 +430,8 @@ class Fleet:
     async def pause(self, name: str, *, actor: str) -> Endpoint:
         return await self._operate("pause", name, actor, lambda controller: controller.ask_pause(actor))
 
-    async def resume(self, name: str, *, actor: str) -> Endpoint:
-        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor))
+    async def resume(self, name: str, *, actor: str, lease: str | None = None) -> Endpoint:
+        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor, lease))
 
     async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
         to_zero = State.SCALED_TO_ZERO
@@ -478,6 +478,8 @@ class Fleet:
             await self._record(verb, name[:_LONGEST_NAME], actor, error)
             raise
         await self._record(verb, controller.name, actor)
+        if self._controllers.get(controller.name) is not controller:  # taken out while that was written
+            raise EndpointNotFound(name, self._targets)
         paused = controller.paused
         ask(controller)
         if paused is not controller.paused:  # a word that outlasts this process: on record before it counts as given

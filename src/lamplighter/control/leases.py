@@ -18,7 +18,15 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.demand import Lease
 from lamplighter.control.journal import Journal, log_fields
 from lamplighter.domain.endpoint import Endpoint, State
-from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, NotFound, QueueFull, StoreError
+from lamplighter.errors import (
+    EndpointNotFound,
+    EndpointPaused,
+    InvalidInput,
+    LamplighterError,
+    NotFound,
+    QueueFull,
+    StoreError,
+)
 from lamplighter.store import AuditRecord, SavedLease
 
 log = structlog.get_logger("lamplighter.control")
@@ -48,7 +56,8 @@ class Holding(Protocol):
 
     async def pause(self, name: str, *, actor: str) -> Endpoint: ...
 
-    async def resume(self, name: str, *, actor: str) -> Endpoint: ...
+    async def resume(self, name: str, *, actor: str, lease: str | None = None) -> Endpoint:
+        """Withdraw a pause, wake, and hold with the lease, in one step: what pauses later ends the lease."""
 
 
 class LeaseStore(Protocol):
@@ -126,8 +135,9 @@ class LeaseKeeper:
             )
             await self._store.save_lease(_saved(lease))
             try:
-                await self._fleet.resume(name, actor=actor)
-                self._fleet.hold(name, lease.id)
+                await self._fleet.resume(name, actor=actor, lease=lease.id)
+                if not self._counts(lease):
+                    raise EndpointPaused(name)  # in the meantime: that is the later word
             except BaseException:
                 self._fleet_let_go(lease)
                 await self._forget(lease.id)

@@ -58,6 +58,11 @@ class Wishes:
         """Nobody asks for it any more, or it can't be had."""
         self.sleep_asked, self.sleep_into = False, None
 
+    def paused_elsewhere(self) -> None:
+        """Somebody paused it at its provider: that is not fought. Requests resume it where they may."""
+        self.stay_asleep = True
+        self.leases.clear()
+
     def somebody_came(self) -> None:
         self.stay_asleep = False
 

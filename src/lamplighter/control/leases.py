@@ -135,9 +135,7 @@ class LeaseKeeper:
             )
             await self._store.save_lease(_saved(lease))
             try:
-                await self._fleet.resume(name, actor=actor, lease=lease.id)
-                if not self._counts(lease):
-                    raise EndpointPaused(name)  # in the meantime: that is the later word
+                await self._resume(lease, actor)
             except BaseException:
                 self._fleet_let_go(lease)
                 await self._forget(lease.id)
@@ -145,6 +143,12 @@ class LeaseKeeper:
             self._keep(lease)
         await self._record("begin lease", lease, actor)
         return lease
+
+    async def _resume(self, lease: Lease, actor: str) -> None:
+        """Wake and hold. Raises EndpointPaused when somebody paused it in the meantime: that is the later word."""
+        await self._fleet.resume(lease.endpoint, actor=actor, lease=lease.id)
+        if not self._counts(lease):
+            raise EndpointPaused(lease.endpoint)
 
     async def renew(self, lease_id: str) -> Lease:
         name = self._find(lease_id).lease.endpoint

@@ -239,7 +239,9 @@ def test_a_pause_that_fails_is_tried_again_then_told_with_the_command(
     with (
         lamplighter(tmp_path, configuration(tmp_path), environ={"LAMPLIGHTER_KEYS": KEY}) as mortal,
         Client(mortal.url) as client,
-        pytest.raises(ProviderError, match=r"lease ends by itself.*lamplighter pause plain"),
+        pytest.raises(
+            ProviderError, match=r"Once its server.*lamplighter pause plain --server http:.* -n lamplighter`"
+        ),
         client.session("plain", lease=10),
     ):
         mortal.stop()

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import re
+import shlex
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime, timedelta
@@ -232,12 +233,31 @@ class AsyncClient:
         time waited.
         """
         _check_timeout(timeout)
+        return await self._start(name, timeout, namespace, on_progress)
+
+    async def _start(
+        self,
+        name: str,
+        timeout: float,
+        namespace: str | None,
+        on_progress: OnProgress | None,
+        given_up_as: str | None = None,
+    ) -> Endpoint:
         began = asyncio.get_running_loop().time()
         api, where, seen = await self._first_look(name, namespace, timeout)
         base = api.hosts.management
         told = number(own_words(seen).get("expected_start"))
         expected = told if told is not None else await asyncio.to_thread(self._starts.expected, base, where, name)
-        vigil = Vigil(api, seen, began=began, timeout=timeout, expected=expected, resumes=True, on_progress=on_progress)
+        vigil = Vigil(
+            api,
+            seen,
+            began=began,
+            timeout=timeout,
+            expected=expected,
+            resumes=True,
+            on_progress=on_progress,
+            given_up_as=given_up_as,
+        )
         ready = await vigil.until_ready()
         if vigil.took is not None:
             await asyncio.to_thread(self._starts.learn, base, where, name, vigil.took)
@@ -299,12 +319,14 @@ class AsyncClient:
         from lamplighter.sdk.sessions import Session  # noqa: PLC0415 - not everybody needs it
 
         _check_timeout(timeout)
+        given_up_as = "Its session has paused it again." if auto_pause else None
         return Session(
             name,
             lease=lease,
             make_keeper=lambda: self._make_keeper(name, namespace, lease, pauses=auto_pause),
-            start=lambda: self.start(name, timeout=timeout, namespace=namespace, on_progress=on_progress),
+            start=lambda: self._start(name, timeout, namespace, on_progress, given_up_as),
             resume=lambda: self.resume(name, namespace=namespace),
+            by_hand=lambda: self._by_hand(name, namespace),
             kept_in=self._sessions,
         )
 
@@ -440,10 +462,22 @@ class AsyncClient:
         api, where = await self._at(namespace)
         await api.get(name, where)  # nothing has to stand behind a session on what is not there
         what = keepers.Held(namespace=where, name=name, lease=lease, pauses=pauses)
+
+        async def look() -> Endpoint:
+            return await api.get(name, where)
+
         if await self._has_leases(api):
-            return keepers.ServerLease(keepers.RestLeases(api), what)
+            return keepers.ServerLease(keepers.RestLeases(api), what, look)
         token = await api.token()
-        return keepers.Watchdog(api, what, keepers.watchdog_order(api.hosts.management, what, token))
+        return keepers.Watchdog(api, what, keepers.watchdog_order(api.hosts.management, what, token), look)
+
+    def _by_hand(self, name: str, namespace: str | None) -> str:
+        """How to pause the very same endpoint without this client, for people."""
+        if self._embedded is not None or self._api is None:
+            return "Closing the client ends what runs on this machine."
+        hosts, where = self._api.hosts, namespace or self._namespace
+        words = ["lamplighter", "pause", name, *(["--cloud"] if hosts.is_cloud else ["--server", hosts.management])]
+        return f"By hand: `{shlex.join([*words, *(['-n', where] if where else [])])}`."
 
     async def _has_leases(self, api: ManagementApi) -> bool:
         """Whether the server itself ends sessions; LAMPLIGHTER_SESSIONS=watchdog asks for a process here instead."""

@@ -22,7 +22,15 @@ from urllib.parse import quote, urlsplit
 
 import lamplighter
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import EndpointNotFound, LamplighterError, NotAllowed, NotFound, ProviderError, Unavailable
+from lamplighter.errors import (
+    EndpointNotFound,
+    LamplighterError,
+    NotAllowed,
+    NotFound,
+    ProviderError,
+    ProviderUnreachable,
+    Unavailable,
+)
 from lamplighter.hf.api import ManagementApi
 from lamplighter.hf.hosts import is_loopback
 from lamplighter.hf.pace import Pace
@@ -39,6 +47,7 @@ from lamplighter.sdk.folders import (
     session_folder,
     wish,
 )
+from lamplighter.sdk.settling import Look, NotAsleep, see_asleep
 from lamplighter.sdk.watchdog import DONE, READY, Order
 
 log = logging.getLogger("lamplighter.sdk")
@@ -87,9 +96,7 @@ class Ended(LamplighterError):
 
 
 class Keeper(Protocol):
-    """Stands behind one session, from before the endpoint is woken. `behind` tells what becomes of an abandoned one."""
-
-    behind: str
+    """Stands behind one session, from before the endpoint is woken."""
 
     async def begin(self) -> None:
         """From the return of this call on, the endpoint will not be left awake, whatever becomes of this process."""
@@ -97,11 +104,17 @@ class Keeper(Protocol):
     async def beat(self) -> None:
         """Say that the session lives. Raises Ended, and LamplighterError for what the next beat may mend."""
 
-    async def end(self) -> None:
-        """End it: the last session out pauses. Tried once; raises LamplighterError."""
+    async def end(self) -> str | None:
+        """End it: the last session out pauses, and sees to it. Tells what people should know, if anything.
+
+        Tried once; raises LamplighterError, NotAsleep where asking again is of no use.
+        """
 
     async def abandon(self) -> None:
         """Leave the ending to what stands behind."""
+
+    def behind(self, failure: LamplighterError) -> str:
+        """What becomes of an abandoned session that could not be ended because of this."""
 
 
 # At a Lamplighter.
@@ -110,11 +123,10 @@ class Keeper(Protocol):
 class ServerLease:
     """A lease over REST; the server ends it when the heartbeats stop."""
 
-    behind = "Its lease ends by itself, and pauses it then."
-
-    def __init__(self, leases: LeaseApi, what: Held) -> None:
+    def __init__(self, leases: LeaseApi, what: Held, look: Look) -> None:
         self._leases = leases
         self._what = what
+        self._look = look
         self._id: str | None = None
 
     async def begin(self) -> None:
@@ -130,15 +142,23 @@ class ServerLease:
             self._id = None
             raise Ended(f"The lease on {self._what.name!r} ended while it was used: it may be asleep.") from None
 
-    async def end(self) -> None:
+    async def end(self) -> str | None:
         if self._id is None:
-            return
+            return None
         with contextlib.suppress(NotFound):  # it ended already: somebody paused, or it expired
             await self._leases.end(self._id)
         self._id = None
+        return await see_asleep(self._what.name, self._look) if self._what.pauses else None
 
     async def abandon(self) -> None:
         self._id = None  # it expires
+
+    def behind(self, failure: LamplighterError) -> str:
+        if isinstance(failure, NotAsleep):
+            return "The server goes on trying."
+        if isinstance(failure, ProviderUnreachable):
+            return "Once its server can be reached again, it ends the lease and pauses."
+        return "Its lease ends by itself, and pauses it then."
 
 
 class LeaseApi(Protocol):
@@ -164,12 +184,11 @@ class Watchdog:
     locked, so that the last one out is known also when others were killed.
     """
 
-    behind = "A process in the background goes on trying."
-
-    def __init__(self, api: ManagementApi, what: Held, order: Order) -> None:
+    def __init__(self, api: ManagementApi, what: Held, order: Order, look: Look) -> None:
         self._api = api
         self._what = what
         self._order = order
+        self._look = look
         self._process: subprocess.Popen[bytes] | None = None
 
     async def begin(self) -> None:
@@ -196,17 +215,17 @@ class Watchdog:
             await self.abandon()
             raise Ended(f"The watchdog of the session on {self._what.name!r} has ended: the endpoint may be paused.")
 
-    async def end(self) -> None:
+    async def end(self) -> str | None:
         if self._process is None:
-            return
+            return None
         async with self._folder_lock(needed=False):
             try:
-                if self._is_last_and_pauses():
-                    await self._pause()
+                note = await self._pause() if self._is_last_and_pauses() else None
             except NotAllowed:
                 await self._dismiss()  # it has the same token, and could do no more
                 raise
             await self._dismiss()
+        return note
 
     def _is_last_and_pauses(self) -> bool:
         folder, file = self._order.folder, self._order.file
@@ -214,10 +233,12 @@ class Watchdog:
             return False
         return self._what.pauses or is_wished(folder)
 
-    async def _pause(self) -> None:
+    async def _pause(self) -> str | None:
         with contextlib.suppress(EndpointNotFound):  # deleted meanwhile: that ends it, too
             await self._api.pause(self._what.name, self._what.namespace)
+        note = await see_asleep(self._what.name, self._look)
         remove(self._order.folder / WISH)
+        return note
 
     async def abandon(self) -> None:
         """The end of the pipe tells it."""
@@ -226,6 +247,11 @@ class Watchdog:
             with contextlib.suppress(OSError):
                 process.stdin.close()
             _reap_later(process)
+
+    def behind(self, failure: LamplighterError) -> str:
+        if isinstance(failure, NotAllowed):
+            return "Nobody else will."
+        return "A process in the background goes on trying."
 
     async def _dismiss(self) -> None:
         """Tell the watchdog that it is not needed any more, and see it end."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from lamplighter.errors import InvalidInput, LamplighterError, NotAllowed, ProviderError
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.keepers import Ended, Keeper
+from lamplighter.sdk.settling import NotAsleep
 
 log = logging.getLogger("lamplighter.sdk")
 
@@ -30,7 +31,7 @@ class SessionWarning(UserWarning):
 
 
 class Session(AbstractAsyncContextManager[Endpoint]):
-    """One use of `AsyncClient.session`; it can be entered once.
+    """One use of `AsyncClient.session`; it can be entered once. `by_hand` is what pauses in its place, for people.
 
     `make_keeper` decides what stands behind it; `start` begins and waits for the endpoint, `resume` only begins. While
     it is open it is in the set `kept_in`.
@@ -44,6 +45,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         make_keeper: Callable[[], Awaitable[Keeper]],
         start: Callable[[], Awaitable[Endpoint]],
         resume: Callable[[], Awaitable[Endpoint]],
+        by_hand: Callable[[], str],
         kept_in: set[Session],
     ) -> None:
         if not (math.isfinite(lease) and SHORTEST_LEASE <= lease <= LONGEST_LEASE):
@@ -54,6 +56,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         self._make_keeper = make_keeper
         self._start = start
         self._resume = resume
+        self._by_hand = by_hand
         self._kept_in = kept_in
         self._keeper: Keeper | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -149,12 +152,14 @@ class Session(AbstractAsyncContextManager[Endpoint]):
             async with asyncio.timeout(_END_PATIENCE):
                 for pause in (*_END_PAUSES, None):
                     try:
-                        await keeper.end()
-                    except NotAllowed as error:
+                        note = await keeper.end()
+                    except (NotAllowed, NotAsleep) as error:
                         return error  # no attempt will be better
                     except LamplighterError as error:
                         failure = error
                     else:
+                        if note is not None:
+                            tell(f"{note} {self._by_hand()}")
                         return None
                     if pause is not None:
                         await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
@@ -166,7 +171,7 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         """Raise, unless something else is on its way out already."""
         text = (
             f"{self._name!r} could not be paused at the end of its session, and may be running and billed: "
-            f"{failure.message} {keeper.behind} By hand: `lamplighter pause {self._name}`."
+            f"{failure.message} {keeper.behind(failure)} {self._by_hand()}"
         )
         if travelling is None:
             raise ProviderError(text) from failure

@@ -51,7 +51,8 @@ OnProgress = Callable[[Progress], None]
 class Vigil:
     """One wait for one endpoint. `seen` is how it was found; with `resumes` it may be resumed on the way.
 
-    `timeout` is in seconds from `began`, a moment of the running loop's clock.
+    `timeout` is in seconds from `began`, a moment of the running loop's clock. `given_up_as` tells what becomes of a
+    start that is too late, where it does not go on.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Vigil:
         expected: float | None = None,
         resumes: bool = False,
         on_progress: OnProgress | None = None,
+        given_up_as: str | None = None,
     ) -> None:
         self.seen = seen
+        self._given_up_as = given_up_as
         self._first_resume: float | None = None
         self._api = api
         self._now = asyncio.get_running_loop().time
@@ -275,9 +278,10 @@ class Vigil:
         detail = f" ({said.strip()[:300]})" if said else ""
         age = self._now() - self._seen_at
         trouble = f" Its provider could not be asked for {age:.0f} s: {self._trouble}." if self._trouble else ""
+        goes_on = f"It goes on by itself, and may be billed; `lamplighter stop {name}` ends that."
         return WakeTimeout(
             f"{name} was not there after {self._timeout:g} s: its last state was {self.seen.state!r}{detail}.{trouble} "
-            f"It goes on by itself, and may be billed; `lamplighter stop {name}` ends that."
+            f"{self._given_up_as or goes_on}"
         )
 
 

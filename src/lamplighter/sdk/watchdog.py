@@ -32,6 +32,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 300.0
 _LOCK_LOOK = 0.2
 _LOCK_PATIENCE = 120.0  # a session that begins or ends holds the lock for seconds
 _MOST_LINE = 65536
+_MOST_BYTES = 4_000_000
+_ASLEEP = ("paused", "scaledToZero")
 _MOST_LOG = 1_000_000
 
 
@@ -234,22 +236,35 @@ def _pause(order: Order) -> _Outcome:
     from urllib.error import HTTPError  # noqa: PLC0415
 
     try:
-        with _ask(order) as answer:
+        with _ask(order, "POST", "/pause") as answer:
             answer.read(_MOST_LINE)
-            return _Outcome(True, "paused")
+        refused = ""
     except HTTPError as error:
-        with error:
-            text = error.read(2000).decode("utf-8", "replace")
+        error.close()
         if error.code == 404:
             return _Outcome(True, "it is gone")
-        if error.code in (400, 409) and "paused" in text.lower():
-            return _Outcome(True, "it was paused already")
-        return _Outcome(False, f"pausing was refused: {error.code}", refused=error.code in (401, 403))
+        if error.code not in (400, 409):  # those two may mean that it is paused already
+            return _Outcome(False, f"pausing was refused: {error.code}", refused=error.code in (401, 403))
+        refused = f"; pausing was refused: {error.code}"
     except (OSError, HTTPException, ValueError) as error:
         return _Outcome(False, f"pausing failed: {type(error).__name__}")
+    try:
+        state = _state(order)
+    except (OSError, HTTPException, ValueError) as error:
+        return _Outcome(False, f"whether it is paused could not be asked: {type(error).__name__}{refused}")
+    return _Outcome(True, "paused") if state in _ASLEEP else _Outcome(False, f"its state is {state[:60]!r}{refused}")
 
 
-def _ask(order: Order) -> IO[Any]:
+def _state(order: Order) -> str:
+    """Its state, as its provider calls it. Raises OSError, HTTPException, ValueError."""
+    with _ask(order, "GET") as answer:
+        document = json.loads(answer.read(_MOST_BYTES))
+    status = document.get("status") if isinstance(document, dict) else None
+    state = status.get("state") if isinstance(status, dict) else None
+    return state if isinstance(state, str) else "not told"
+
+
+def _ask(order: Order, method: str, verb: str = "") -> IO[Any]:
     import ssl  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
     from urllib.parse import quote  # noqa: PLC0415
@@ -260,11 +275,12 @@ def _ask(order: Order) -> IO[Any]:
         def redirect_request(self, *_args: Any, **_options: Any) -> None:
             return None
 
-    path = f"/v2/endpoint/{quote(order.namespace, safe='')}/{quote(order.name, safe='')}/pause"
+    path = f"/v2/endpoint/{quote(order.namespace, safe='')}/{quote(order.name, safe='')}{verb}"
     headers = {"User-Agent": "lamplighter-watchdog"}
     if order.token:
         headers["Authorization"] = f"Bearer {order.token}"
-    request = urllib.request.Request(order.base + path, data=b"", headers=headers, method="POST")  # noqa: S310 - checked
+    data = b"" if method == "POST" else None
+    request = urllib.request.Request(order.base + path, data=data, headers=headers, method=method)  # noqa: S310 - checked
     try:
         import truststore  # noqa: PLC0415 - the certificates that the client itself trusts
     except ImportError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +98,19 @@ def test_serve_announces_where_it_listens_and_what_to_try(server: LamplighterPro
     assert "sleeping  chat" in said
     assert f"curl {server.url}/v1/chat/completions" in said
     assert "Ctrl-C stops it" in said
+
+
+def test_serve_tells_systemd_that_it_is_ready(tmp_path: Path) -> None:
+    address = f"@lamplighter-{secrets.token_hex(8)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address.replace("@", "\0"))
+        listener.settimeout(30)
+        process = LamplighterProcess(tmp_path, "", environ={"NOTIFY_SOCKET": address})
+        try:
+            process.launch()
+            assert listener.recv(100) == b"READY=1"
+        finally:
+            process.close()
 
 
 def test_a_second_server_on_the_same_records_is_told_who_holds_them(server: LamplighterProcess) -> None:

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from lamplighter.cli.connection import Reply, normal_url
+from lamplighter.cli.logs import whole_lines
 from lamplighter.cli.main import main
 from lamplighter.cli.options import complete_name
 from lamplighter.cli.waiting import SLEEP, WAKE, Goal, follow
@@ -221,6 +222,17 @@ def test_logs_are_printed_as_they_are(server: Script, capsys: pytest.CaptureFixt
     assert main(["logs", "chat", "--tail", "2"]) == 0
     assert capsys.readouterr().out == "one\ntwo\n"
     assert server.asked == ["GET /api/endpoints/chat/logs?tail=2&follow=false"]
+
+
+def test_logs_for_programs_are_an_object_a_line(server: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    server.put("/api/endpoints/chat/logs", 'one "1"\n\nlast')
+    assert main(["logs", "chat", "--json"]) == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert said == [{"line": 'one "1"'}, {"line": ""}, {"line": "last"}]
+
+
+def test_a_line_of_a_log_that_comes_in_pieces_is_one_line() -> None:
+    assert list(whole_lines(["on", "e\ntw", "o\n", "three"])) == ["one", "two", "three"]
 
 
 def test_logs_of_nobody_exit_3(server: Script, capsys: pytest.CaptureFixture[str]) -> None:

@@ -300,6 +300,32 @@ def test_a_file_that_is_wrong_is_told_by_place(
     assert said in done.err
 
 
+def test_a_dry_run_promises_nothing_that_can_not_be_made_and_tells_all_mistakes(
+    lamplighter: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    file = tmp_path / "endpoint.yaml"
+    fresh = TWO.replace("name: chat", "name: first").replace("region: memory", "region: us-nowhere")
+    file.write_text(fresh)
+    said = lamplighter("deploy", "-f", str(file), "--dry-run")
+    assert said.code == 2, said.out
+    assert said.out == ""
+    assert "first: region: 'us-nowhere'" in said.err
+    assert "fresh: region: 'us-nowhere'" in said.err
+    file.write_text(TWO.replace("name: chat", "nam: chat").replace("env:MY_SECRET", "env:NOT_THERE"))
+    said = lamplighter("deploy", "-f", str(file), "--dry-run")
+    assert said.code == 2
+    assert "document 1: " in said.err
+    assert "document 2: secrets.KEY" in said.err
+
+
+def test_a_search_without_a_find_does_not_say_that_there_is_nothing(lamplighter: World) -> None:
+    said = lamplighter("list", "--tag", "nobody-has-it", "--search", "x")
+    assert said.code == 0
+    assert "matches --tag nobody-has-it --search x" in said.out
+    assert "There is no endpoint" not in said.out
+
+
 def test_hardware_shows_prices_cheapest_first_and_filters(lamplighter: World) -> None:
     found = lamplighter("hardware", "--vendor", "memory", "--json").json
     prices = [one["price_per_hour"] for one in found]

@@ -246,6 +246,11 @@ def test_a_unit_is_hardened(name: str) -> None:
     assert "HF_TOKEN" not in service["Environment"]
 
 
+def test_what_is_ordered_after_the_server_finds_it_ready() -> None:
+    assert unit("lamplighter.service")["Service"]["Type"] == "notify"
+    assert "lamplighter.service" in unit("lamplighter-group@.service")["Unit"]["After"].split()
+
+
 def test_the_server_ends_its_engines_itself() -> None:
     service = unit("lamplighter.service")["Service"]
     assert service["KillMode"] == "process"

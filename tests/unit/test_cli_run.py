@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from lamplighter.cli.child import NoSuchCommand, find_command
-from lamplighter.cli.run import environment, variable
+from lamplighter.cli.run import environment, variables
 from lamplighter.hf.records import Endpoint
 from lamplighter.providers.memory import Fault
-from tests.cli_cloud import endpoint
+from tests.cli_cloud import endpoint, scripted_cloud
 from tests.cli_world import VARIABLES, World, bounded, clean_environment, world
 
 
@@ -241,7 +241,8 @@ def test_ctrl_c_while_delete_asks_deletes_nothing(lamplighter: World) -> None:
 
 
 def test_names_become_variables() -> None:
-    assert variable("my-model.v2") == "MY_MODEL_V2_URL"
+    assert variables("my-model.v2") == ("MY_MODEL_V2_URL",)
+    assert variables("120b") == ("120B_URL", "_120B_URL")  # a shell can read the second one
     one, two = (Endpoint.of(endpoint(name, url=f"https://{name}.example/"), "me") for name in ("a", "b"))
     found = environment([one, two], {"PATH": "/bin", "HF_TOKEN": "kept"})
     assert found == {
@@ -280,6 +281,20 @@ def test_a_group_of_the_configuration_goes_up_and_down(lamplighter: World, tmp_p
     assert states(lamplighter, "chat", "my-embed") == ["running", "running"]
     assert lamplighter("down", "daytime").code == 0
     assert states(lamplighter, "chat", "my-embed") == ["paused", "paused"]
+
+
+def test_members_of_one_name_in_several_namespaces_are_all_in_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = "{provider: huggingface, remote: %s/x1}"
+    text = f"groups: {{day: [a, b]}}\nendpoints:\n  a: {remote % 'acme'}\n  b: {remote % 'org2'}\n"
+    with scripted_cloud(tmp_path, monkeypatch, capsys) as cloud:
+        (tmp_path / "lamplighter.yaml").write_text(text)
+        cloud.have({"me": [], "acme": [endpoint("x1")], "org2": [endpoint("x1")]})
+        said = cloud("down", "day", "--cloud")
+        assert said.code == 0, said.err
+        assert "2 of 2 done" in said.err
+        assert sorted(cloud.asked("pause")) == [f"POST /v2/endpoint/{name}/x1/pause" for name in ("acme", "org2")]
 
 
 def test_a_tag_is_a_group(lamplighter: World) -> None:

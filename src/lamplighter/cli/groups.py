@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
 
-Members = dict[str, str | None]
-"""Names of endpoints, each with its namespace, or None for the one that is settled already."""
+Members = dict[str, tuple[str, str | None]]
+"""Endpoints, by name and namespace (None: the one that is settled already), under words that tell them apart."""
 
 
 def _complete_group(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -57,13 +57,15 @@ def up(asked: Asked, group: str, *, config: Path | None, timeout: float, as_json
     """Start all endpoints of a group side by side, and wait until they answer.
 
     The group stands under `groups` in lamplighter.yaml; one that does not is made of the endpoints that carry its name
-    as a tag. One that fails does not stop the others. With Ctrl-C the starts go on.
+    as a tag. One that fails does not stop the others. With Ctrl-C the starts go on. A server at which nobody listens
+    yet is waited for, up to --timeout.
     """
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
     from lamplighter.cli.board import Board  # noqa: PLC0415 - help should not pay for it
     from lamplighter.cli.output import err  # noqa: PLC0415
 
+    _await_server(place, timeout)
     members = _members(place, group, config)
     with Board(err(), "running", list(members)) as board:
         try:
@@ -92,21 +94,43 @@ def down(asked: Asked, group: str, *, config: Path | None, as_json: bool, quiet:
     return _tell(place.run(lambda client: _stop_all(client, members)), Form(as_json, quiet))
 
 
+def _await_server(place: Place, timeout: float) -> None:
+    """Wait for a server that may be starting just now, as at boot."""
+    if place.url is None:
+        return
+    from lamplighter.cli.connection import Connection  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.readiness import await_server  # noqa: PLC0415
+
+    with Connection(place.url, place.key) as connection:
+        await_server(connection.statuses, timeout)
+
+
 def _members(place: Place, group: str, config: Path | None) -> Members:
     """The endpoints of a group. Raises NotFound, ConfigError."""
     settings = _settings(config)
     groups = settings.groups if settings else {}
     if settings and group in groups:
         names = groups[group]
-        return _there(settings, names) if place.is_cloud else dict.fromkeys(names)
+        return _told_apart(_there(settings, names) if place.is_cloud else [(name, None) for name in names])
     tagged = place.run(lambda client: client.list(tags=(group,)))
-    members = {endpoint.name: endpoint.namespace or None for endpoint in tagged if group in endpoint.tags}
-    if not members:
-        known = f"; the groups there are: {', '.join(sorted(groups))}" if groups else ""
-        raise NotFound(
-            f"there is no group {group!r} in lamplighter.yaml, and no endpoint with that tag at {place.title}{known}"
+    found = [(endpoint.name, endpoint.namespace or None) for endpoint in tagged if group in endpoint.tags]
+    if not found:
+        where = (
+            f"no group {group!r} in {settings.source}" if settings else f"no lamplighter.yaml with a group {group!r}"
         )
-    return members
+        known = f"; the groups there are: {', '.join(sorted(groups))}" if groups else ""
+        raise NotFound(f"there is {where}, and no endpoint with that tag at {place.title}{known}")
+    return _told_apart(found)
+
+
+def _told_apart(found: Sequence[tuple[str, str | None]]) -> Members:
+    """By name; by namespace and name where two namespaces have one of that name."""
+    different = list(dict.fromkeys(found))
+    names = [name for name, _ in different]
+    return {
+        f"{namespace}/{name}" if namespace and names.count(name) > 1 else name: (name, namespace)
+        for name, namespace in different
+    }
 
 
 def _settings(config: Path | None) -> Settings | None:
@@ -121,10 +145,10 @@ def _settings(config: Path | None) -> Settings | None:
     return load(config) if config else None
 
 
-def _there(settings: Settings, names: Sequence[str]) -> Members:
+def _there(settings: Settings, names: Sequence[str]) -> list[tuple[str, str | None]]:
     """What endpoints of the configuration are called at Hugging Face. Raises InvalidInput for one that is not there."""
     specs = settings.specs()
-    members: Members = {}
+    members = []
     for name in names:
         remote = specs[name].remote
         if remote is None or (remote.url and not remote.name):
@@ -132,7 +156,7 @@ def _there(settings: Settings, names: Sequence[str]) -> Members:
                 f"{name} of this group is no endpoint that Hugging Face knows by a name: let its server start it "
                 "(leave --cloud out, or give --server)"
             )
-        members[remote.name or name] = remote.namespace
+        members.append((remote.name or name, remote.namespace))
     return members
 
 
@@ -142,7 +166,9 @@ async def _start_all(client: AsyncClient, board: Board, members: Members, timeou
     tell_where(client.where)
     return await side_by_side(
         list(members),
-        lambda name: client.start(name, timeout=timeout, namespace=members[name], on_progress=board.watcher(name)),
+        lambda key: client.start(
+            members[key][0], timeout=timeout, namespace=members[key][1], on_progress=board.watcher(key)
+        ),
     )
 
 
@@ -150,7 +176,7 @@ async def _stop_all(client: AsyncClient, members: Members) -> list[Outcome[Endpo
     from lamplighter.cli.together import side_by_side  # noqa: PLC0415 - help should not pay for it
 
     tell_where(client.where)
-    return await side_by_side(list(members), lambda name: client.stop(name, namespace=members[name]))
+    return await side_by_side(list(members), lambda key: client.stop(members[key][0], namespace=members[key][1]))
 
 
 def _tell(outcomes: Sequence[Outcome[Endpoint]], form: Form) -> int:

@@ -60,12 +60,20 @@ def show_list(
         return await client.list(tags=tags, search=search)
 
     if watching:
-        _watch_list(place, ask, as_json=as_json)
+        _watch_list(place, ask, _nothing(place, tags, search), as_json=as_json)
     else:
-        _print_list(place.run(ask), place, as_json=as_json, quiet=quiet)
+        _print_list(place.run(ask), _nothing(place, tags, search), as_json=as_json, quiet=quiet)
 
 
-def _print_list(endpoints: Sequence[Endpoint], place: Place, *, as_json: bool, quiet: bool) -> None:
+def _nothing(place: Place, tags: Sequence[str], search: str | None) -> str:
+    """What to say where nothing is found."""
+    asked = [*(f"--tag {tag}" for tag in tags), *([f"--search {search}"] if search else [])]
+    if asked:
+        return f"No endpoint at {place.title} matches {' '.join(asked)}."
+    return f"There is no endpoint at {place.title}. `lamplighter deploy --help` tells how to make one."
+
+
+def _print_list(endpoints: Sequence[Endpoint], nothing: str, *, as_json: bool, quiet: bool) -> None:
     from lamplighter.cli.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
 
     if as_json:
@@ -76,24 +84,24 @@ def _print_list(endpoints: Sequence[Endpoint], place: Place, *, as_json: bool, q
         from lamplighter.cli.output import out  # noqa: PLC0415
 
         console = out()
-        console.print(_drawn(console, endpoints, place))
+        console.print(_drawn(console, endpoints, nothing))
 
 
-def _drawn(console: Console, endpoints: Sequence[Endpoint], place: Place) -> RenderableType:
+def _drawn(console: Console, endpoints: Sequence[Endpoint], nothing: str) -> RenderableType:
     from lamplighter.cli.portrayal import overview  # noqa: PLC0415 - help should not pay for it
 
-    if not endpoints:
-        return f"There is no endpoint at {place.title}. `lamplighter deploy --help` tells how to make one."
-    return overview(console, endpoints)
+    return overview(console, endpoints) if endpoints else nothing
 
 
-def _watch_list(place: Place, ask: Callable[[AsyncClient], Awaitable[list[Endpoint]]], *, as_json: bool) -> None:
+def _watch_list(
+    place: Place, ask: Callable[[AsyncClient], Awaitable[list[Endpoint]]], nothing: str, *, as_json: bool
+) -> None:
     from lamplighter.cli.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
     from lamplighter.cli.observing import Watched, endpoint_line, observe  # noqa: PLC0415
 
     watched = Watched(
         ask=ask,
-        draw=lambda console, endpoints: _drawn(console, endpoints, place),
+        draw=lambda console, endpoints: _drawn(console, endpoints, nothing),
         lines=lambda endpoints: {f"{e.namespace}/{e.name}": endpoint_line(e) for e in endpoints},
         as_json=lambda endpoints: [whole(endpoint) for endpoint in endpoints],
     )

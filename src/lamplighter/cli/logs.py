@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +16,9 @@ from lamplighter.cli.place import Asked, find_place
 
 if TYPE_CHECKING:
     from lamplighter.sdk.client import AsyncClient
+
+_ROW = re.compile(r"- (\d{4}-\d\d-\d\dT\S+) ?(.*)")
+"""How the management API writes a line of a log whose time it knows."""
 
 
 @click.command(epilog=examples("lamplighter logs chat --tail 20", "lamplighter logs chat -f"))
@@ -27,8 +33,9 @@ if TYPE_CHECKING:
     help="How many of the last lines.",
 )
 @click.option("--replica", metavar="ID", help="Of this replica alone; `lamplighter replicas` lists them.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: line, and timestamp if told.")
 @asks_where
-def logs(asked: Asked, name: str, *, follow: bool, tail: int, replica: str | None) -> None:
+def logs(asked: Asked, name: str, *, follow: bool, tail: int, replica: str | None, as_json: bool) -> None:
     """Read what an endpoint's engine printed; wakes nothing.
 
     Of a server: the output of its last start, and of the one before where there is room, with secrets blacked out.
@@ -36,12 +43,30 @@ def logs(asked: Asked, name: str, *, follow: bool, tail: int, replica: str | Non
     place = find_place(asked)
     if place.url and not replica and not place.namespace:
         with Connection(place.url, place.key) as connection:
-            for piece in connection.logs(name, tail=tail, follow=follow):
-                click.echo(piece, nl=False)
+            pieces = connection.logs(name, tail=tail, follow=follow)
+            for text in map(_as_json, whole_lines(pieces)) if as_json else pieces:
+                click.echo(text, nl=as_json)
         return
 
     async def read(client: AsyncClient) -> None:
         async for line in client.logs(name, tail=tail, follow=follow, replica=replica):
-            click.echo(line.rstrip("\n"))
+            text = line.rstrip("\n")
+            click.echo(_as_json(text) if as_json else text)
 
     place.run(read)
+
+
+def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Lines out of text that comes in pieces; the last one also without its end."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _as_json(line: str) -> str:
+    row = _ROW.fullmatch(line)
+    told = {"timestamp": row[1], "line": row[2]} if row else {"line": line}
+    return json.dumps(told, ensure_ascii=False)

@@ -41,13 +41,13 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Print names alo
 watch_option = click.option("--watch", "watching", is_flag=True, help="Go on showing changes until Ctrl-C.")
 
 
-def timeout_option(default: float = 600.0) -> Callable[[F], F]:
-    """`--timeout`, for verbs that wait."""
+def timeout_option(default: str = "10m") -> Callable[[F], F]:
+    """`--timeout`, for verbs that wait; they get seconds."""
     return click.option(
         "--timeout",
         type=DURATION,
         default=default,
-        show_default=f"{default:g} s",
+        show_default=True,
         metavar="DURATION",
         help="How long to wait, in seconds or as 10m; then the exit code is 5, and what was begun goes on.",
     )
@@ -70,9 +70,6 @@ _SERVER = click.option(
 _CLOUD = click.option(
     "--cloud", is_flag=True, help="Act at Hugging Face, with the token of HF_TOKEN or `hf auth login`."
 )
-_NAMESPACE = click.option(
-    "--namespace", "-n", metavar="NAME", help="Whose endpoints. By default those of the token's owner."
-)
 _KEY_FILE = click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -89,10 +86,18 @@ _TOKEN_FILE = click.option(
 
 def asks_where(function: F) -> F:
     """Give a command the options that say where it acts, and call it with them as `asked`."""
+    return _asks_where(function, "those of the token's owner")
 
+
+def asks_everywhere(function: F) -> F:
+    """The same, for a command that looks at all namespaces."""
+    return _asks_where(function, "all that the token can see")
+
+
+def _asks_where(function: F, whose: str) -> F:
     @_SERVER
     @_CLOUD
-    @_NAMESPACE
+    @click.option("--namespace", "-n", metavar="NAME", help=f"Whose endpoints. By default {whose}.")
     @_KEY_FILE
     @_TOKEN_FILE
     @functools.wraps(function)

@@ -50,8 +50,9 @@ def run(asked: Asked, names: tuple[str, ...], *, timeout: float, no_pause: bool,
     """Start endpoints, run a command, and pause them in every way out; returns the command's exit code.
 
     The command finds the first endpoint's URL in HF_ENDPOINT_URL and OPENAI_BASE_URL (with /v1), and each one's in
-    NAME_URL (`my-model` in MY_MODEL_URL). Several are started side by side. Signals are passed on; Ctrl-C during the
-    start pauses what was begun. If we are killed, the endpoints are paused when the session's heartbeats are missed.
+    NAME_URL (`my-model` in MY_MODEL_URL, `120b` in _120B_URL). Several are started side by side. Signals are passed
+    on; Ctrl-C during the start pauses what was begun. If we are killed, the endpoints are paused when the session's
+    heartbeats are missed; the command is left to itself.
     Exit code 127 if there is no such command: nothing is started then.
     """
     from lamplighter.cli.child import find_command  # noqa: PLC0415 - help should not pay for it
@@ -68,10 +69,14 @@ def environment(endpoints: Sequence[Endpoint], environ: Mapping[str, str] = os.e
     """What the command finds in its environment; the first endpoint is the one without a name."""
     urls = {endpoint.name: endpoint.url or "" for endpoint in endpoints}
     first = next(iter(urls.values()))
-    named = {variable(name): url for name, url in urls.items()}
+    named = {name_of: url for name, url in urls.items() for name_of in variables(name)}
     return {**environ, **named, "HF_ENDPOINT_URL": first, "OPENAI_BASE_URL": f"{first}/v1"}
 
 
-def variable(name: str) -> str:
-    """The variable of an endpoint's URL: `my-model` → `MY_MODEL_URL`."""
-    return re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_URL"
+def variables(name: str) -> tuple[str, ...]:
+    """The variables of an endpoint's URL: `my-model` → `MY_MODEL_URL`; `120b` → `120B_URL` and `_120B_URL`.
+
+    A shell can't read one that begins with a digit.
+    """
+    variable = re.sub(r"[^A-Z0-9]", "_", name.upper()) + "_URL"
+    return (variable, f"_{variable}") if variable[0].isdigit() else (variable,)

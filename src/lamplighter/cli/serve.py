@@ -59,12 +59,18 @@ def serve(
     from lamplighter.cli.announcement import announce  # noqa: PLC0415 - help should not pay for the server
     from lamplighter.cli.checking import check_engines  # noqa: PLC0415
     from lamplighter.cli.demo.settings import demo_settings  # noqa: PLC0415
+    from lamplighter.cli.readiness import notify_ready  # noqa: PLC0415
     from lamplighter.config import Settings, load  # noqa: PLC0415
     from lamplighter.logs import configure_logging  # noqa: PLC0415
+    from lamplighter.runtime import Server  # noqa: PLC0415
     from lamplighter.runtime import serve as serve_until_told  # noqa: PLC0415
 
     configure_logging(log_format, log_level)
     environ = overridden(os.environ, host=host, port=port, data=data)
+
+    def tell(server: Server) -> None:
+        notify_ready()  # first: who reads the rest may be gone
+        announce(server)
 
     def read() -> Settings:
         settings = load(path, environ)
@@ -72,8 +78,8 @@ def serve(
         return settings
 
     if demo:
-        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=announce)
-    return serve_until_told(read(), announce=announce, reload=read)
+        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell)
+    return serve_until_told(read(), announce=tell, reload=read)
 
 
 def overridden(

@@ -127,15 +127,10 @@ def _without_secrets(body: dict[str, Any]) -> dict[str, Any]:
 
 def _plans(place: Place, file: Path, *, resend_secrets: bool) -> Plans:
     from lamplighter.cli.deploy.file import read  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.deploy.plan import Plans, compare  # noqa: PLC0415
+    from lamplighter.cli.deploy.plan import compare_all  # noqa: PLC0415
 
     wanted = read(file)
-
-    async def look(client: AsyncClient) -> Plans:
-        plans = [await compare(client, one, resend_secrets=resend_secrets) for one in wanted]
-        return Plans(tuple(plans), client.where)
-
-    return place.run(look)
+    return place.run(lambda client: compare_all(client, wanted, resend_secrets=resend_secrets))
 
 
 def _show(plans: Plans, form: Form) -> int:

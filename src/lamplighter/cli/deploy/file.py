@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,30 @@ class Wanted:
 
 
 def read(path: Path) -> list[Wanted]:
-    """Read every document of a file; `-` is standard input. Raises ConfigError that names file and document."""
+    """Read every document of a file; `-` is standard input. Raises ConfigError that names all documents at fault."""
     source = "standard input" if str(path) == "-" else str(path)
-    wanted = [_one(document, f"{source}, document {number}") for number, document in _documents(path, source)]
+    wanted: list[Wanted] = []
+    mistakes: list[InvalidInput] = []
+    for number, document in _documents(path, source):
+        try:
+            wanted.append(_one(document, f"{source}, document {number}"))
+        except ConfigError as error:
+            mistakes.append(error)
+    raise_all(mistakes)
     if not wanted:
         raise ConfigError("there is no endpoint in it", source=source)
     names = [(one.namespace, one.form.name) for one in wanted]
     for _, name in {key for key in names if names.count(key) > 1}:
         raise ConfigError(f"{name!r} stands in it twice", source=source)
     return wanted
+
+
+def raise_all(mistakes: Sequence[InvalidInput]) -> None:
+    """Raise one error that tells of all of them, a line each; nothing for none."""
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise ConfigError("\n".join(mistake.message for mistake in mistakes))
 
 
 def _documents(path: Path, source: str) -> Iterator[tuple[int, Any]]:

@@ -7,20 +7,25 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lamplighter.cli.deploy.file import Wanted
-from lamplighter.errors import EndpointNotFound
+from lamplighter.cli.deploy.file import Wanted, raise_all
+from lamplighter.errors import EndpointNotFound, Forbidden, InvalidInput, NoCapacity, NotFound, QuotaExceeded
 from lamplighter.hf import images
 from lamplighter.hf.forms import Changes
+from lamplighter.hf.placement import check_hardware
 from lamplighter.hf.records import Endpoint
 
 if TYPE_CHECKING:
+    from lamplighter.domain.hardware import Hardware
     from lamplighter.sdk.client import AsyncClient
 
 Difference = tuple[str, Any, Any]
+
+_PLACED = frozenset({"accelerator", "instance_type", "instance_size"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,52 @@ async def compare(client: AsyncClient, wanted: Wanted, *, resend_secrets: bool) 
         return Plan(wanted, None, None, list(_new(wanted)))
     changes = wanted.form.changes_from(current, resend_secrets=resend_secrets)
     return Plan(wanted, current, changes, changes.differences(current))
+
+
+async def compare_all(client: AsyncClient, wanted: Sequence[Wanted], *, resend_secrets: bool) -> Plans:
+    """All of a file beside what is there. Raises InvalidInput that tells of everything that can't be made."""
+    offers = _Offers(client)
+    plans: list[Plan] = []
+    mistakes: list[InvalidInput] = []
+    for one in wanted:
+        try:
+            plan = await compare(client, one, resend_secrets=resend_secrets)
+            await offers.check(plan)
+        except InvalidInput as error:
+            mistakes.append(InvalidInput(f"{one.form.name}: {error.message}", field=error.field))
+        else:
+            plans.append(plan)
+    raise_all(mistakes)
+    return Plans(tuple(plans), client.where)
+
+
+class _Offers:
+    """What can be deployed on, by namespace; asked for once, and only where something is to be placed."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._listed: dict[str | None, list[Hardware] | None] = {}
+
+    async def check(self, plan: Plan) -> None:
+        """Raises InvalidInput for hardware that is not offered; what is only taken now is told as a note."""
+        if plan.changes is not None and not _PLACED & {field for field, _, _ in plan.differences}:
+            return
+        offered = await self._of(plan.wanted.namespace)
+        if not offered:
+            return
+        try:
+            check_hardware(plan.wanted.form, offered)
+        except (NoCapacity, QuotaExceeded) as error:
+            click.echo(f"note: {plan.name}: {error.message}", err=True)
+
+    async def _of(self, namespace: str | None) -> list[Hardware] | None:
+        """None where the token may not ask, or nothing is told: then it is the making that tells."""
+        if namespace not in self._listed:
+            try:
+                self._listed[namespace] = await self._client.hardware(namespace=namespace)
+            except (Forbidden, NotFound):
+                self._listed[namespace] = None
+        return self._listed[namespace]
 
 
 def _new(wanted: Wanted) -> Iterator[Difference]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lamplighter.cli.helping import examples
-from lamplighter.cli.options import DURATION, asks_where, json_option, one_form, quiet_option
+from lamplighter.cli.options import DURATION, asks_everywhere, json_option, one_form, quiet_option
 from lamplighter.cli.place import Asked, find_place
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ keeps.
 @click.option(
     "--idle",
     type=DURATION,
-    default=1800.0,
-    show_default="30m",
+    default="30m",
+    show_default=True,
     metavar="DURATION",
     help="A start, a use or a change within this time keeps an endpoint.",
 )
@@ -63,7 +63,7 @@ keeps.
 @click.option("--fail-if-running", is_flag=True, help="Exit with 1 if something runs at the end that nothing keeps.")
 @json_option
 @quiet_option
-@asks_where
+@asks_everywhere
 def guard(
     asked: Asked,
     *,

@@ -9,8 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,12 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A state of its own; what a test that fails leaves running is ended with it."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield
+    for engine in engines(tmp_path):
+        engine.kill()
 
 
 def engines(folder: Path) -> list[psutil.Process]:
@@ -104,29 +108,30 @@ exec(sys.argv[2])
 """
 
 
-def program(folder: Path, body: str) -> subprocess.Popen[str]:
-    started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, json.dumps(configuration(folder)), body], stdout=subprocess.PIPE, text=True
-    )
-    assert started.stdout is not None
-    assert started.stdout.readline() == "ready\n"
-    return started
+@contextmanager
+def program(folder: Path, body: str) -> Iterator[subprocess.Popen[str]]:
+    """One that has started an endpoint, and goes on with `body`."""
+    command = [sys.executable, "-c", PROGRAM, json.dumps(configuration(folder)), body]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == "ready\n"
+            yield started
+        finally:
+            started.kill()
 
 
-def test_a_program_that_ends_without_closing_leaves_no_engine_behind(tmp_path: Path) -> None:
-    ended = program(tmp_path, "pass")
-    assert ended.wait(20) == 0
-    assert ended.stdout is not None
-    ended.stdout.close()
-    assert not engines(tmp_path)
+@pytest.mark.parametrize(("body", "code"), [("pass", 0), ("sys.exit(3)", 3), ("1 / 0", 1)])
+def test_a_program_that_ends_without_closing_leaves_no_engine_behind(tmp_path: Path, body: str, code: int) -> None:
+    with program(tmp_path, body) as ended:
+        assert ended.wait(20) == code
+        assert not engines(tmp_path)
 
 
 def test_after_a_kill_the_next_start_finds_the_engine_again(tmp_path: Path) -> None:
-    killed = program(tmp_path, "import time; time.sleep(60)")
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(10)
-    assert killed.stdout is not None
-    killed.stdout.close()
+    with program(tmp_path, "import time; time.sleep(60)") as killed:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(10)
     (left,) = engines(tmp_path)
     with Client.embedded(configuration(tmp_path)) as client:
         client.start("mert", timeout=20)

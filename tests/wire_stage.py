@@ -159,7 +159,7 @@ async def wire_stage(
             deployments.refused(name, reason)
         stack.push_async_callback(fleet.close, drain=0.0)
         stack.push_async_callback(deployments.close)
-        deployments.resume_deletes()
+        deployments.go_on()
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)

@@ -84,7 +84,7 @@ class Server:
         changes = diff(self.settings, settings)
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
-        self._deployments.renew()
+        await self._deployments.renew()
         _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
@@ -103,6 +103,7 @@ class Health:
     fleet: Fleet
     usage: UsageWriter
     journal: StoreJournal
+    deployments: DeploymentKeeper
 
     def problems(self) -> list[str]:
         """Everything that is not as it should be; empty when ready."""
@@ -111,7 +112,7 @@ class Health:
             found.append(f"database: {self.store.trouble}")
         if self.usage.dropped:
             found.append(f"{self.usage.dropped} usage records were lost")
-        return found + self.journal.problems()
+        return found + self.deployments.problems() + self.journal.problems()
 
 
 @asynccontextmanager
@@ -143,10 +144,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
             deployments.refused(name, reason)
         stack.push_async_callback(fleet.close, drain=0.0, leave_running=settings.server.on_shutdown == "leave")
         stack.push_async_callback(deployments.close)
-        deployments.resume_deletes()
+        deployments.go_on()
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
         await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
-        health = Health(store, fleet, usage, journal)
+        health = Health(store, fleet, usage, journal, deployments)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)

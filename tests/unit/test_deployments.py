@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamplighter.api.hf.translate import Translator
-from lamplighter.control.deployments import difference
+from lamplighter.control.deployed import difference
 from lamplighter.domain.endpoint import Deployment, Policy
 from lamplighter.errors import Conflict, EndpointExists, StoreError
 from lamplighter.providers.memory import Fault
@@ -191,7 +191,7 @@ async def test_new_defaults_reach_endpoints_that_say_nothing_themselves(tmp_path
         body["compute"]["scaling"]["scaleToZeroTimeout"] = 20
         await here.make(body)
         translator.defaults = Policy(idle_timeout=60.0, wake_timeout=7.0)
-        here.deployments.renew()
+        await here.deployments.renew()
         assert here.fleet.endpoint("made").spec.policy.idle_timeout == 60.0
         assert here.fleet.endpoint("own").spec.policy.idle_timeout == 1200.0
         assert here.fleet.endpoint("own").spec.policy.wake_timeout == 7.0

@@ -340,7 +340,7 @@ async def test_what_is_not_right_is_named_and_nothing_is_made(here, change, fiel
     answer = await here.ask("POST", ROOT, document() | change)
     assert answer.status_code == 400
     body = answer.json()
-    assert body["code"] == "BAD_REQUEST"
+    assert body["code"] == "VALIDATION_FAILED"
     assert body["error"].startswith(f"Bad Request: {field}"), body
     assert "detail" not in body
     assert (await here.ask("GET", ROOT)).json()["totalItems"] == 1

@@ -13,7 +13,7 @@ from typing import Protocol
 from lamplighter.domain.endpoint import Deployment, Endpoint, Phase, Replica, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.tasks import RootTasks
-from lamplighter.errors import WakeTimeout
+from lamplighter.errors import LamplighterError, WakeTimeout
 
 
 class Claim(Protocol):
@@ -139,7 +139,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenDeployment:
-    """A deployment that could not be brought back at the start: what is wrong, and what is known of it all the same."""
+    """A deployment that nobody looks after, because it could not be brought back: why, and what is known of it."""
 
     deployment: Deployment
     provider: str
@@ -156,7 +156,8 @@ class Deployments(Protocol):
     async def create(self, spec: Spec, *, actor: str) -> Endpoint:
         """Make an endpoint, on record. Raises EndpointExists, InvalidInput, and what the provider raises.
 
-        Two that come at once: one is made, the other one raises EndpointExists.
+        Two that come at once: one is made, the other one raises EndpointExists. ProviderUnreachable that is `in_doubt`:
+        it may have been made; it is kept and looked for until that is certain, and can be deleted.
         """
 
     async def update(self, name: str, revise: Revise, *, actor: str) -> Endpoint:
@@ -166,8 +167,14 @@ class Deployments(Protocol):
         change leaves the endpoint as it was.
         """
 
-    async def delete(self, name: str, *, actor: str) -> None:
-        """Take an endpoint out, on record: what is in flight ends first. Raises as `update` does."""
+    async def delete(self, name: str, *, actor: str, forget: bool = False) -> None:
+        """Take an endpoint out, on record: what is in flight ends first. Raises as `update` does.
+
+        Conflict, too, for a broken one that can't be deleted at its provider; with `forget` it is forgotten here alone.
+        """
+
+    async def record_refusal(self, operation: str, name: str, actor: str, error: LamplighterError) -> None:
+        """Put on record what was refused before it came this far."""
 
     def deployment(self, name: str) -> Deployment | None:
         """As it was last asked for, also while that is still being brought about; None for a configured endpoint."""
@@ -175,6 +182,10 @@ class Deployments(Protocol):
     @property
     def broken(self) -> Mapping[str, BrokenDeployment]:
         """Those that could not be brought back, by name: they can be updated and deleted, and serve nothing."""
+
+    @property
+    def flaws(self) -> Mapping[str, str]:
+        """What is wrong with others, by name: they are looked after, and a change can mend them."""
 
     async def offers(self) -> Sequence[Offer]:
         """What endpoints can be made on, at all providers; one that can't be asked has what it told last."""

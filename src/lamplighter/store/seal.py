@@ -1,7 +1,8 @@
 """Secrets are sealed before they are written: whoever reads the database alone learns none.
 
 The key is a file of its own beside the database, readable by its owner only. It is made when the first secret is to be
-kept. A copy of the database is worth nothing without it; a backup that is to be restored needs both.
+kept. A copy of the database is worth nothing without it; a backup that is to be restored needs both. The file may hold
+several keys, one a line: the first one seals, and all of them open.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lamplighter.errors import StoreError
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
+    from cryptography.fernet import MultiFernet
 
 KEY_FILE = "secret.key"
 
@@ -33,13 +34,17 @@ class Seal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fernet: Fernet | None = None
+        self._fernet: MultiFernet | None = None
 
-    def seal(self, content: Mapping[str, Any]) -> str:
-        """Seal a mapping; an empty one needs no key and is the empty text. Raises StoreError."""
+    def seal(self, content: Mapping[str, Any], *, make_key: bool = True) -> str:
+        """Seal a mapping; an empty one needs no key and is the empty text.
+
+        A key that is not there is made with `make_key` only: what a lost one has sealed would stay shut even if that
+        was put back. Raises SealBroken, StoreError.
+        """
         if not content:
             return ""
-        return self._opened(make=True).encrypt(json.dumps(content).encode()).decode("ascii")
+        return self._opened(make=make_key).encrypt(json.dumps(content).encode()).decode("ascii")
 
     def unseal(self, sealed: str) -> dict[str, Any]:
         """Open what `seal` made. Raises SealBroken, StoreError."""
@@ -55,12 +60,12 @@ class Seal:
             raise SealBroken("What was sealed is not what this program seals.")
         return content
 
-    def _opened(self, *, make: bool) -> Fernet:
+    def _opened(self, *, make: bool) -> MultiFernet:
         if self._fernet is None:
-            from cryptography.fernet import Fernet  # noqa: PLC0415 - see above
+            from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - see above
 
             try:
-                self._fernet = Fernet(self._key(make=make))
+                self._fernet = MultiFernet([Fernet(key) for key in self._key(make=make).split()])
             except ValueError:
                 raise SealBroken(f"The key file {self._path} holds no key. Put the right one back.") from None
         return self._fernet

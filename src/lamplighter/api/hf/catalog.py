@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from lamplighter.api.access import Actor
 from lamplighter.api.hf import documents
 from lamplighter.api.hf.context import Served, Wire, check_namespace
-from lamplighter.api.hf.endpoints import answer
+from lamplighter.api.hf.endpoints import answer, refusals_on_record
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.hf.views import one_of_them
 from lamplighter.control.demand import Offer
@@ -115,7 +115,8 @@ async def _deploy(recipe: Recipe, body: Mapping[str, Any], request: Request, ser
     config = body.get("config")
     name = (config.get("name") if isinstance(config, Mapping) else None) or _free_name(served, recipe)
     document = _document(recipe, name, _place(body.get("accelerator"), await served.deployments.offers()))
-    spec = await documents.new_spec(served, document)
+    async with refusals_on_record(served, "create", actor, str(name)):
+        spec = await documents.new_spec(served, document)
     await served.deployments.create(spec, actor=actor)
     return answer({"endpoint": one_of_them(served, request, spec.name)})
 

@@ -51,6 +51,12 @@ async def _read(request: Request) -> bytearray:
     return raw
 
 
+def name_in(body: Any) -> str:
+    """The name that a body gives, whatever else is wrong with it; the empty text where it gives none."""
+    name = body.get("name") if isinstance(body, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
 async def new_spec(wire: Wire, body: Any) -> Spec:
     """What a create asks for. Raises InvalidInput with the path of the field."""
     _refuse_old_type(body)
@@ -96,5 +102,5 @@ def _without_null_task(change: Any) -> Any:
 
 def _whole(current: Deployment) -> dict[str, Any]:
     """A deployment in the shape of a create body, for rules that look at all of it."""
-    model = {**current.document["model"], "secrets": dict(current.secrets)}
+    model = {**(current.document.get("model") or {}), "secrets": dict(current.secrets)}
     return {**current.document, "model": model}

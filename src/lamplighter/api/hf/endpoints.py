@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
@@ -16,7 +17,7 @@ from lamplighter.api.hf.pages import Page, page_of
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.hf.views import all_of_them, one_of_them
 from lamplighter.domain.endpoint import Endpoint, Phase, State
-from lamplighter.errors import EndpointNotFound, InvalidInput
+from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError
 
 SETTLE = 2.0
 """How long the answer to a pause or a scale to zero waits for it to be so, as it mostly is by then (seconds)."""
@@ -50,6 +51,10 @@ def _wanted(
 
 
 Asked: TypeAlias = Annotated[Wanted, Depends(_wanted)]
+Forget: TypeAlias = Annotated[
+    bool,
+    Query(description="Forget here what can't be deleted at its provider. It may go on running there, and be billed."),
+]
 
 
 @router.get(_ROOT)
@@ -65,7 +70,10 @@ async def list_endpoints(request: Request, served: Served, _: Caller, wanted: As
 @router.post(_ROOT)
 async def create_endpoint(request: Request, served: Served, caller: Caller) -> Response:
     """Make an endpoint and begin to start it. The body is a whole `Endpoint`; see docs/wire.md for what runs here."""
-    spec = await documents.new_spec(served, await documents.body_of(request))
+    async with refusals_on_record(served, "create", caller) as asked:
+        body = await documents.body_of(request)
+        asked.name = documents.name_in(body)
+        spec = await documents.new_spec(served, body)
     await served.deployments.create(spec, actor=caller)
     return answer(one_of_them(served, request, spec.name))
 
@@ -79,24 +87,25 @@ async def read_endpoint(name: str, request: Request, served: Served, _: Caller) 
 @router.put(_ONE)
 async def update_endpoint(name: str, request: Request, served: Served, caller: Caller) -> Response:
     """Change an endpoint that was made over this API: what is not named stays; lists and `model.image` are replaced."""
-    body = await documents.body_of(request)
-    revise = await documents.revision(served, body)
+    async with refusals_on_record(served, "update", caller, name):
+        body = await documents.body_of(request)
+        revise = await documents.revision(served, body)
     if body or served.deployments.deployment(name) is None:
         await served.deployments.update(name, revise, actor=caller)
     return answer(one_of_them(served, request, name))
 
 
 @router.delete(_ONE)
-async def delete_endpoint(name: str, served: Served, caller: Caller) -> Response:
+async def delete_endpoint(name: str, served: Served, caller: Caller, *, forget: Forget = False) -> Response:
     """Delete an endpoint that was made over this API. What is in flight ends first; until then it can still be read."""
-    await served.deployments.delete(name, actor=caller)
+    await served.deployments.delete(name, actor=caller, forget=forget)
     return answer({})
 
 
 @router.post(_ONE + "/pause")
 async def pause_endpoint(name: str, request: Request, served: Served, caller: Caller) -> Response:
     """Pause: no request wakes it until it is resumed. What is in flight ends first."""
-    _refuse_broken(served, name)
+    await _refuse_broken(served, "pause", name, caller)
     await _begin(served, name, served.operations.pause(name, actor=caller), _is_paused)
     return answer(one_of_them(served, request, name))
 
@@ -104,16 +113,17 @@ async def pause_endpoint(name: str, request: Request, served: Served, caller: Ca
 @router.post(_ONE + "/resume")
 async def resume_endpoint(name: str, request: Request, served: Served, caller: Caller) -> Response:
     """Withdraw a pause and begin to start. One that runs already: 400 with the words `already running`."""
-    _refuse_broken(served, name)
-    if _runs(served, name):
-        raise InvalidInput(f"Endpoint {name!r} is already running.", field="status")
+    await _refuse_broken(served, "resume", name, caller)
+    async with refusals_on_record(served, "ask resume", caller, name):
+        if _runs(served, name):
+            raise InvalidInput(f"Endpoint {name!r} is already running.")
     await served.operations.resume(name, actor=caller)
     return answer(one_of_them(served, request, name))
 
 
 async def resume_unless_running(name: str, request: Request, served: Served, caller: Caller) -> Response:
     """The same, where one that runs is as it should be."""
-    _refuse_broken(served, name)
+    await _refuse_broken(served, "resume", name, caller)
     if not _runs(served, name):
         await served.operations.resume(name, actor=caller)
     return answer(one_of_them(served, request, name))
@@ -122,7 +132,7 @@ async def resume_unless_running(name: str, request: Request, served: Served, cal
 @router.post(_ONE + "/scale-to-zero")
 async def scale_endpoint_to_zero(name: str, request: Request, served: Served, caller: Caller) -> Response:
     """Put to sleep so that the next request wakes it. What is in flight ends first."""
-    _refuse_broken(served, name)
+    await _refuse_broken(served, "scale to zero", name, caller)
     await _begin(served, name, served.operations.scale_to_zero(name, actor=caller), _is_at_zero)
     return answer(one_of_them(served, request, name))
 
@@ -146,9 +156,28 @@ def _listing(items: list[dict[str, Any]], page: Page, total: int) -> dict[str, A
     return {"items": items, "nextCursor": page.after, "prevCursor": page.before, "totalItems": total}
 
 
-def _refuse_broken(served: Wire, name: str) -> None:
-    if (broken := served.deployments.broken.get(name)) is not None:
-        raise InvalidInput(f"Endpoint {name!r} can't be operated: {broken.reason} Update or delete it.", field="name")
+@dataclass(slots=True)
+class _Asked:
+    """Of which endpoint something is asked."""
+
+    name: str
+
+
+@asynccontextmanager
+async def refusals_on_record(served: Wire, operation: str, actor: str, name: str = "") -> AsyncIterator[_Asked]:
+    """Put on record what is refused here, before anybody else hears of it."""
+    asked = _Asked(name)
+    try:
+        yield asked
+    except LamplighterError as error:
+        await served.deployments.record_refusal(operation, asked.name, actor, error)
+        raise
+
+
+async def _refuse_broken(served: Wire, verb: str, name: str, actor: str) -> None:
+    async with refusals_on_record(served, f"ask {verb}", actor, name):
+        if (broken := served.deployments.broken.get(name)) is not None:
+            raise InvalidInput(f"Endpoint {name!r} can't be operated: {broken.reason} Update or delete it.")
 
 
 def _runs(served: Wire, name: str) -> bool:

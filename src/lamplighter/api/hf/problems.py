@@ -7,6 +7,7 @@ neither.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -32,6 +33,10 @@ from lamplighter.errors import (
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 _OUR_OWN_TOKEN = (TokenMissing, TokenWrong, TokenExpired, Forbidden)
+VALIDATION_FAILED = "VALIDATION_FAILED"
+"""The code for a document that is not right, as the cloud has it."""
+
+_MEMBERS = frozenset({"name", "type", "provider", "compute", "model", "tags"})
 _LONGEST_HEADER = 500
 _RENAMED = {413: "Payload Too Large"}  # its name differs between versions of Python
 
@@ -84,7 +89,15 @@ RESPONSES: Responses = {
 def failure(error: LamplighterError) -> JSONResponse:
     """Answer with an error of ours."""
     status = status_of(error)
-    return answer(status, error.message, reason=error.code, retry_after=_retry_after(error))
+    code = VALIDATION_FAILED if _is_of_document(error) else None
+    return answer(status, error.message, code=code, reason=error.code, retry_after=_retry_after(error))
+
+
+def _is_of_document(error: LamplighterError) -> bool:
+    """Whether a member of a document is missing, or is not right."""
+    if not isinstance(error, InvalidInput) or error.status != InvalidInput.status or error.field is None:
+        return False
+    return re.split(r"[.\[]", error.field, maxsplit=1)[0] in _MEMBERS
 
 
 def status_of(error: LamplighterError) -> int:
@@ -96,13 +109,14 @@ def answer(
     status: int,
     text: str,
     *,
+    code: str | None = None,
     reason: str | None = None,
     retry_after: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Make the response of a failure."""
-    kind, code = _kind(status)
-    content = {"error": f"{kind}: {text}", "code": code} | ({"reason": reason} if reason else {})
+    """Make the response of a failure. `code` is for one that says more than the status does."""
+    kind, usual = _kind(status)
+    content = {"error": f"{kind}: {text}", "code": code or usual} | ({"reason": reason} if reason else {})
     own = dict(headers or {})
     if status == 401:
         own["WWW-Authenticate"] = "Bearer"

@@ -82,6 +82,16 @@ def rendered(endpoint: Endpoint, around: Surroundings, *, updating: bool = False
     return document
 
 
+def flawed(endpoint: Endpoint, flaw: str | None) -> Endpoint:
+    """An endpoint with what is wrong with it in its message: one that sleeps and can't be brought up has failed."""
+    if flaw is None:
+        return endpoint
+    if endpoint.spec.flaw is not None and endpoint.state in ASLEEP:
+        return dataclasses.replace(endpoint, state=State.FAILED, phase=Phase.ERROR, message=flaw)
+    text = f"{flaw} {endpoint.message}" if endpoint.message else flaw
+    return dataclasses.replace(endpoint, message=text)
+
+
 def rendered_broken(broken: BrokenDeployment, around: Surroundings) -> dict[str, Any]:
     """Tell a deployment that could not be brought back: it has failed, and says why."""
     document = _mended(broken)

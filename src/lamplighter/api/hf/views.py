@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 
 from lamplighter.api.hf.context import Wire
-from lamplighter.api.hf.rendering import Surroundings, rendered, rendered_broken
+from lamplighter.api.hf.rendering import Surroundings, flawed, rendered, rendered_broken
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import EndpointNotFound
 
@@ -38,7 +38,8 @@ async def all_of_them(served: Wire, request: Request, names: Iterable[str]) -> l
 def _shown(served: Wire, name: str, around: Surroundings) -> dict[str, Any]:
     if (broken := served.deployments.broken.get(name)) is not None:
         return rendered_broken(broken, around)
-    return _rendered(served, served.operations.endpoint(name), around)
+    endpoint = served.operations.endpoint(name)
+    return _rendered(served, flawed(endpoint, served.deployments.flaws.get(endpoint.spec.name)), around)
 
 
 def _rendered(served: Wire, endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:

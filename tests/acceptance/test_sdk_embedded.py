@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,7 +24,6 @@ from starlette.routing import Route
 
 from lamplighter import AsyncClient, Client, EndpointNotFound, InvalidInput, Phase, lifespan
 from lamplighter.errors import ConfigError
-from tests.acceptance.harness import eventually
 from tests.local_engines import SCRIPT
 
 pytestmark = pytest.mark.acceptance
@@ -126,17 +124,6 @@ def test_a_program_that_ends_without_closing_leaves_no_engine_behind(tmp_path: P
     with program(tmp_path, body) as ended:
         assert ended.wait(20) == code
         assert not engines(tmp_path)
-
-
-def test_after_a_kill_the_next_start_finds_the_engine_again(tmp_path: Path) -> None:
-    with program(tmp_path, "import time; time.sleep(60)") as killed:
-        killed.send_signal(signal.SIGKILL)
-        killed.wait(10)
-    (left,) = engines(tmp_path)
-    with Client.embedded(configuration(tmp_path)) as client:
-        client.start("mert", timeout=20)
-        assert [engine.pid for engine in engines(tmp_path)] == [left.pid]
-    eventually(lambda: not engines(tmp_path), "no engine left", 10)
 
 
 # An application.

@@ -13,7 +13,7 @@ import pytest
 
 from lamplighter import AsyncClient, Endpoint, ProviderError, SessionWarning, WakeTimeout
 from lamplighter.providers.memory import Fault
-from lamplighter.sdk import keepers, settling, watchdog
+from lamplighter.sdk import settling, standby, watchdog
 from lamplighter.sdk.folders import WATCHED
 from tests.hf_cloud import DOCUMENT, Cloud, cloud
 
@@ -56,7 +56,7 @@ async def test_a_pause_that_is_accepted_and_fails_is_told_and_goes_on_being_trie
         assert (await client.status("stuck")).phase != "sleeping"
         stage.simulated._faults._next.clear()
         await until_paused(client, "stuck")
-        for process in keepers._unreaped:
+        for process in standby._unreaped:
             assert await asyncio.to_thread(process.wait, 20) == 0
 
 

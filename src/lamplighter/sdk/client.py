@@ -90,7 +90,8 @@ class AsyncClient:
     def embedded(cls, config: str | Path | Mapping[str, Any] | None = None) -> AsyncClient:
         """A client of a Lamplighter in this process. `config` is a file, or the same as a mapping; None: no endpoint.
 
-        It is started by the first call, and ended in order by `close`, or with the process. Its data lies where the
+        It is started by the first call, and ended in order by `close`, or with the process; if that is killed, a small
+        process of its own ends the engines on this machine. Its data lies where the
         configuration says, else in a folder of this configuration's own below `$XDG_STATE_HOME/lamplighter`, so that a
         program which was killed finds its engines again; without a configuration, in a temporary folder.
         Raises ConfigError.

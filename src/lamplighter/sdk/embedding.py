@@ -9,19 +9,27 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lamplighter.config import Settings, load, parse
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import InvalidInput, LamplighterError
-from lamplighter.sdk.folders import state_folder
+from lamplighter.errors import InvalidInput, LamplighterError, Unavailable
+from lamplighter.sdk.ender import Charge, ending_lock
+from lamplighter.sdk.folders import held, make_private, state_folder
+from lamplighter.sdk.standby import Standby
 
 _NAME = "embedded configuration"
 _HOST = "127.0.0.1"
+_ENDER = "lamplighter.sdk.ender"
+_LOCK_LOOK = 0.05
+_LOCK_PATIENCE = 60.0
+
+log = logging.getLogger("lamplighter.sdk")
 
 
 class Embedded:
@@ -33,6 +41,7 @@ class Embedded:
         self._settings = self._read(config)
         self._is_fleeting = config is None
         self._task: asyncio.Task[None] | None = None
+        self._standby: Standby | None = None
         self._leave = asyncio.Event()
 
     async def start(self) -> tuple[str, Secret]:
@@ -42,20 +51,33 @@ class Embedded:
             folder = self._folders.enter_context(tempfile.TemporaryDirectory(prefix="lamplighter-"))
             server = self._settings.server.model_copy(update={"data": Path(folder)})
             self._settings = replace(self._settings, server=server)
+        data = self._settings.server.data.absolute()
+        try:
+            async with _after_endings(data):
+                self._standby = await self._stand_by(data)
+                return await self._start(), Secret(self._key)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _stand_by(self, data: Path) -> Standby | None:
+        """Have somebody end the engines if this process can't; None where they are to be left."""
+        if self._settings.server.on_shutdown == "leave":
+            return None
+        charge = Charge(data=data, program=os.getpid(), fleeting=self._is_fleeting)
+        return await Standby.begin(_ENDER, charge.line(), "What ends the engines of a program that was killed")
+
+    async def _start(self) -> str:
         listens: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._leave.clear()
         self._task = task = asyncio.create_task(self._run(listens), name="embedded Lamplighter")
         waiting: set[asyncio.Future[Any]] = {task, listens}
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            await self.close()
-            raise
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not listens.done():
             self._task = None
             await task  # it failed, and tells why
             raise LamplighterError("The embedded server ended while it started.")
-        return listens.result(), Secret(self._key)
+        return listens.result()
 
     async def close(self) -> None:
         """End it in order: requests, endpoints, records. A second call does nothing."""
@@ -64,6 +86,9 @@ class Embedded:
         try:
             if task is not None:
                 await task
+            standby, self._standby = self._standby, None
+            if standby is not None:
+                await standby.dismiss()
         finally:
             self._folders.close()
 
@@ -92,6 +117,26 @@ class Embedded:
         except yaml.YAMLError as error:
             raise InvalidInput(f"config: it holds something that is no YAML: {error}", field="config") from error
         return parse(text, str(Path.cwd() / _NAME), os.environ)
+
+
+@asynccontextmanager
+async def _after_endings(data: Path) -> AsyncIterator[None]:
+    """Begin when nobody ends the engines of an earlier program any more, and let nobody begin to. Raises Unavailable.
+
+    A folder that can't be used is the server's to tell of.
+    """
+    lock = ending_lock(data)
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    try:
+        await asyncio.to_thread(make_private, data)
+        while not lock.try_take():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"The engines of an earlier program are still being ended ({data}).")
+            await asyncio.sleep(_LOCK_LOOK)
+    except OSError as error:
+        log.debug("%s can't be locked: %s", data, error.strerror)
+    with held(lock):
+        yield
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,7 @@ import contextlib
 import getpass
 import logging
 import os
-import select
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
-import lamplighter
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
     EndpointNotFound,
@@ -48,37 +44,16 @@ from lamplighter.sdk.folders import (
     wish,
 )
 from lamplighter.sdk.settling import Look, NotAsleep, see_asleep
-from lamplighter.sdk.watchdog import DONE, READY, Order
+from lamplighter.sdk.standby import Standby
+from lamplighter.sdk.watchdog import Order
 
 log = logging.getLogger("lamplighter.sdk")
 
 _LOCK_LOOK = 0.1
 _LOCK_PATIENCE = 60.0
-_READY_PATIENCE = 30.0
-_END_PATIENCE = 5.0
+_MODULE = "lamplighter.sdk.watchdog"
 _BEAT = b"beat\n"
 _BRIEF = Pace(attempts=3, deadline=15.0)  # what ends a session tries again by itself
-_PASSED_ON = (
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "PATH",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-    "VIRTUAL_ENV",
-    "XDG_STATE_HOME",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +164,7 @@ class Watchdog:
         self._what = what
         self._order = order
         self._look = look
-        self._process: subprocess.Popen[bytes] | None = None
+        self._standby: Standby | None = None
 
     async def begin(self) -> None:
         # A new file each time: a watchdog that was declared dead may still be pausing.
@@ -205,26 +180,29 @@ class Watchdog:
     async def _begin_locked(self) -> None:
         if not others(self._order.folder, None):
             remove(self._order.folder / WISH)  # of sessions that are gone, and were dealt with
-        self._process = await _spawn(self._order)
+        name = self._what.name
+        self._standby = await Standby.begin(_MODULE, self._order.line(), f"The watchdog of the session on {name!r}")
         if self._what.pauses:
             with contextlib.suppress(OSError):  # the watchdog knows by itself; this is for those who come after it
                 wish(self._order.folder)
 
     async def beat(self) -> None:
-        if not self._tell(_BEAT):
+        if self._standby is None or not self._standby.tell(_BEAT):
             await self.abandon()
             raise Ended(f"The watchdog of the session on {self._what.name!r} has ended: the endpoint may be paused.")
 
     async def end(self) -> str | None:
-        if self._process is None:
+        standby = self._standby
+        if standby is None:
             return None
         async with self._folder_lock(needed=False):
             try:
                 note = await self._pause() if self._is_last_and_pauses() else None
             except NotAllowed:
-                await self._dismiss()  # it has the same token, and could do no more
+                await standby.dismiss()  # it has the same token, and could do no more
                 raise
-            await self._dismiss()
+            await standby.dismiss()
+            self._standby = None
         return note
 
     def _is_last_and_pauses(self) -> bool:
@@ -242,43 +220,14 @@ class Watchdog:
 
     async def abandon(self) -> None:
         """The end of the pipe tells it."""
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            _reap_later(process)
+        standby, self._standby = self._standby, None
+        if standby is not None:
+            standby.abandon()
 
     def behind(self, failure: LamplighterError) -> str:
         if isinstance(failure, NotAllowed):
             return "Nobody else will."
         return "A process in the background goes on trying."
-
-    async def _dismiss(self) -> None:
-        """Tell the watchdog that it is not needed any more, and see it end."""
-        self._tell(DONE + b"\n")
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-        try:
-            await asyncio.to_thread(process.wait, _END_PATIENCE)
-        except subprocess.TimeoutExpired:
-            log.warning("the watchdog %d of %s does not end", process.pid, self._what.name)
-            _reap_later(process)
-
-    def _tell(self, words: bytes) -> bool:
-        """Write without ever waiting: a watchdog that is stopped or stuck must not stop us. False when it is gone."""
-        if self._process is None or self._process.stdin is None:
-            return False
-        try:
-            os.write(self._process.stdin.fileno(), words)
-        except BlockingIOError:
-            return True
-        except (OSError, ValueError):
-            return False
-        return True
 
     @asynccontextmanager
     async def _folder_lock(self, *, needed: bool = True) -> AsyncIterator[None]:
@@ -303,71 +252,6 @@ def _unusable(folder: Path, error: OSError) -> Unavailable:
         f"Sessions on this machine are counted in {folder}, which can't be used: {error.strerror or error}. "
         "Nothing was woken. Let XDG_STATE_HOME name a folder that can be written."
     )
-
-
-async def _spawn(order: Order) -> subprocess.Popen[bytes]:
-    """Start a watchdog, tell it everything, and wait until it watches. Raises Unavailable."""
-    process = await asyncio.to_thread(_start_process)
-    try:
-        assert process.stdin is not None
-        os.set_blocking(process.stdin.fileno(), False)
-        os.write(process.stdin.fileno(), order.line())
-        await asyncio.to_thread(_await_ready, process)
-    except BaseException as error:
-        process.kill()
-        _close_pipes(process)
-        _reap_later(process)
-        if isinstance(error, OSError):
-            raise Unavailable(f"No watchdog could be started for {order.name!r}: {error.strerror}.") from error
-        raise
-    return process
-
-
-def _start_process() -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "lamplighter.sdk.watchdog"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env=_environment(os.environ),
-            start_new_session=True,  # what ends the session's own group, such as Ctrl-C, must not end it
-        )
-    except OSError as error:
-        raise Unavailable(f"No watchdog could be started: {error.strerror}.") from error
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a watchdog needs; nothing in which a token could stand."""
-    source = str(Path(lamplighter.__file__).parents[1])
-    return {key: environ[key] for key in _PASSED_ON if key in environ} | {"PYTHONPATH": source}
-
-
-def _await_ready(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdout is not None
-    poll = select.poll()  # not `select`: a program may have more files open than that can count
-    poll.register(process.stdout.fileno(), select.POLLIN)
-    said = os.read(process.stdout.fileno(), len(READY)) if poll.poll(_READY_PATIENCE * 1000) else b""
-    process.stdout.close()
-    if said != READY:
-        raise Unavailable("The watchdog that would end the session could not be started; nothing was woken.")
-
-
-def _close_pipes(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
-
-
-_unreaped: list[subprocess.Popen[bytes]] = []
-
-
-def _reap_later(process: subprocess.Popen[bytes]) -> None:
-    """Keep it until it has ended, and look after those that were kept before."""
-    _unreaped.append(process)
-    _unreaped[:] = [kept for kept in _unreaped if kept.poll() is None]
 
 
 def _holder() -> str:

@@ -81,11 +81,12 @@ class _Terminated(BaseException):
     """SIGTERM: somebody ends all that runs here."""
 
 
-class _Log:
-    """Lines in a file beside the session's; a full disk keeps nobody from pausing."""
+class Log:
+    """Lines in a file beside what is watched; a full disk keeps nobody from acting."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "watchdog.log"
+    def __init__(self, folder: Path, who: str = "watchdog") -> None:
+        self._who = who
+        self._path = folder / f"{who}.log"
         with contextlib.suppress(OSError):
             if self._path.stat().st_size > _MOST_LOG:
                 self._path.unlink()
@@ -93,7 +94,7 @@ class _Log:
     def __call__(self, text: str) -> None:
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{when} watchdog {os.getpid()}: {text}\n")
+            file.write(f"{when} {self._who} {os.getpid()}: {text}\n")
 
 
 def main() -> int:
@@ -101,11 +102,11 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     stdin = os.dup(0)
-    first, rest = _first_line(stdin)
+    first, rest = first_line(stdin)
     if not first:
         return 2  # whoever started it is gone already, and nothing was woken yet
     order = Order.of(first)
-    log = _Log(order.folder)
+    log = Log(order.folder)
     own = FileLock(order.file)
     try:
         taken = own.try_take()
@@ -116,7 +117,7 @@ def main() -> int:
         return 2
     with held(own):
         signal.signal(signal.SIGTERM, _on_sigterm)
-        _report_ready()
+        report_ready()
         try:
             reason = _watch(stdin, order.lease, rest)
         except _Terminated:
@@ -129,7 +130,8 @@ def main() -> int:
         return _pause_for_long(order, log)
 
 
-def _first_line(stdin: int) -> tuple[bytes, bytes]:
+def first_line(stdin: int) -> tuple[bytes, bytes]:
+    """The first line that it is told, and what came behind it; empty when nobody tells anything."""
     data = b""
     deadline = time.monotonic() + _PATIENCE
     while b"\n" not in data and len(data) < _MOST_LINE:
@@ -142,7 +144,7 @@ def _first_line(stdin: int) -> tuple[bytes, bytes]:
     return line, rest
 
 
-def _report_ready() -> None:
+def report_ready() -> None:
     """Say that from now on somebody watches, and let go of everything that belongs to the session's own process."""
     os.write(1, READY)
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -175,7 +177,7 @@ def _on_sigterm(_number: int, _frame: object) -> None:
 # Pausing.
 
 
-def _pause_for_long(order: Order, log: _Log) -> int:
+def _pause_for_long(order: Order, log: Log) -> int:
     """Try until it is done, or somebody else holds the endpoint, or a day has passed."""
     deadline = time.monotonic() + _GIVE_UP
     pause, refused = _FIRST_PAUSE, 0
@@ -201,7 +203,7 @@ class _Outcome:
     refused: bool = False
 
 
-def _folder_lock(order: Order, log: _Log) -> FileLock:
+def _folder_lock(order: Order, log: Log) -> FileLock:
     """The folder's lock, taken; not taken where that can't be done: what is billed is not left for want of a file."""
     lock = FileLock(order.folder / "lock")
     deadline = time.monotonic() + _LOCK_PATIENCE

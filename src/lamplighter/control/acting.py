@@ -1,0 +1,120 @@
+"""Does to an endpoint what was decided: takes room, wakes, sleeps, gives up, deletes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from lamplighter.control.ledger import text_of
+from lamplighter.control.situation import Situation
+from lamplighter.control.trouble import is_lasting, pause_of
+from lamplighter.domain.endpoint import ASLEEP, State
+from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
+from lamplighter.errors import EndpointNotFound, InvalidInput, WakeFailed
+
+log = structlog.get_logger("lamplighter.control")
+
+
+class Acting:
+    """Calls the provider's verbs, one at a time, and notes in the situation what was begun or went wrong."""
+
+    def __init__(self, situation: Situation) -> None:
+        self._here = situation
+
+    def take_room(self) -> None:
+        """Ask for the provider's resources, or find that they can never be had."""
+        here = self._here
+        here.room_look_at = here.clock.now() + ROOM_LOOK
+        never = here.room.never(here)
+        if never is not None:
+            here.wake_failed(f"it can't fit: {never}", permanent=True)
+        else:
+            here.room.take(here)
+            if here.wishes.wake_asked and here.room.queued(here) and here.clock.now() >= here.wishes.wake_until:
+                here.wishes.wake_asked = False
+                here.trouble.error = f"the wake that was asked for {here.message(here.view())} and got none in time"
+        here.show()
+
+    async def wake(self, reason: str) -> None:
+        """Begin to bring up what is not up; one that was begun and had no effect has failed."""
+        here = self._here
+        if here.begun is Verb.WAKE:
+            here.wake_lost()
+            return
+        if not here.wishes.retiring:
+            here.wishes.end_sleep()
+        healing = here.known is State.RUNNING
+        if healing:
+            here.trouble.healing(here.clock.now())
+        else:
+            here.history.start_begins(own=True)
+            self._begin(Verb.WAKE)
+        here.ledger.because(reason, self._actor("request" if here.gate.waiting else "policy"))
+        error = await here.ledger.call("wake", self._bring_up())
+        if error is not None:
+            here.stale = True
+            if not healing:
+                here.wake_failed(text_of(error), permanent=is_lasting(error), pause=pause_of(error))
+
+    async def _bring_up(self) -> None:
+        here = self._here
+        if here.spec.flaw is not None:
+            raise InvalidInput(here.spec.flaw)
+        await here.provider.wake(here.name)
+
+    async def sleep(self, reason: str, into: State) -> None:
+        """Let nobody in any more, and begin to put it to sleep."""
+        here = self._here
+        here.gate.shut()  # no await between the decision and this: no claim can slip between
+        if here.begun is Verb.SLEEP:
+            log.error("sleep not confirmed: it may still be running, and billed", endpoint=here.name)
+            here.trouble.sleep_failed(here.spec.policy, here.clock.now(), "the provider accepted it and never did it")
+        here.ledger.because(reason, self._actor("policy"))
+        here.sleeps_into = into
+        self._begin(Verb.SLEEP)
+        error = await here.ledger.call(
+            "pause" if into is State.PAUSED else "sleep", here.provider.sleep(here.name, into)
+        )
+        if error is not None:
+            self._sleep_failed(error)
+
+    def _sleep_failed(self, error: Exception) -> None:
+        here = self._here
+        here.begun, here.stale = None, True
+        here.trouble.sleep_failed(here.spec.policy, here.clock.now(), text_of(error))
+        if here.known in ASLEEP:  # paused instead of scaled to zero, or the reverse
+            log.error("the way of being asleep was not changed", endpoint=here.name, error=text_of(error))
+            if is_lasting(error):
+                here.wishes.end_sleep()
+        else:
+            log.error("sleep failed: it is still running, and billed", endpoint=here.name, error=text_of(error))
+
+    def _begin(self, verb: Verb) -> None:
+        here = self._here
+        here.begun, here.begun_at = verb, here.clock.now()
+        here.look_at = min(here.look_at, here.begun_at + here.look_interval())
+        here.show()
+
+    def fail_waiters(self) -> None:
+        """Tell all who wait why it does not come up."""
+        here = self._here
+        pause = max(1.0, here.trouble.retry_at - here.clock.now())
+        text = f"Endpoint {here.name!r} could not be started: {here.trouble.error}"
+        count = here.gate.fail_all(lambda: WakeFailed(text, retry_after=pause))
+        log.warning("waiters failed", endpoint=here.name, waiters=count, error=here.trouble.error)
+        here.show()
+
+    async def delete(self) -> None:
+        """Have the provider forget the endpoint, however often that takes: what it keeps may run and be billed."""
+        here = self._here
+        failures = 0
+        while (error := await here.ledger.call("delete", here.provider.delete(here.name))) is not None:
+            if isinstance(error, EndpointNotFound):
+                return
+            failures += 1
+            log.error("delete failed: it may still be running, and billed", endpoint=here.name, error=text_of(error))
+            await asyncio.sleep(backoff(here.spec.policy, failures, here.trouble.jitter()))
+
+    def _actor(self, otherwise: str) -> str:
+        return (self._here.wishes.asker if self._here.wishes.operated else "") or otherwise

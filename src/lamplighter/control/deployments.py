@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
@@ -29,9 +27,10 @@ from lamplighter.control.deployed import (
     row_of,
     signed,
 )
-from lamplighter.control.journal import Journal, log_fields
+from lamplighter.control.journal import Journal
 from lamplighter.control.offers import Offers
-from lamplighter.control.origin import ORIGIN
+from lamplighter.control.recorder import Recorder
+from lamplighter.control.turns import Turns
 from lamplighter.domain.endpoint import Deployment, Endpoint, Making, Phase, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import (
@@ -40,10 +39,9 @@ from lamplighter.errors import (
     EndpointNotFound,
     LamplighterError,
     ProviderUnreachable,
-    ShuttingDown,
 )
 from lamplighter.providers.base import Provider
-from lamplighter.store import AuditRecord, SavedDeployment
+from lamplighter.store import SavedDeployment
 from lamplighter.store.seal import Seal
 
 log = structlog.get_logger("lamplighter.control")
@@ -56,10 +54,6 @@ GONE_TIMEOUT = 60.0
 
 DOUBT_PATIENCE = 2.0
 """How long the answer to a create waits to know whether one that got no answer was made (seconds)."""
-
-_LONGEST_NAME = 200
-
-T = TypeVar("T")
 
 
 class Compile(Protocol):
@@ -99,13 +93,6 @@ class DeploymentStore(Protocol):
     async def forget_deployment(self, name: str) -> None: ...
 
 
-@dataclass(slots=True)
-class _Note:
-    """What is added to the record of an operation while it goes on."""
-
-    change: str | None = None
-
-
 class DeploymentKeeper:
     """Implements `Deployments`. Operations on one name take turns; each is finished even if its caller has gone."""
 
@@ -124,7 +111,6 @@ class DeploymentKeeper:
         self._providers = providers
         self._store = store
         self._seal = seal
-        self._journal = journal
         self._compile = compile_spec
         self._clock = clock or Clock()
         self._offers = Offers(providers, self._clock)
@@ -134,9 +120,8 @@ class DeploymentKeeper:
         self._apart: dict[str, Kept] = {}  # what is kept of the broken ones
         self._eclipsed: dict[str, str] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing = False
+        self._turns = Turns()
+        self._recorder = Recorder(journal, self._clock)
 
     # Over restarts.
 
@@ -176,7 +161,7 @@ class DeploymentKeeper:
 
     async def renew(self) -> None:
         """Give on what the server's defaults make of each deployment now, in turn with its other changes."""
-        await asyncio.gather(*(self._in_turn(name, self._renew(name)) for name in list(self._kept)))
+        await asyncio.gather(*(self._turns.take(name, self._renew(name)) for name in list(self._kept)))
 
     async def _renew(self, name: str) -> None:
         kept = self._kept.get(name)
@@ -200,14 +185,11 @@ class DeploymentKeeper:
             if kept.leaving:
                 self._begin_to_take_out(name)
             elif kept.doubtful:
-                self._own(self._settle(kept), f"look for {name}")
+                self._turns.own(self._settle(kept), f"look for {name}")
 
     async def close(self) -> None:
         """Give up what is under way; it is on record, and goes on with the next start."""
-        self._closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._turns.close()
 
     @property
     def broken(self) -> Mapping[str, BrokenDeployment]:
@@ -232,16 +214,16 @@ class DeploymentKeeper:
     # Operations.
 
     async def create(self, spec: Spec, *, actor: str) -> Endpoint:
-        return await self._in_turn(spec.name, self._create(spec, actor))
+        return await self._turns.take(spec.name, self._create(spec, actor))
 
     async def update(self, name: str, revise: Revise, *, actor: str) -> Endpoint:
-        return await self._in_turn(name, self._update(name, revise, actor))
+        return await self._turns.take(name, self._update(name, revise, actor))
 
     async def delete(self, name: str, *, actor: str, forget: bool = False) -> None:
-        await self._in_turn(name, self._delete(name, actor, forget))
+        await self._turns.take(name, self._delete(name, actor, forget))
 
     async def record_refusal(self, operation: str, name: str, actor: str, error: LamplighterError) -> None:
-        await self._record(operation, name, actor, error=error)
+        await self._recorder.write(operation, name, actor, error=error)
 
     async def offers(self) -> Sequence[Offer]:
         return await self._offers.offers()
@@ -257,7 +239,7 @@ class DeploymentKeeper:
 
     async def _create(self, spec: Spec, actor: str) -> Endpoint:
         name = spec.name
-        async with self._recorded("create", name, actor):
+        async with self._recorder.recorded("create", name, actor):
             self._refuse_taken(name)
             spec = signed(spec, self._clock.wall(), actor)
             kept = dataclasses.replace(keep(spec), doubtful=True)
@@ -291,7 +273,7 @@ class DeploymentKeeper:
             async with asyncio.timeout(DOUBT_PATIENCE):
                 there = await self._fleet.is_there(name)
         except TimeoutError:
-            self._own(self._settle(kept), f"look for {name}")
+            self._turns.own(self._settle(kept), f"look for {name}")
             raise _may_be_there(name, error) from None
         if not there:
             await self._drop(kept)
@@ -301,7 +283,7 @@ class DeploymentKeeper:
         """Look for what may have been made until it is certain whether it was."""
         with contextlib.suppress(EndpointNotFound):  # it was deleted meanwhile
             there = await self._fleet.is_there(kept.name)
-            await self._in_turn(kept.name, self._end_doubt(kept, there=there))
+            await self._turns.take(kept.name, self._end_doubt(kept, there=there))
 
     async def _end_doubt(self, kept: Kept, *, there: bool) -> None:
         if self._kept.get(kept.name) is not kept:
@@ -325,7 +307,7 @@ class DeploymentKeeper:
     # Changing.
 
     async def _update(self, name: str, revise: Revise, actor: str) -> Endpoint:
-        async with self._recorded("update", name, actor) as note:
+        async with self._recorder.recorded("update", name, actor) as note:
             before = self._changeable(name)
             if before.doubtful:
                 raise Conflict(f"Endpoint {name!r} may not have been made; it is being looked for. Change it then.")
@@ -385,7 +367,7 @@ class DeploymentKeeper:
     # Deleting.
 
     async def _delete(self, name: str, actor: str, forget: bool) -> None:
-        async with self._recorded("delete", name, actor):
+        async with self._recorder.recorded("delete", name, actor):
             gone = self._leaving.get(name)  # asked for again: the answer to the first one may have been lost
             if gone is None:
                 before = self._changeable(name)
@@ -418,7 +400,7 @@ class DeploymentKeeper:
         return bool(kept.provider) or any(one.capabilities.keeps for one in self._providers.values())
 
     def _begin_to_take_out(self, name: str) -> asyncio.Task[None]:
-        self._leaving[name] = gone = self._own(self._take_out(name), f"delete {name}")
+        self._leaving[name] = gone = self._turns.own(self._take_out(name), f"delete {name}")
         return gone
 
     async def _take_out(self, name: str) -> None:
@@ -488,65 +470,6 @@ class DeploymentKeeper:
             await asyncio.shield(asyncio.ensure_future(write))
         except LamplighterError as error:
             log.error("not written: it may come back at the next start", endpoint=name, error=error.message)  # noqa: TRY400
-
-    @contextlib.asynccontextmanager
-    async def _recorded(self, operation: str, name: str, actor: str) -> AsyncIterator[_Note]:
-        """Write the operation down, however it goes."""
-        note = _Note()
-        error: BaseException | None = None
-        try:
-            yield note
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
-            await self._record(operation, name, actor, error=error, change=note.change)
-
-    async def _record(
-        self, operation: str, name: str, actor: str, *, error: BaseException | None, change: str | None = None
-    ) -> None:
-        origin = ORIGIN.get()
-        record = AuditRecord(
-            at=self._clock.wall(),
-            actor=actor,
-            operation=operation,
-            endpoint=name[:_LONGEST_NAME],
-            success=error is None,
-            error=None if error is None else str(error) or type(error).__name__,
-            change=change,
-            source=origin.source,
-            request_id=origin.request_id,
-        )
-        log.info("operation", **log_fields(record))
-        await self._journal.operation(record)
-
-    # Tasks.
-
-    async def _in_turn(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do one thing at a time with a name, to its end, whether or not somebody still waits for the answer."""
-        if self._closing:
-            work.close()
-            raise ShuttingDown("This server is going away.", retry_after=1.0)
-        turn = self._turns.setdefault(name, asyncio.Lock())
-
-        async def alone() -> T:
-            async with turn:
-                return await work
-
-        return await asyncio.shield(self._own(alone(), f"deployment {name}"))
-
-    def _own(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._disown)
-        return task
-
-    def _disown(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            expected = isinstance(error, LamplighterError)
-            if not expected:
-                log.error("task broke", task=task.get_name(), error=repr(error))
 
 
 def _may_be_there(name: str, error: LamplighterError) -> ProviderUnreachable:

@@ -15,9 +15,9 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.controller import Controller
 from lamplighter.control.demand import Listing
 from lamplighter.control.gate import ActiveClaim
-from lamplighter.control.journal import Journal, log_fields
+from lamplighter.control.journal import Journal
 from lamplighter.control.names import Names, names_of
-from lamplighter.control.origin import ORIGIN
+from lamplighter.control.recorder import Recorder
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec, State
 from lamplighter.engines.tasks import RootTasks, root_tasks
@@ -31,7 +31,6 @@ from lamplighter.errors import (
     WakeTimeout,
 )
 from lamplighter.providers.base import Provider, RunsHere
-from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -45,7 +44,6 @@ _DRAIN_LOOK = 0.05
 _FIRST_LOOK = 5.0
 _CREATE_TIMEOUT = 60.0
 _BRINGS_UP = frozenset({"wake", "resume"})
-_LONGEST_NAME = 200
 
 
 class Fleet:
@@ -55,6 +53,7 @@ class Fleet:
         self._providers = dict(providers)
         self._journal = journal
         self._clock = clock or Clock()
+        self._recorder = Recorder(journal, self._clock)
         self._rooms: dict[str, RoomKeeper] = {}
         self._controllers: dict[str, Controller] = {}
         self._leaving: dict[str, Controller] = {}
@@ -475,9 +474,9 @@ class Fleet:
             controller = self._find(name)
             _refuse_flawed(verb, controller.spec)
         except LamplighterError as error:
-            await self._record(verb, name[:_LONGEST_NAME], actor, error)
+            await self._recorder.write(f"ask {verb}", name, actor, error=error)
             raise
-        await self._record(verb, controller.name, actor)
+        await self._recorder.write(f"ask {verb}", controller.name, actor)
         if self._controllers.get(controller.name) is not controller:  # taken out while that was written
             raise EndpointNotFound(name, self._targets)
         paused = controller.paused
@@ -485,21 +484,6 @@ class Fleet:
         if paused is not controller.paused:  # a word that outlasts this process: on record before it counts as given
             await self._journal.remember([controller.keepsake()])
         return controller.endpoint()
-
-    async def _record(self, verb: str, name: str, actor: str, error: LamplighterError | None = None) -> None:
-        origin = ORIGIN.get()
-        record = AuditRecord(
-            at=self._clock.wall(),
-            actor=actor,
-            operation=f"ask {verb}",
-            endpoint=name,
-            success=error is None,
-            error=error.message if error is not None else None,
-            source=origin.source,
-            request_id=origin.request_id,
-        )
-        await self._journal.operation(record)
-        log.info("operation", **log_fields(record))
 
     # Tasks.
 

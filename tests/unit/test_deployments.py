@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +136,69 @@ async def test_a_name_that_the_configuration_took_meanwhile_is_the_configuration
         assert (await here.ask("DELETE", f"{ROOT}/chat")).status_code == 409
     async with wire_stage(tmp_path) as here:
         assert (await here.endpoint("chat"))["model"]["repository"] == "org/model"
+
+
+async def test_one_that_can_t_be_brought_up_without_its_secrets_can_be_paused_and_says_why_it_is_not_resumed(tmp_path):
+    async with wire_stage(tmp_path) as here:
+        await here.make(with_model(document(), secrets=SECRETS))
+    (tmp_path / KEY_FILE).unlink()
+    async with wire_stage(tmp_path) as here:
+        assert here.deployments.problems()[0].startswith("endpoint made: The key file")
+        refused = await here.ask("POST", f"{ROOT}/made/resume")
+        assert (refused.status_code, refused.json()["code"]) == (400, "BAD_REQUEST")
+        assert "secret.key is gone" in refused.json()["error"]
+        assert (await here.ask("POST", f"{ROOT}/made/pause")).status_code == 200
+        assert ("wake", "made") not in here.memory.calls
+        assert (await here.ask("DELETE", f"{ROOT}/made")).status_code == 200
+        assert here.deployments.problems() == []
+    assert rows(tmp_path) == []
+
+
+async def test_a_registry_s_password_has_to_be_given_anew_too(tmp_path):
+    async with wire_stage(tmp_path) as here:
+        await here.make(with_model(document(), secrets=SECRETS, image=IMAGE))
+    (tmp_path / KEY_FILE).unlink()
+    async with wire_stage(tmp_path) as here:
+        change: dict[str, Any] = {"model": {"secrets": {"TOKEN": "new"}}}
+        refused = await here.ask("PUT", f"{ROOT}/made", change)
+        assert refused.status_code == 400
+        assert "model.image.custom.credentials" in refused.json()["error"]
+        assert not (tmp_path / KEY_FILE).exists()
+        change["model"]["image"] = IMAGE
+        assert (await here.ask("PUT", f"{ROOT}/made", change)).status_code == 200
+    async with wire_stage(tmp_path) as here:
+        deployment = here.deployments.deployment("made")
+        assert deployment is not None
+        assert deployment.document["model"]["image"] == IMAGE
+
+
+async def test_what_can_t_be_opened_stays_as_it_is_when_its_row_is_written_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("lamplighter.control.deployments.GONE_PATIENCE", 0.01)
+    async with wire_stage(tmp_path) as here:
+        await here.make(with_model(document(), secrets=SECRETS))
+    sealed = rows(tmp_path)[0][2]
+    (tmp_path / KEY_FILE).unlink()
+    async with wire_stage(tmp_path, delete_delay=60.0) as here:
+        assert (await here.ask("DELETE", f"{ROOT}/made")).status_code == 200
+    assert rows(tmp_path)[0][2] == sealed
+    assert json.loads(rows(tmp_path)[0][1])["lamplighter"]["leaving"] is True
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+async def test_a_row_that_does_not_tell_the_names_of_its_secrets_wants_some(tmp_path):
+    async with wire_stage(tmp_path) as here:
+        await here.make(with_model(document(), secrets=SECRETS))
+    with closing(sqlite3.connect(tmp_path / "lamplighter.db")) as database, database:
+        (text,) = database.execute("select document from deployments").fetchone()
+        older = json.loads(text)
+        del older["lamplighter"]["secrets"]
+        database.execute("update deployments set document = ?", (json.dumps(older),))
+    (tmp_path / KEY_FILE).unlink()
+    async with wire_stage(tmp_path) as here:
+        refused = await here.ask("PUT", f"{ROOT}/made", {"tags": ["x"]})
+        assert refused.json()["error"].startswith("Bad Request: model.secrets:")
+        change = {"model": {"secrets": {"TOKEN": "new"}}}
+        assert (await here.ask("PUT", f"{ROOT}/made", change)).status_code == 200
 
 
 async def test_a_delete_that_the_end_of_the_process_interrupted_goes_on(tmp_path, monkeypatch):

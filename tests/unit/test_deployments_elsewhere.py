@@ -44,8 +44,8 @@ class World:
     def data(self) -> Path:
         return self.folder / "front"
 
-    def settings(self, endpoints: dict[str, Any] | None = None, **options: Any) -> Settings:
-        given = {"base_url": self.proxy.url, "namespace": NAMESPACE, "look_every": 5} | options
+    def settings(self, endpoints: dict[str, Any] | None = None) -> Settings:
+        given = {"base_url": self.proxy.url, "namespace": NAMESPACE, "look_every": 5}
         retry = {"attempts": 2, "base": 0.01, "deadline": 5}
         text = {
             "server": {"port": 0, "data": str(self.data), "drain_timeout": 1},
@@ -56,9 +56,9 @@ class World:
         return parse(json.dumps(text), "front.yaml", {})
 
     @contextlib.asynccontextmanager
-    async def front(self, **options: Any) -> AsyncIterator[Front]:
+    async def front(self, endpoints: dict[str, Any] | None = None) -> AsyncIterator[Front]:
         """Ours, started on what the last one left."""
-        async with running(self.settings(**options)) as server:
+        async with running(self.settings(endpoints)) as server:
             yield Front(self, server)
 
     async def there(self) -> str | None:
@@ -250,6 +250,23 @@ async def test_one_whose_provider_is_not_there_is_not_deleted_but_may_be_forgott
         assert (await here.ask("GET", AT)).status_code == 404
     assert world.row() is None
     assert await world.there() is not None
+
+
+async def test_what_the_configuration_hides_is_told_as_long_as_it_may_run(world: World) -> None:
+    async with world.front() as here:
+        await here.make(DOCUMENT)
+    hidden = {"e": {"provider": "huggingface", "remote": "another"}}
+    async with world.front(endpoints=hidden) as here:
+        (problem,) = await here.problems()
+        assert "the configuration file has its name" in problem
+    same = {"other": {"provider": "huggingface", "remote": "e"}}
+    async with world.front(endpoints=same) as here:
+        (problem,) = await here.problems()
+        assert "are the same endpoint" in problem
+        assert (await here.ask("DELETE", AT)).status_code == 409
+    async with world.front() as here:
+        await here.until("running")
+        assert await here.problems() == []
 
 
 # The key

@@ -53,6 +53,23 @@ def test_a_lost_key_is_told_and_not_made_anew(tmp_path):
     assert not path.exists()
 
 
+def test_a_key_is_made_only_where_that_is_wanted(tmp_path):
+    path = tmp_path / "key"
+    with pytest.raises(SealBroken, match="is gone"):
+        Seal(path).seal({"a": 1}, make_key=False)
+    assert not path.exists()
+    assert Seal(path).unseal(Seal(path).seal({"a": 1})) == {"a": 1}
+    assert Seal(path).seal({"a": 1}, make_key=False)
+
+
+def test_an_old_key_that_is_put_behind_the_new_one_opens_what_it_sealed(tmp_path):
+    old, new, both = tmp_path / "old", tmp_path / "new", tmp_path / "both"
+    earlier, later = Seal(old).seal({"a": 1}), Seal(new).seal({"b": 2})
+    both.write_bytes(new.read_bytes() + old.read_bytes())
+    assert (Seal(both).unseal(earlier), Seal(both).unseal(later)) == ({"a": 1}, {"b": 2})
+    assert Seal(new).unseal(Seal(both).seal({"c": 3})) == {"c": 3}
+
+
 @pytest.mark.parametrize("content", ["", "junk", "x" * 44])
 def test_a_damaged_key_is_told(tmp_path, content):
     (tmp_path / "key").write_text(content)

@@ -22,6 +22,7 @@ LamplighterError                 500  exit 1
 │   └── ShuttingDown             503  exit 1   this server is going away
 ├── ProviderError                502  exit 1   the provider answered with a failure
 │   ├── ProviderUnreachable      502  exit 1   the provider could not be asked: the state is unknown
+│   │   └── ProviderTimeout      504  exit 5   the same: it took the question, and did not answer in time
 │   ├── RateLimited              429  exit 1   the provider wants fewer questions, after `retry_after` seconds
 │   ├── QuotaExceeded            429  exit 1   the provider's quota for this hardware is used up
 │   ├── NoCapacity               503  exit 1   the provider has no such hardware free now
@@ -240,6 +241,14 @@ class ProviderUnreachable(ProviderError):
     """The provider could not be asked, so the state of its endpoints is not known."""
 
     code = "provider_unreachable"
+
+
+class ProviderTimeout(ProviderUnreachable):
+    """The provider did not answer in time, so the state of its endpoints is not known."""
+
+    status = 504
+    exit_code = 5
+    code = "provider_timeout"
 
 
 class RateLimited(ProviderError):

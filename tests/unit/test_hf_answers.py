@@ -62,7 +62,8 @@ def told(text: str, code: str = "") -> dict[str, str]:
         (500, told("Insufficient capacity"), ASKED, "NoCapacity"),
         (500, told("boom"), ASKED, "ProviderError"),
         (502, b"<html>Bad Gateway</html>", ASKED, "ProviderUnreachable"),
-        (504, b"", ASKED, "ProviderUnreachable"),
+        (504, b"", ASKED, "ProviderTimeout"),
+        (408, b"", ASKED, "ProviderTimeout"),
         (418, b"", ASKED, "ProviderError"),
         (302, b"", ASKED, "ProviderError"),
         # a Lamplighter's own words
@@ -204,3 +205,11 @@ def test_json_is_json() -> None:
 def test_a_name_is_one_part_of_a_path(name: str, part: str) -> None:
     assert segment(name, "name") == part
     assert quoted("a/b", frozenset("/")) == "a/b"
+
+
+def test_a_404_blames_the_namespace_only_where_that_is_what_is_missing() -> None:
+    made = Asked(host="h", namespace="acme", creates=True)
+    catalog = error_for(answer(404, told("The catalog has no model 'no/model'.")), made)
+    assert catalog.message == "h: The catalog has no model 'no/model'."
+    for text in ("Not Found", "Namespace not found", "no such organization", "acme is not there"):
+        assert "knows no namespace 'acme'" in error_for(answer(404, told(text)), made).message

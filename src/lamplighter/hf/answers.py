@@ -20,6 +20,7 @@ from lamplighter.errors import (
     NotFound,
     PaymentRequired,
     ProviderError,
+    ProviderTimeout,
     ProviderUnreachable,
     QuotaExceeded,
     RateLimited,
@@ -35,7 +36,8 @@ PAUSED = ("endpoint is paused", "invalid state")
 
 _MOST_TEXT = 500
 _MOST_PARSED = 200_000
-_UNREACHABLE = frozenset({408, 502, 503, 504})
+_UNREACHABLE = frozenset({502, 503})
+_TOO_LATE = frozenset({408, 504})
 
 _PERMISSION = re.compile(r"missing permissions?:?\s*[`'\"]?([A-Za-z0-9_.-]{3,100})", re.IGNORECASE)
 _EXPIRED = re.compile(r"\bexpired\b", re.IGNORECASE)
@@ -51,6 +53,7 @@ _FIELD = re.compile(
     r"[`'\"]?\b((?:name|type|tags|provider|compute|model|route|body)(?:\.[A-Za-z][A-Za-z0-9]*|\[\d+\])*)[`'\"]?\s*:"
 )
 _MISSING_FIELD = re.compile(r"missing field [`'\"]([A-Za-z][A-Za-z0-9]*)[`'\"]")
+_NAMESPACE = re.compile(r"namespace|organi[sz]ation|^not found\.?$", re.IGNORECASE)
 _KIND = re.compile(r"^(Bad Request|Forbidden|Unauthorized|Not Found|Conflict|Validation[ A-Za-z]{0,20}): ")
 
 
@@ -205,8 +208,10 @@ def _missing(answer: Answer, asked: Asked, heard: Said) -> LamplighterError | No
     where = f"namespace {asked.namespace!r}" if asked.namespace else asked.host
     if asked.name is not None and not asked.creates:
         return EndpointNotFound(asked.name, heard.known or asked.known, where=where)
-    if asked.namespace:
+    if asked.namespace and (not heard.text or _NAMESPACE.search(heard.text) or asked.namespace in heard.text):
         return NotFound(f"{asked.host} knows no {where}{_quoted(heard)}.")
+    if asked.namespace:
+        return NotFound(f"{asked.host}: {heard.text.rstrip('.')}.")
     if heard.code in {NotFound.code, EndpointNotFound.code}:  # a Lamplighter's own word for something that is not there
         return NotFound(heard.text or f"{asked.host} knows no such thing.")
     return _failed(answer, asked, heard)
@@ -245,6 +250,8 @@ def _failed(answer: Answer, asked: Asked, heard: Said) -> LamplighterError:
     if answer.status >= 500 and _CAPACITY.search(heard.text):
         return _capacity(answer, asked, heard)
     text = f"{asked.host} answered {answer.status}{_quoted(heard)}"
+    if answer.status in _TOO_LATE:
+        return ProviderTimeout(f"{text}.")
     if answer.status in _UNREACHABLE:
         return ProviderUnreachable(f"{text}.")
     return ProviderError(f"{text}.", permanent=400 <= answer.status < 500)

@@ -18,7 +18,7 @@ import httpx2
 
 from lamplighter import __version__
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import ProviderError, ProviderUnreachable, TokenMissing
+from lamplighter.errors import ProviderError, ProviderTimeout, ProviderUnreachable, TokenMissing
 from lamplighter.hf.answers import speaks_of_capacity
 from lamplighter.hf.exchange import MOST_BYTES, Answer, Question
 from lamplighter.hf.hosts import Hosts, host_of, is_loopback, is_usable, same_origin
@@ -48,6 +48,10 @@ class Lost(ProviderUnreachable):
     def __init__(self, message: str, *, sent: bool, lasting: bool = False) -> None:
         super().__init__(message, permanent=lasting)
         self.sent = sent
+
+
+class Late(Lost, ProviderTimeout):
+    """No whole answer came in time."""
 
 
 LookBack = Callable[[], Awaitable[Answer | None]]
@@ -112,7 +116,7 @@ class Wire:
         """Ask until there is an answer that asking again would not change, or `pace` gives up.
 
         `look_back`: see LookBack. What is not `repeatable` is only asked again when it can't have been executed.
-        Raises ProviderUnreachable when no answer came, TokenMissing, TokenWrong.
+        Raises ProviderUnreachable when no answer came, ProviderTimeout when it was too late, TokenMissing, TokenWrong.
         """
         patience = self.pace if pace is None else pace
         began, attempt, doubtful = self.clock(), 0, False
@@ -316,7 +320,7 @@ async def _named(host: str, exchange: AbstractAsyncContextManager[httpx2.Respons
             yield response
     except (httpx2.TimeoutException, TimeoutError) as error:
         sent = not isinstance(error, _NOT_SENT)
-        raise Lost(f"{host} did not answer in time.", sent=sent) from None
+        raise Late(f"{host} did not answer in time.", sent=sent) from None
     except httpx2.ConnectError as error:
         raise _unconnected(host, error) from None
     except httpx2.ProxyError:

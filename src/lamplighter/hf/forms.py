@@ -193,6 +193,26 @@ class Changes:
         """Whether other hardware is asked for."""
         return any(getattr(self, name) is not None for name in _COMPUTE)
 
+    def against(self, current: Endpoint) -> Changes:
+        """What of this is not so already.
+
+        What the API does not show (values of secrets, credentials) can't be compared: it stays. Parts of the hardware
+        stay together: one alone may name nothing that there is.
+        """
+        names = [name for name in _names(Changes) if getattr(self, name) is not None]
+        kept = {name for name in names if self._is_news(name, current)}
+        if kept & set(_COMPUTE):
+            kept |= set(names) & set(_COMPUTE)
+        return Changes(**{name: getattr(self, name) for name in names if name in kept})
+
+    def _is_news(self, name: str, current: Endpoint) -> bool:
+        after = getattr(self, name)
+        if name == "secrets" and after:
+            return True
+        if name == "image" and images.has_credentials(after):
+            return True
+        return _differs(name, _now(name, current), after)
+
     def placed(self, current: Endpoint) -> Placed:
         """The hardware that an endpoint would have then."""
         compute, scaling = current.compute, current.compute.scaling

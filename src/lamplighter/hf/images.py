@@ -27,6 +27,11 @@ def differs(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return any(_setting_differs(key, now.get(key), value) for key, value in inner.items())
 
 
+def has_credentials(image: Mapping[str, Any]) -> bool:
+    """Whether an image comes with a login of its own."""
+    return bool(split(image)[1].get("credentials"))
+
+
 def _setting_differs(key: str, now: Any, wanted: Any) -> bool:
     if key == "credentials":
         return bool(wanted) != (now is not None)

@@ -260,19 +260,24 @@ class _Session(AbstractContextManager["Endpoint"]):
         self._termination.watch()
         try:
             return self._portal.call(self._enter)
-        except BaseException:
-            self.forget()
+        except BaseException as error:
+            self._leave_interrupted(error)
             raise
+
+    def _leave_interrupted(self, error: BaseException) -> None:
+        """Ctrl-C may come when it has been entered, and before anybody knows; then nobody would leave it."""
+        try:
+            if not isinstance(error, Exception) and self._portal.is_open:
+                self._portal.call(lambda: self._leave(type(error), error, None))
+        finally:
+            self.forget()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        async def leave() -> None:
-            await self._inner.__aexit__(kind, error, trace)
-
         try:
             with self._termination.deferred():
-                self._portal.call(leave)
+                self._portal.call(lambda: self._leave(kind, error, trace))
         finally:
             self.forget()
 
@@ -280,6 +285,11 @@ class _Session(AbstractContextManager["Endpoint"]):
         """Let go of the signal."""
         self._kept_in.discard(self)
         self._termination.unwatch()
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
 
     async def _enter(self) -> Endpoint:
         return await self._inner.__aenter__()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import re
 import shlex
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +30,7 @@ from lamplighter.errors import (
 from lamplighter.hf.api import ManagementApi
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.records import Endpoint, Metrics, ReplicaInfo
+from lamplighter.sdk.seconds import check_seconds
 from lamplighter.sdk.starts import StartTimes
 from lamplighter.sdk.status import Status, number, own_words
 from lamplighter.sdk.waiting import OnProgress, Progress, Vigil
@@ -74,9 +74,8 @@ class AsyncClient:
     def __init__(
         self, url: str | None = None, *, token: str | None = None, namespace: str | None = None, timeout: float = 30.0
     ) -> None:
-        if not (math.isfinite(timeout) and timeout > 0):
-            raise InvalidInput(f"timeout: {timeout!r} is not a number of seconds above 0.", field="timeout")
-        secret = Secret(token.strip()) if token and token.strip() else None
+        check_seconds(timeout, "timeout")
+        secret = _secret(token)
         self._api: ManagementApi | None = ManagementApi(url, token=secret, namespace=namespace, timeout=timeout)
         self._embedded: Embedded | None = None
         self._timeout = timeout
@@ -91,9 +90,9 @@ class AsyncClient:
         """A client of a Lamplighter in this process. `config` is a file, or the same as a mapping; None: no endpoint.
 
         It is started by the first call, and ended in order by `close`, or with the process; if that is killed, a small
-        process of its own ends the engines on this machine. Its data lies where the
-        configuration says, else in a folder of this configuration's own below `$XDG_STATE_HOME/lamplighter`, so that a
-        program which was killed finds its engines again; without a configuration, in a temporary folder.
+        process of its own ends the engines on this machine. Its data lies where the configuration says, else in a
+        folder of this configuration's own below `$XDG_STATE_HOME/lamplighter`; without a configuration, in a temporary
+        one.
         Raises ConfigError.
         """
         from lamplighter.sdk.embedding import Embedded  # noqa: PLC0415 - a server is a lot to import
@@ -145,9 +144,10 @@ class AsyncClient:
         return await api.list(namespace, tags=tags, search=search)
 
     async def get(self, name: str, *, namespace: str | None = None) -> Endpoint:
-        """One endpoint. Raises EndpointNotFound."""
+        """One endpoint. Raises EndpointNotFound, with near names."""
         api, where = await self._at(namespace)
-        return await api.get(name, where)
+        async with _with_names(api, where):
+            return await api.get(name, where)
 
     async def create(self, form: DeploymentForm | str, *, namespace: str | None = None, **values: Any) -> Endpoint:
         """Make an endpoint from a form, or from its name and the form's fields as keywords.
@@ -164,12 +164,16 @@ class AsyncClient:
     async def update(
         self, name: str, changes: Changes | None = None, *, namespace: str | None = None, **values: Any
     ) -> Endpoint:
-        """Change what is given, and nothing else; with nothing given nothing is sent. Raises EndpointNotFound."""
+        """Change what is given and is not so already; where all of it is, nothing is sent. Raises EndpointNotFound."""
         if changes is not None and values:
             raise InvalidInput(f"{next(iter(values))}: give changes, or their fields as keywords.")
         changes = Changes.of(values) if changes is None else changes
+        current = await self.get(name, namespace=namespace)
+        news = changes.against(current)
+        if news.is_empty:
+            return current
         api, where = await self._at(namespace)
-        return await api.update(name, changes, where)
+        return await api.update(name, news, where)
 
     async def delete(self, name: str, *, confirm: bool = False, namespace: str | None = None) -> None:
         """Delete for good. Raises InvalidInput without `confirm=True`. Returns when the endpoint is gone."""
@@ -179,25 +183,28 @@ class AsyncClient:
                 "or pause it, which costs nothing either and can be undone.",
                 field="confirm",
             )
+        before = await self.get(name, namespace=namespace)
         api, where = await self._at(namespace)
-        before = await api.get(name, where)
         await api.delete(name, where)
         await self._await_gone(api, before)
 
     async def pause(self, name: str, *, namespace: str | None = None) -> Endpoint:
         """Begin to pause: it costs nothing then, gives its quota back, and no request wakes it until `resume`."""
         api, where = await self._at(namespace)
-        return await api.pause(name, where)
+        async with _with_names(api, where):
+            return await api.pause(name, where)
 
     async def resume(self, name: str, *, namespace: str | None = None) -> Endpoint:
         """Begin to start one that is paused or scaled to zero, and wait for nothing; it is billed from then on."""
         api, where = await self._at(namespace)
-        return await api.resume(name, where)
+        async with _with_names(api, where):
+            return await api.resume(name, where)
 
     async def scale_to_zero(self, name: str, *, namespace: str | None = None) -> Endpoint:
         """Begin to scale to zero: it costs nothing then, keeps its quota, and the next request wakes it."""
         api, where = await self._at(namespace)
-        return await api.scale_to_zero(name, where)
+        async with _with_names(api, where):
+            return await api.scale_to_zero(name, where)
 
     async def get_or_create(
         self, name: str, *, create_if_missing: bool = False, namespace: str | None = None, **values: Any
@@ -211,7 +218,7 @@ class AsyncClient:
             return await api.get(name, where)
         except EndpointNotFound as error:
             if not create_if_missing:
-                raise _not_made(error) from None
+                raise _not_made(await _named(error, api, where)) from None
         try:
             return await api.create(DeploymentForm.of({"name": name, **values}), where)
         except EndpointExists:
@@ -233,7 +240,7 @@ class AsyncClient:
         Raises WakeFailed at once when it failed, with the provider's reason; WakeTimeout with the last state and the
         time waited.
         """
-        _check_timeout(timeout)
+        check_seconds(timeout, "timeout")
         return await self._start(name, timeout, namespace, on_progress)
 
     async def _start(
@@ -277,7 +284,7 @@ class AsyncClient:
 
         Raises WakeFailed at once for one that sleeps and is waited for to run, or that failed; WakeTimeout.
         """
-        _check_timeout(timeout)
+        check_seconds(timeout, "timeout")
         if until not in (Phase.RUNNING, Phase.SLEEPING):
             raise InvalidInput(f"until: {str(until)!r} is neither 'running' nor 'sleeping'.", field="until")
         began = asyncio.get_running_loop().time()
@@ -290,7 +297,8 @@ class AsyncClient:
         """Pause; one that is paused already is no error."""
         api, where = await self._at(namespace)
         try:
-            return await api.pause(name, where)
+            async with _with_names(api, where):
+                return await api.pause(name, where)
         except (InvalidInput, Conflict):
             seen = await api.get(name, where)
             if seen.state == State.PAUSED:
@@ -319,7 +327,7 @@ class AsyncClient:
         """
         from lamplighter.sdk.sessions import Session  # noqa: PLC0415 - not everybody needs it
 
-        _check_timeout(timeout)
+        check_seconds(timeout, "timeout")
         given_up_as = "Its session has paused it again." if auto_pause else None
         return Session(
             name,
@@ -341,10 +349,9 @@ class AsyncClient:
         """What it did in the last `window` seconds. None where the plan or the server has no figure."""
         from lamplighter.sdk.figures import add_up  # noqa: PLC0415
 
-        if not (math.isfinite(window) and 0 < window <= _LONGEST_WINDOW):
-            raise InvalidInput(f"window: {window!r} is not a number of seconds up to 366 days.", field="window")
+        check_seconds(window, "window", most=_LONGEST_WINDOW)
+        seen = await self.get(name, namespace=namespace)
         api, where = await self._at(namespace)
-        seen = await api.get(name, where)
         now = datetime.now(UTC)
         try:
             graphs = await api.metrics(name, where, start=_rfc3339(now - timedelta(seconds=window)), stop=_rfc3339(now))
@@ -356,7 +363,8 @@ class AsyncClient:
     async def replicas(self, name: str, *, namespace: str | None = None) -> Replicas:
         """The replicas that there are now."""
         api, where = await self._at(namespace)
-        return await api.replicas(name, where)
+        async with _with_names(api, where):
+            return await api.replicas(name, where)
 
     async def logs(
         self,
@@ -369,7 +377,10 @@ class AsyncClient:
     ) -> AsyncGenerator[str]:
         """Lines of the engine's output: the last `tail`, and with `follow` each further one as it comes."""
         api, where = await self._at(namespace)
-        async with aclosing(api.logs(name, where, tail=tail, follow=follow, replica=replica)) as lines:
+        async with (
+            _with_names(api, where),
+            aclosing(api.logs(name, where, tail=tail, follow=follow, replica=replica)) as lines,
+        ):
             async for line in lines:
                 yield line
 
@@ -419,7 +430,8 @@ class AsyncClient:
         try:
             async with asyncio.timeout(timeout):
                 api, where = await self._at(namespace)
-                return api, where, await api.get(name, where)
+                async with _with_names(api, where):
+                    return api, where, await api.get(name, where)
         except TimeoutError:
             raise WakeTimeout(f"{name}: within {timeout:g} s nobody could be asked how it is.") from None
 
@@ -461,7 +473,8 @@ class AsyncClient:
         from lamplighter.sdk import keepers  # noqa: PLC0415
 
         api, where = await self._at(namespace)
-        await api.get(name, where)  # nothing has to stand behind a session on what is not there
+        async with _with_names(api, where):
+            await api.get(name, where)  # nothing has to stand behind a session on what is not there
         what = keepers.Held(namespace=where, name=name, lease=lease, pauses=pauses)
 
         async def look() -> Endpoint:
@@ -491,11 +504,38 @@ class AsyncClient:
 
 
 _LONGEST_WINDOW = 366 * 86400.0
+_NAMES_PATIENCE = 5.0
 
 
-def _check_timeout(timeout: float) -> None:
-    if not (math.isfinite(timeout) and timeout > 0):
-        raise InvalidInput(f"timeout: {timeout!r} is not a number of seconds above 0.", field="timeout")
+def _secret(token: str | None) -> Secret | None:
+    """The token that was given. One that is empty is no wish for another one."""
+    if token is None:
+        return None
+    if not isinstance(token, str) or not token.strip():
+        what = "it is empty" if isinstance(token, str) else f"it is of type {type(token).__name__}, and no text"
+        raise InvalidInput(f"token: {what}. Pass none (None) to have the one of the environment used.", field="token")
+    return Secret(token.strip())
+
+
+@asynccontextmanager
+async def _with_names(api: ManagementApi, namespace: str) -> AsyncIterator[None]:
+    """Where an endpoint is missing, tell near names and those that are there."""
+    try:
+        yield
+    except EndpointNotFound as error:
+        raise await _named(error, api, namespace) from None
+
+
+async def _named(error: EndpointNotFound, api: ManagementApi, namespace: str) -> EndpointNotFound:
+    """The same error with the names that there are; as it is, where they are known or can't be asked for."""
+    if error.known:
+        return error
+    try:
+        async with asyncio.timeout(_NAMES_PATIENCE):
+            known = [endpoint.name for endpoint in await api.list(namespace)]
+    except (LamplighterError, TimeoutError):
+        return error
+    return EndpointNotFound(error.name, known, where=f"namespace {namespace!r}")
 
 
 def _not_made(error: EndpointNotFound) -> EndpointNotFound:

@@ -154,7 +154,7 @@ def _says_data(config: Mapping[str, Any]) -> bool:
 
 
 def _folder_of(config: Mapping[str, Any]) -> Path:
-    """One folder per configuration: a program that was killed finds its engines again, two programs don't meet."""
+    """One folder per configuration: a program finds its own data again, two programs don't meet."""
     text = json.dumps(_plain(config), sort_keys=True, default=str)
     return state_folder() / "embedded" / hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import warnings
 from collections.abc import Awaitable, Callable
@@ -48,7 +47,11 @@ class Session(AbstractAsyncContextManager[Endpoint]):
         by_hand: Callable[[], str],
         kept_in: set[Session],
     ) -> None:
-        if not (math.isfinite(lease) and SHORTEST_LEASE <= lease <= LONGEST_LEASE):
+        if (
+            isinstance(lease, bool)
+            or not isinstance(lease, int | float)
+            or not SHORTEST_LEASE <= lease <= LONGEST_LEASE
+        ):
             text = f"lease: {lease!r} s is not between {SHORTEST_LEASE:g} and {LONGEST_LEASE:g} seconds."
             raise InvalidInput(text, field="lease")
         self._name = name

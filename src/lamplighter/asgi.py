@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import InvalidInput, LamplighterError, ProviderError
 
 if TYPE_CHECKING:
     from lamplighter.hf.records import Endpoint
@@ -62,9 +62,16 @@ async def _enter_all(
         done = await asyncio.gather(
             *(sessions[name].__aexit__(None, None, None) for name in entered), return_exceptions=True
         )
-        for failed in done:
-            if isinstance(failed, BaseException):
-                raise failed
+        failed = [one for one in done if isinstance(one, BaseException)]
+        for one in failed:
+            if not isinstance(one, LamplighterError):
+                raise one
+        if len(failed) > 1:  # one error that tells of all: each names an endpoint that may be billed
+            raise ProviderError(" ".join(str(one) for one in failed)) from ExceptionGroup(
+                "sessions that could not be ended", [one for one in failed if isinstance(one, LamplighterError)]
+            )
+        if failed:
+            raise failed[0]
 
     entered: dict[str, Endpoint] = {}
 

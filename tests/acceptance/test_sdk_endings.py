@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
-from lamplighter import AsyncClient, Endpoint, ProviderError, SessionWarning, WakeTimeout
+from lamplighter import AsyncClient, Endpoint, ProviderError, SessionWarning, WakeTimeout, lifespan
 from lamplighter.providers.memory import Fault
 from lamplighter.sdk import settling, standby, watchdog
 from lamplighter.sdk.folders import WATCHED
@@ -125,3 +126,20 @@ async def test_a_watchdog_believes_a_state_and_no_word_in_an_error(tmp_path: Pat
         assert "running" in first.text
         assert (await until_paused(client, "paused-not")).state == "paused"
         assert (await asyncio.to_thread(watchdog._pause, ours)).text == "paused"
+
+
+async def test_an_application_tells_of_each_endpoint_that_could_not_be_paused(tmp_path: Path) -> None:
+    async with staged(tmp_path) as (stage, client):
+        await (await client._open()).create_from({**DOCUMENT, "name": "second"})
+        alive = lifespan("stuck", "second", lease=10, client=lambda: AsyncClient(stage.url))
+        running = alive(Starlette())
+        await running.__aenter__()
+        for name in ("stuck", "second"):
+            stage.simulated.script(name, "sleep", *[Fault.REFUSE] * 100)
+        told = "('stuck'|'second') could not be paused.*('stuck'|'second') could not be paused"
+        with pytest.raises(ProviderError, match=told) as caught:
+            await running.__aexit__(None, None, None)
+        assert isinstance(caught.value.__cause__, ExceptionGroup)
+        stage.simulated._faults._next.clear()
+        for name in ("stuck", "second"):
+            await until_paused(client, name)

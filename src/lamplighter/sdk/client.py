@@ -63,7 +63,7 @@ class AsyncClient:
     `AsyncClient.embedded(…)` runs a whole Lamplighter inside this process, on a free port of loopback.
 
     The namespace defaults to the token owner's name, which is asked for once. `timeout` bounds one attempt to ask
-    (seconds); questions that may be repeated are, for about a minute. It belongs to one event loop, and may be used
+    (seconds); questions that may be repeated are, for a minute at most. It belongs to one event loop, and may be used
     with or without `async with`; without, call `close`.
 
     Every method raises LamplighterError and nothing else on purpose: TokenMissing, TokenWrong, TokenExpired, Forbidden,

@@ -33,7 +33,7 @@ LamplighterError                 500  exit 1
     └── UpstreamTimeout          504  exit 5   the answer did not come in time
 
 Leaves that only one part raises stand there: `gateway/refusals.py` (413, 408, 405, 501), `config/problems.py` and
-`cli/refusals.py`.
+`cli/base/refusals.py`.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from typing import Any
 import click
 import pytest
 
-from lamplighter.cli.connection import Reply, normal_url
 from lamplighter.cli.logs import whole_lines
 from lamplighter.cli.main import main
 from lamplighter.cli.options import complete_name
-from lamplighter.cli.waiting import SLEEP, WAKE, Goal, follow
-from lamplighter.cli.watch import lines
+from lamplighter.cli.reach.connection import Reply, normal_url
+from lamplighter.cli.reach.waiting import SLEEP, WAKE, Goal, follow
+from lamplighter.cli.show.watch import lines
 from lamplighter.errors import InvalidInput, LamplighterError
 from tests.cli_stage import Script, endpoint, everything, one, problem, scripted_server
 

@@ -196,6 +196,19 @@ def test_update_sends_what_is_given_and_shows_the_difference(lamplighter: World)
     assert said.json["model"]["repository"] == "org/model"
 
 
+def test_update_to_what_is_so_already_sends_nothing_and_says_so(lamplighter: World) -> None:
+    said = lamplighter("update", "chat", "--max-replica", "1")
+    assert said.code == 0, said.err
+    assert "chat is so already: nothing was sent." in said.err
+
+
+def test_commands_that_are_advised_act_where_this_one_did(lamplighter: World) -> None:
+    where = ["--server", lamplighter.url]
+    assert f"`lamplighter start chat --server {lamplighter.url}`" in lamplighter("pause", "chat", *where).out
+    lost = lamplighter("start", "nobody", *where)
+    assert f"`lamplighter start nobody --create-if-missing … --server {lamplighter.url}`" in lost.err
+
+
 def test_update_of_nothing_says_what_can_be_given(lamplighter: World) -> None:
     said = lamplighter("update", "chat")
     assert said.code == 2

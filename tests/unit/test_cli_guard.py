@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lamplighter.cli.facts import is_billed
 from lamplighter.cli.guard.bill import describe
 from lamplighter.cli.guard.schedule import Schedule
 from lamplighter.cli.guard.verdict import Rules, kept_by
+from lamplighter.cli.show.facts import is_billed
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.folders import session_folder
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, graphs, rfc3339, scripted_cloud

@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from lamplighter import errors
+from lamplighter.cli.base.lazy import Session
 from lamplighter.cli.deploy.file import read
 from lamplighter.cli.guard.schedule import Schedule
-from lamplighter.cli.lazy import Session
 from lamplighter.cli.main import VERBS, root
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, scripted_cloud
 from tests.cli_world import VARIABLES, World, bounded, clean_environment, world

@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 import pytest
 
-from lamplighter.cli import place
 from lamplighter.cli.deployment import read_image, values_of
 from lamplighter.cli.options import complete_name
-from lamplighter.cli.place import Asked, find_place, is_lamplighter
+from lamplighter.cli.reach import place
+from lamplighter.cli.reach.place import Asked, find_place, is_lamplighter
 from lamplighter.errors import InvalidInput, NotAllowed, TokenMissing, TokenWrong
 from tests.cli_cloud import TOKEN, ScriptedCloud, endpoint, scripted_cloud
 from tests.cli_stage import scripted_server

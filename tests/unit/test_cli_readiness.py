@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lamplighter.cli.connection import Connection
-from lamplighter.cli.readiness import await_server, notify_ready
-from lamplighter.cli.refusals import ServerUnreachable
+from lamplighter.cli.base.refusals import ServerUnreachable
+from lamplighter.cli.reach.connection import Connection
+from lamplighter.cli.reach.readiness import await_server, notify_ready
 from tests.cli_stage import everything, scripted_server
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lamplighter.cli.child import NoSuchCommand, find_command
-from lamplighter.cli.run import environment, variables
+from lamplighter.cli.run.child import NoSuchCommand, find_command
+from lamplighter.cli.run.command import environment, variables
 from lamplighter.hf.records import Endpoint
 from lamplighter.providers.memory import Fault
 from tests.cli_cloud import endpoint, scripted_cloud

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lamplighter.cli import picture, portrayal, standing
-from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.base.advice import complete
 from lamplighter.cli.demo.stage import Prose
-from lamplighter.cli.meaning import status_of
-from lamplighter.cli.printing import Form, print_outcome
-from lamplighter.cli.progress import Progress
-from lamplighter.cli.words import ago, count, one_line, span, whole
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show import picture, portrayal, standing
+from lamplighter.cli.show.meaning import status_of
+from lamplighter.cli.show.printing import Form, print_outcome
+from lamplighter.cli.show.progress import Progress
+from lamplighter.cli.show.words import ago, count, one_line, span, whole
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.status import Status
 from tests.cli_cloud import endpoint
@@ -53,6 +54,22 @@ def test_ago(seconds: float, text: str) -> None:
 
 def test_one_thing_is_one_thing() -> None:
     assert [count(number, "endpoint") for number in (0, 1, 2)] == ["0 endpoints", "1 endpoint", "2 endpoints"]
+
+
+@pytest.mark.parametrize(
+    ("said", "completed"),
+    [
+        ("`lamplighter stop chat` pauses it", "`lamplighter stop chat --cloud` pauses it"),
+        ("`lamplighter a` or `lamplighter b c`", "`lamplighter a --cloud` or `lamplighter b c --cloud`"),
+        ("`lamplighter pause chat --server http://x -n me`", "`lamplighter pause chat --server http://x -n me`"),
+        ("start one with `lamplighter serve`", "start one with `lamplighter serve`"),
+        ("`lamplighter stop --help` tells more", "`lamplighter stop --help` tells more"),
+        ("run `hf auth login`", "run `hf auth login`"),
+    ],
+)
+def test_a_command_that_is_advised_leads_to_where_the_advice_came_from(said: str, completed: str) -> None:
+    assert complete(said, " --cloud") == completed
+    assert complete(said, "") == said
 
 
 def test_a_message_can_not_command_the_terminal() -> None:

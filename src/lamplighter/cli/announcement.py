@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from lamplighter.cli.output import err, phase_text
+from lamplighter.cli.show.output import err, phase_text
 from lamplighter.domain.endpoint import Endpoint, Phase
 from lamplighter.runtime import Server
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option, timeout_option
-from lamplighter.cli.place import Asked, find_place
-from lamplighter.cli.printing import Form, print_json, print_names, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, find_place
+from lamplighter.cli.show.printing import Form, print_json, print_names, print_outcome, tell_where
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,7 +50,7 @@ def list_(asked: Asked, *, license_: str | None, as_json: bool, quiet: bool, **f
     elif quiet:
         print_names([str(item.get("repoId", "")) for item in found])
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.output import out  # noqa: PLC0415 - help should not pay for it
 
         console = out()
         console.print(_drawn(found, console.width))
@@ -59,7 +59,7 @@ def list_(asked: Asked, *, license_: str | None, as_json: bool, quiet: bool, **f
 def _drawn(found: Sequence[Item], width: int) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
-    from lamplighter.cli.table import Column, table  # noqa: PLC0415
+    from lamplighter.cli.show.table import Column, table  # noqa: PLC0415
 
     if not found:
         return "The catalog has nothing of that kind."
@@ -112,7 +112,7 @@ def deploy(
 
     endpoint = place.run(make)
     if wait:
-        from lamplighter.cli.arriving import wait_for  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.reach.arriving import wait_for  # noqa: PLC0415 - help should not pay for it
 
         endpoint = wait_for([endpoint], place, timeout)[0]
     print_outcome(endpoint, Form(as_json, quiet))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 
 _INSTALL = {
     "bash": 'Put this into ~/.bashrc:  eval "$(lamplighter completion bash)"',

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lamplighter.cli.helping import examples
-from lamplighter.cli.words import count, whole
+from lamplighter.cli.base.helping import examples
+from lamplighter.cli.show.words import count, whole
 from lamplighter.domain.endpoint import Spec
 from lamplighter.errors import Conflict
 

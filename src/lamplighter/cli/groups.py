@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from lamplighter.cli.helping import examples
-from lamplighter.cli.interruption import exit_code
+from lamplighter.cli.base.helping import examples
+from lamplighter.cli.base.interruption import exit_code
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option, timeout_option
-from lamplighter.cli.place import Asked, Place, find_place
-from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, Place, find_place
+from lamplighter.cli.show.printing import Form, print_json, print_outcome, tell_where
 from lamplighter.errors import ConfigError, InvalidInput, LamplighterError, NotFound
 
 if TYPE_CHECKING:
-    from lamplighter.cli.board import Board
-    from lamplighter.cli.together import Outcome
+    from lamplighter.cli.reach.together import Outcome
+    from lamplighter.cli.show.board import Board
     from lamplighter.config import Settings
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
@@ -62,8 +62,8 @@ def up(asked: Asked, group: str, *, config: Path | None, timeout: float, as_json
     """
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
-    from lamplighter.cli.board import Board  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.output import err  # noqa: PLC0415
+    from lamplighter.cli.show.board import Board  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import err  # noqa: PLC0415
 
     _await_server(place, timeout)
     members = _members(place, group, config)
@@ -98,8 +98,8 @@ def _await_server(place: Place, timeout: float) -> None:
     """Wait for a server that may be starting just now, as at boot."""
     if place.url is None:
         return
-    from lamplighter.cli.connection import Connection  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.readiness import await_server  # noqa: PLC0415
+    from lamplighter.cli.reach.connection import Connection  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.reach.readiness import await_server  # noqa: PLC0415
 
     with Connection(place.url, place.key) as connection:
         await_server(connection.statuses, timeout)
@@ -161,7 +161,7 @@ def _there(settings: Settings, names: Sequence[str]) -> list[tuple[str, str | No
 
 
 async def _start_all(client: AsyncClient, board: Board, members: Members, timeout: float) -> list[Outcome[Endpoint]]:
-    from lamplighter.cli.together import side_by_side  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.reach.together import side_by_side  # noqa: PLC0415 - help should not pay for it
 
     tell_where(client.where)
     return await side_by_side(
@@ -173,7 +173,7 @@ async def _start_all(client: AsyncClient, board: Board, members: Members, timeou
 
 
 async def _stop_all(client: AsyncClient, members: Members) -> list[Outcome[Endpoint]]:
-    from lamplighter.cli.together import side_by_side  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.reach.together import side_by_side  # noqa: PLC0415 - help should not pay for it
 
     tell_where(client.where)
     return await side_by_side(list(members), lambda key: client.stop(members[key][0], namespace=members[key][1]))
@@ -181,8 +181,8 @@ async def _stop_all(client: AsyncClient, members: Members) -> list[Outcome[Endpo
 
 def _tell(outcomes: Sequence[Outcome[Endpoint]], form: Form) -> int:
     """Print what became of each; returns the exit code."""
-    from lamplighter.cli.facts import as_json  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.together import tell_failures  # noqa: PLC0415
+    from lamplighter.cli.reach.together import tell_failures  # noqa: PLC0415
+    from lamplighter.cli.show.facts import as_json  # noqa: PLC0415 - help should not pay for it
 
     done = [outcome.result for outcome in outcomes if outcome.result]
     if form.as_json:

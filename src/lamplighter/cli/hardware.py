@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option
-from lamplighter.cli.place import Asked, find_place
-from lamplighter.cli.printing import print_json, print_names
+from lamplighter.cli.reach.place import Asked, find_place
+from lamplighter.cli.show.printing import print_json, print_names
 from lamplighter.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def hardware(
     elif quiet:
         print_names([one.id for one in shown])
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.output import out  # noqa: PLC0415 - help should not pay for it
 
         console = out()
         console.print(_drawn(shown, console.width, hidden=len(found) - len(shown), where=place.title))
@@ -105,8 +105,8 @@ def _drawn(shown: Sequence[Hardware], width: int, *, hidden: int, where: str) ->
 def _table(shown: Sequence[Hardware], width: int) -> RenderableType:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
-    from lamplighter.cli.portrayal import dollars  # noqa: PLC0415
-    from lamplighter.cli.table import Column, table  # noqa: PLC0415
+    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415
+    from lamplighter.cli.show.table import Column, table  # noqa: PLC0415
 
     columns: list[Column[Hardware]] = [
         Column("where", lambda one: f"{one.vendor} {one.region}"),

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option, watch_option
-from lamplighter.cli.place import Asked, Place, find_place
-from lamplighter.cli.printing import print_json, print_names
+from lamplighter.cli.reach.place import Asked, Place, find_place
+from lamplighter.cli.show.printing import print_json, print_names
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -74,21 +74,21 @@ def _nothing(place: Place, tags: Sequence[str], search: str | None) -> str:
 
 
 def _print_list(endpoints: Sequence[Endpoint], nothing: str, *, as_json: bool, quiet: bool) -> None:
-    from lamplighter.cli.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
 
     if as_json:
         print_json([whole(endpoint) for endpoint in endpoints])
     elif quiet:
         print_names([endpoint.name for endpoint in endpoints])
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415
+        from lamplighter.cli.show.output import out  # noqa: PLC0415
 
         console = out()
         console.print(_drawn(console, endpoints, nothing))
 
 
 def _drawn(console: Console, endpoints: Sequence[Endpoint], nothing: str) -> RenderableType:
-    from lamplighter.cli.portrayal import overview  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.portrayal import overview  # noqa: PLC0415 - help should not pay for it
 
     return overview(console, endpoints) if endpoints else nothing
 
@@ -96,8 +96,8 @@ def _drawn(console: Console, endpoints: Sequence[Endpoint], nothing: str) -> Ren
 def _watch_list(
     place: Place, ask: Callable[[AsyncClient], Awaitable[list[Endpoint]]], nothing: str, *, as_json: bool
 ) -> None:
-    from lamplighter.cli.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.observing import Watched, endpoint_line, observe  # noqa: PLC0415
+    from lamplighter.cli.show.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.observing import Watched, endpoint_line, observe  # noqa: PLC0415
 
     watched = Watched(
         ask=ask,
@@ -122,14 +122,14 @@ def describe(asked: Asked, name: str, *, as_json: bool, quiet: bool) -> None:
     place = find_place(asked)
     endpoint = place.run(lambda client: client.get(name))
     if as_json:
-        from lamplighter.cli.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.facts import as_json as whole  # noqa: PLC0415 - help should not pay for it
 
         print_json(whole(endpoint))
     elif quiet:
         click.echo(endpoint.name)
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415
-        from lamplighter.cli.portrayal import one  # noqa: PLC0415
+        from lamplighter.cli.show.output import out  # noqa: PLC0415
+        from lamplighter.cli.show.portrayal import one  # noqa: PLC0415
 
         console = out()
         console.print(one(console, endpoint))
@@ -153,7 +153,7 @@ def replicas(asked: Asked, name: str, *, watching: bool, as_json: bool, quiet: b
         return await client.replicas(name)
 
     if watching:
-        from lamplighter.cli.observing import Watched, observe  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.observing import Watched, observe  # noqa: PLC0415 - help should not pay for it
 
         watched = Watched(
             ask=ask, draw=lambda console, found: _replica_table(name, found, console.width), lines=_lines, as_json=_raw
@@ -166,14 +166,14 @@ def replicas(asked: Asked, name: str, *, watching: bool, as_json: bool, quiet: b
     elif quiet:
         print_names([replica.id for replica in found])
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415
+        from lamplighter.cli.show.output import out  # noqa: PLC0415
 
         console = out()
         console.print(_replica_table(name, found, console.width))
 
 
 def _replica_table(name: str, found: Sequence[ReplicaInfo], width: int) -> RenderableType:
-    from lamplighter.cli.table import Column, table  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.table import Column, table  # noqa: PLC0415 - help should not pay for it
 
     if not found:
         return f"{name} has no replica now."

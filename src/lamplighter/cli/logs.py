@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.connection import Connection
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, complete_name
-from lamplighter.cli.place import Asked, find_place
+from lamplighter.cli.reach.connection import Connection
+from lamplighter.cli.reach.place import Asked, find_place
 
 if TYPE_CHECKING:
     from lamplighter.sdk.client import AsyncClient

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import click
 
 from lamplighter import __version__
-from lamplighter.cli.interruption import INTERRUPTED, exit_code
-from lamplighter.cli.lazy import LazyGroup, Session, Verb
-from lamplighter.cli.streams import fill_in, forget_stdout
+from lamplighter.cli.base.interruption import INTERRUPTED, exit_code
+from lamplighter.cli.base.lazy import LazyGroup, Session, Verb
+from lamplighter.cli.base.streams import fill_in, forget_stdout
 
 _CLI = "lamplighter.cli"
 _USE, _MAKE, _MANY, _SERVE, _HELP = "Use an endpoint", "Make and change", "Many at once", "Run a server", "Help"
@@ -20,7 +20,7 @@ VERBS = {
     "stop": Verb(f"{_CLI}.verbs:stop", "Pause an endpoint: it costs nothing, only a resume wakes it.", _USE),
     "status": Verb(f"{_CLI}.status:status", "Show how the endpoints are, and what that means.", _USE),
     "delete": Verb(f"{_CLI}.verbs:delete", "Delete an endpoint for good, once you have typed DELETE.", _USE),
-    "run": Verb(f"{_CLI}.run:run", "Start endpoints, run a command, pause them in every way out.", _USE),
+    "run": Verb(f"{_CLI}.run.command:run", "Start endpoints, run a command, pause them in every way out.", _USE),
     "wait": Verb(f"{_CLI}.verbs:wait", "Wait until an endpoint answers, or sleeps.", _USE),
     "logs": Verb(f"{_CLI}.logs:logs", "Read what an endpoint's engine printed.", _USE),
     "metrics": Verb(f"{_CLI}.metrics:metrics", "Show uptime, requests, tokens and cost of an endpoint.", _USE),
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = root.main(argv, prog_name="lamplighter", standalone_mode=False, obj=session)
         sys.stdout.flush()
     except click.ClickException as error:
-        from lamplighter.cli.failures import tell_usage  # noqa: PLC0415 - paid for by those who fail
+        from lamplighter.cli.base.failures import tell_usage  # noqa: PLC0415 - paid for by those who fail
 
         return tell_usage(error)
     except click.Abort:
@@ -100,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if session.debug:
             raise
-        from lamplighter.cli.failures import tell  # noqa: PLC0415 - paid for by those who fail
+        from lamplighter.cli.base.failures import tell  # noqa: PLC0415 - paid for by those who fail
 
-        return tell(error)
+        return tell(error, session.where_options)
     return code if isinstance(code, int) else 0
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import DURATION, asks_where, complete_name, json_option, one_form, quiet_option
-from lamplighter.cli.place import Asked, find_place
-from lamplighter.cli.printing import print_json
+from lamplighter.cli.reach.place import Asked, find_place
+from lamplighter.cli.show.printing import print_json
 
 if TYPE_CHECKING:
     from lamplighter.hf.records import Metrics
@@ -50,17 +50,17 @@ def metrics(asked: Asked, name: str, *, window: float, as_json: bool, quiet: boo
         from rich.console import Group  # noqa: PLC0415 - help should not pay for it
         from rich.text import Text  # noqa: PLC0415
 
-        from lamplighter.cli.output import out  # noqa: PLC0415
-        from lamplighter.cli.table import facts  # noqa: PLC0415
-        from lamplighter.cli.words import whole  # noqa: PLC0415
+        from lamplighter.cli.show.output import out  # noqa: PLC0415
+        from lamplighter.cli.show.table import facts  # noqa: PLC0415
+        from lamplighter.cli.show.words import whole  # noqa: PLC0415
 
         head = Text.assemble((name, "bold"), f" in the last {whole(found.window)}")
         out().print(Group(head, facts(list(_said(found)))))
 
 
 def _said(found: Metrics) -> Iterator[tuple[str, str]]:
-    from lamplighter.cli.portrayal import dollars  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.words import whole  # noqa: PLC0415
+    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.words import whole  # noqa: PLC0415
 
     yield "uptime", _UNKNOWN if found.uptime is None else f"{whole(found.uptime)} ({found.uptime / found.window:.0%})"
     for word, count in (("requests", found.requests), ("errors", found.errors), ("tokens", found.tokens)):

@@ -8,14 +8,14 @@ from typing import Literal
 import click
 from rich.text import Text
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.connection import Connection, Reply
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import complete_name, talks_to_server
-from lamplighter.cli.output import err, out, style
-from lamplighter.cli.progress import Progress
-from lamplighter.cli.waiting import SLEEP, WAKE, Goal, follow
-from lamplighter.cli.words import span
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.reach.connection import Connection, Reply
+from lamplighter.cli.reach.waiting import SLEEP, WAKE, Goal, follow
+from lamplighter.cli.show.output import err, out, style
+from lamplighter.cli.show.progress import Progress
+from lamplighter.cli.show.words import span
 
 _wait = click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is done.")
 _timeout = click.option(

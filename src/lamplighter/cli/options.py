@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from lamplighter.cli.connection import DEFAULT_URL, Connection
-from lamplighter.cli.place import Asked, Place, find_place, read_key
+from lamplighter.cli.base.advice import remember_options
+from lamplighter.cli.reach.connection import DEFAULT_URL, Connection
+from lamplighter.cli.reach.place import Asked, Place, find_place, read_key
 from lamplighter.errors import LamplighterError
 
 _COMPLETION_PATIENCE = 0.5
@@ -111,6 +112,7 @@ def _asks_where(function: F, whose: str) -> F:
         **kwargs: Any,
     ) -> Any:
         asked = Asked(server=server, cloud=cloud, namespace=namespace, key_file=key_file, token_file=token_file)
+        remember_options(asked.options)
         return function(*args, asked=asked, **kwargs)
 
     return command  # type: ignore[return-value]
@@ -132,6 +134,7 @@ def talks_to_server(function: F) -> F:
     @_KEY_FILE
     @functools.wraps(function)
     def command(*args: Any, url: str, key_file: Path | None, **kwargs: Any) -> Any:
+        remember_options(Asked(server=None if url == DEFAULT_URL else url, key_file=key_file).options)
         with Connection(url, read_key(key_file)) as connection:
             return function(*args, connection=connection, **kwargs)
 

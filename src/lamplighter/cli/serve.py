@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 
 
 @click.command(
@@ -59,7 +59,7 @@ def serve(
     from lamplighter.cli.announcement import announce  # noqa: PLC0415 - help should not pay for the server
     from lamplighter.cli.checking import check_engines  # noqa: PLC0415
     from lamplighter.cli.demo.settings import demo_settings  # noqa: PLC0415
-    from lamplighter.cli.readiness import notify_ready  # noqa: PLC0415
+    from lamplighter.cli.reach.readiness import notify_ready  # noqa: PLC0415
     from lamplighter.config import Settings, load  # noqa: PLC0415
     from lamplighter.logs import configure_logging  # noqa: PLC0415
     from lamplighter.runtime import Server  # noqa: PLC0415

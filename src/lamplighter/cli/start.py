@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lamplighter.cli.base.helping import examples
+from lamplighter.cli.base.interruption import exit_code
 from lamplighter.cli.deployment import NEW, describes
-from lamplighter.cli.helping import examples
-from lamplighter.cli.interruption import exit_code
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option, timeout_option
-from lamplighter.cli.place import Asked, Place, find_place
-from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, Place, find_place
+from lamplighter.cli.show.printing import Form, print_json, print_outcome, tell_where
 from lamplighter.errors import EndpointNotFound, NotFound
 
 if TYPE_CHECKING:
-    from lamplighter.cli.board import Board
+    from lamplighter.cli.show.board import Board
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
 
@@ -59,8 +59,8 @@ def start(
     if values and not create_if_missing:
         raise click.UsageError("These options describe an endpoint that is to be made: add --create-if-missing.")
     place = find_place(asked)
-    from lamplighter.cli.board import Board  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.output import err  # noqa: PLC0415
+    from lamplighter.cli.show.board import Board  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import err  # noqa: PLC0415
 
     began = time.monotonic()
     with Board(err(), "running", [name]) as board:
@@ -100,7 +100,7 @@ def _tell(endpoint: Endpoint, form: Form, *, export: bool, took: float | None) -
     if export:
         click.echo(line)
     elif form.as_json:
-        from lamplighter.cli.facts import as_json  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.facts import as_json  # noqa: PLC0415 - help should not pay for it
 
         print_json({**as_json(endpoint), "url": endpoint.url})
     else:

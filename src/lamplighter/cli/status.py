@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.connection import Connection, Reply
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, one_form, quiet_option, watch_option
-from lamplighter.cli.place import Asked, Place, find_place
-from lamplighter.cli.printing import print_json
+from lamplighter.cli.reach.connection import Connection, Reply
+from lamplighter.cli.reach.place import Asked, Place, find_place
+from lamplighter.cli.show.printing import print_json
 
 if TYPE_CHECKING:
-    from lamplighter.cli.answers import EndpointView
+    from lamplighter.cli.reach.answers import EndpointView
     from lamplighter.sdk.client import AsyncClient, Status
 
 
@@ -41,7 +41,7 @@ def status(asked: Asked, name: str | None, *, watching: bool, as_json: bool, qui
         return
     with Connection(place.url, place.key) as connection:
         if watching:
-            from lamplighter.cli.watch import watch  # noqa: PLC0415 - help should not pay for it
+            from lamplighter.cli.show.watch import watch  # noqa: PLC0415 - help should not pay for it
 
             watch(lambda: _ask(connection, name), name, as_json=as_json)
         else:
@@ -61,8 +61,8 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
         for view in views:
             click.echo(view.name)
         return
-    from lamplighter.cli import picture  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.output import out  # noqa: PLC0415
+    from lamplighter.cli.show import picture  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import out  # noqa: PLC0415
 
     console = out()
     console.print(
@@ -77,13 +77,13 @@ def _of_management(place: Place, name: str | None, *, watching: bool, as_json: b
     if name is None:
         show_list(place, watching=watching, as_json=as_json, quiet=quiet)
         return
-    from lamplighter.cli import standing  # noqa: PLC0415
+    from lamplighter.cli.show import standing  # noqa: PLC0415
 
     async def ask(client: AsyncClient) -> Status:
         return await client.status(name)
 
     if watching:
-        from lamplighter.cli.observing import Watched, observe  # noqa: PLC0415
+        from lamplighter.cli.show.observing import Watched, observe  # noqa: PLC0415
 
         watched = Watched(
             ask=ask,
@@ -99,7 +99,7 @@ def _of_management(place: Place, name: str | None, *, watching: bool, as_json: b
     elif quiet:
         click.echo(found.name)
     else:
-        from lamplighter.cli.output import out  # noqa: PLC0415
+        from lamplighter.cli.show.output import out  # noqa: PLC0415
 
         console = out()
         console.print(standing.one(console, found))

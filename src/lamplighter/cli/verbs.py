@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamplighter.cli.consequences import COMPARED, DELETING
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option, timeout_option
-from lamplighter.cli.place import Asked, find_place
-from lamplighter.cli.printing import Form, print_json, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, find_place
+from lamplighter.cli.show.consequences import COMPARED, DELETING
+from lamplighter.cli.show.printing import Form, print_json, print_outcome, tell_where
 from lamplighter.errors import InvalidInput, LamplighterError
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def wait(asked: Asked, name: str, *, until: str, timeout: float, as_json: bool, 
     """
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
-    from lamplighter.cli.board import Board  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.output import err  # noqa: PLC0415
+    from lamplighter.cli.show.board import Board  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import err  # noqa: PLC0415
     from lamplighter.domain.endpoint import Phase  # noqa: PLC0415
 
     began = time.monotonic()

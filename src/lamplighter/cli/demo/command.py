@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 
 _PROMPT = "Why do people sleep?"
 
@@ -36,7 +36,7 @@ def demo(*, once: bool, port: int | None, idle: float, prompt: str, data: Path |
     until they are put to sleep for want of requests. Then it stays up, so that you can try it yourself.
     """
     from lamplighter.cli.demo.stage import Stage  # noqa: PLC0415 - help should not pay for any of this
-    from lamplighter.cli.output import out  # noqa: PLC0415
+    from lamplighter.cli.show.output import out  # noqa: PLC0415
 
     stage = Stage(out())
     stage.title("Lamplighter: a sleeping model answers a request, and goes back to sleep")  # before the long imports

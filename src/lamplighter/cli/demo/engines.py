@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from lamplighter.api.wire import EndpointStatus
-from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.runtime import Server
 

@@ -7,11 +7,11 @@ import time
 
 from rich.console import RenderableType
 
-from lamplighter.cli import picture
 from lamplighter.cli.announcement import curl
 from lamplighter.cli.demo import engines
 from lamplighter.cli.demo.stage import Stage
 from lamplighter.cli.demo.talk import CHAT
+from lamplighter.cli.show import picture
 from lamplighter.runtime import Server
 
 _PYTHON = """\

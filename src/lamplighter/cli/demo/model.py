@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lamplighter.cli.demo.settings import MODEL
 from lamplighter.cli.demo.stage import Stage
-from lamplighter.cli.progress import living
+from lamplighter.cli.show.progress import living
 from lamplighter.engines.models import ModelStore
 
 _PERCENT = re.compile(r"\((\d+) %\)")

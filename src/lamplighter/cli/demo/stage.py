@@ -13,9 +13,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.output import phase_text, pick
-from lamplighter.cli.progress import Progress
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.output import phase_text, pick
+from lamplighter.cli.show.progress import Progress
 
 _LOOK_EVERY = 0.1
 _WIDEST = 90

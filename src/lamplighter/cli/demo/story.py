@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 import psutil
 from rich.text import Text
 
-from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.base.refusals import StillAwake
 from lamplighter.cli.demo import engines
 from lamplighter.cli.demo.stage import Stage
 from lamplighter.cli.demo.talk import CHAT, EMBED, Reading, Talk
-from lamplighter.cli.refusals import StillAwake
-from lamplighter.cli.words import span, whole
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.words import span, whole
 from lamplighter.domain.endpoint import Phase
 from lamplighter.errors import LamplighterError
 from lamplighter.runtime import Server

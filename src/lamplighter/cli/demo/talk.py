@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx2
 
-from lamplighter.cli.refusals import Refused, refusal
+from lamplighter.cli.base.refusals import Refused, refusal
 
 CHAT = "chat"
 EMBED = "embed"

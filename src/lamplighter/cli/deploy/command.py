@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.deployment import NEW, describes, noted
-from lamplighter.cli.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option, timeout_option
-from lamplighter.cli.place import Asked, Place, find_place
-from lamplighter.cli.printing import Form, print_json, print_names, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, Place, find_place
+from lamplighter.cli.show.printing import Form, print_json, print_names, print_outcome, tell_where
 from lamplighter.errors import InvalidInput, LamplighterError
 
 if TYPE_CHECKING:
     from lamplighter.cli.deploy.plan import Plan, Plans
-    from lamplighter.cli.together import Outcome
+    from lamplighter.cli.reach.together import Outcome
     from lamplighter.hf.records import Endpoint
     from lamplighter.sdk.client import AsyncClient
 
@@ -112,7 +112,7 @@ def _from_options(
 
     endpoint = place.run(make)
     if patience is not None:
-        from lamplighter.cli.arriving import wait_for  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.reach.arriving import wait_for  # noqa: PLC0415 - help should not pay for it
 
         endpoint = wait_for([endpoint], place, patience)[0]
     print_outcome(endpoint, form)
@@ -135,7 +135,7 @@ def _plans(place: Place, file: Path, *, resend_secrets: bool) -> Plans:
 
 def _show(plans: Plans, form: Form) -> int:
     """Show what would change; returns whether anything would."""
-    from lamplighter.cli.output import out  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import out  # noqa: PLC0415 - help should not pay for it
 
     if form.as_json:
         print_json([plan.as_json() for plan in plans.all])
@@ -148,7 +148,7 @@ def _show(plans: Plans, form: Form) -> int:
 
 def _carry_out(place: Place, plans: Plans, form: Form, *, yes: bool, patience: float | None) -> int:
     """Show what changes, ask, and do it."""
-    from lamplighter.cli.output import err  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import err  # noqa: PLC0415 - help should not pay for it
 
     if not form.quiet:
         err().print(plans.drawn())
@@ -169,7 +169,7 @@ def _ask(number: int) -> None:
 
 def _apply(place: Place, plans: Sequence[Plan], form: Form, patience: float | None) -> int:
     from lamplighter.cli.deploy.plan import applier, key_of  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.together import side_by_side, tell_failures  # noqa: PLC0415
+    from lamplighter.cli.reach.together import side_by_side, tell_failures  # noqa: PLC0415
 
     async def apply(client: AsyncClient) -> list[Outcome[Endpoint]]:
         return await side_by_side([key_of(plan) for plan in plans], applier(client, plans))
@@ -178,7 +178,7 @@ def _apply(place: Place, plans: Sequence[Plan], form: Form, patience: float | No
     endpoints = [outcome.result for outcome in outcomes if outcome.result]
     code = tell_failures(outcomes)
     if patience is not None:
-        from lamplighter.cli.arriving import wait_for  # noqa: PLC0415
+        from lamplighter.cli.reach.arriving import wait_for  # noqa: PLC0415
 
         endpoints = wait_for(endpoints, place, patience)
     _print(endpoints, form)
@@ -187,7 +187,7 @@ def _apply(place: Place, plans: Sequence[Plan], form: Form, patience: float | No
 
 def _print(endpoints: list[Endpoint], form: Form) -> None:
     if form.as_json:
-        from lamplighter.cli.facts import as_json  # noqa: PLC0415 - help should not pay for it
+        from lamplighter.cli.show.facts import as_json  # noqa: PLC0415 - help should not pay for it
 
         print_json([as_json(endpoint) for endpoint in endpoints])
         return

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.deployment import CHANGE, describes, noted
-from lamplighter.cli.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, json_option, one_form, quiet_option
-from lamplighter.cli.place import Asked, find_place
-from lamplighter.cli.printing import Form, print_outcome, tell_where
+from lamplighter.cli.reach.place import Asked, find_place
+from lamplighter.cli.show.printing import Form, print_outcome, tell_where
 
 if TYPE_CHECKING:
     from lamplighter.hf.records import Endpoint
@@ -50,12 +50,15 @@ def _changeable() -> list[str]:
 
 async def _change(client: AsyncClient, name: str, values: Mapping[str, Any]) -> Endpoint:
     from lamplighter.cli.deploy.plan import differences  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.output import err  # noqa: PLC0415
+    from lamplighter.cli.show.output import err  # noqa: PLC0415
     from lamplighter.hf.forms import Changes  # noqa: PLC0415
 
     changes = noted(lambda: Changes.of(values))
     current = await client.get(name)
     changes.check(current)
+    if changes.against(current).is_empty:
+        err().print(f"{name} is so already: nothing was sent.", highlight=False)
+        return current
     tell_where(client.where)
     err().print(differences(changes.differences(current)))
     return await client.update(name, changes)

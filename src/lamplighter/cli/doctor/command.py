@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, json_option
-from lamplighter.cli.place import Asked
+from lamplighter.cli.reach.place import Asked
 
 
 @click.command(epilog=examples("lamplighter doctor", "lamplighter doctor --cloud --json"))

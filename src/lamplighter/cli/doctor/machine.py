@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lamplighter.cli.checking import check_engines
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
-from lamplighter.cli.words import count
+from lamplighter.cli.show.words import count
 from lamplighter.config import Settings, find, load
 from lamplighter.engines.presets import PRESETS
 from lamplighter.errors import ConfigError

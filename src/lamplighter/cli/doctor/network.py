@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
-from lamplighter.cli.words import span, whole
+from lamplighter.cli.show.words import span, whole
 
 PATIENCE = 10.0
 _SKEW_NOTED = 30.0

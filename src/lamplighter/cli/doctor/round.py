@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from lamplighter.cli.connection import DEFAULT_URL, normal_url
 from lamplighter.cli.doctor import machine, network, server, token
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
-from lamplighter.cli.place import Asked, read_key, read_secret
-from lamplighter.cli.words import count
+from lamplighter.cli.reach.connection import DEFAULT_URL, normal_url
+from lamplighter.cli.reach.place import Asked, read_key, read_secret
+from lamplighter.cli.show.words import count
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import LamplighterError, NotAllowed
 from lamplighter.hf.hosts import find_hosts

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lamplighter.cli.doctor.findings import Finding, Verdict, exit_code
-from lamplighter.cli.output import out, pick
-from lamplighter.cli.printing import print_json
-from lamplighter.cli.words import count
+from lamplighter.cli.show.output import out, pick
+from lamplighter.cli.show.printing import print_json
+from lamplighter.cli.show.words import count
 
 _LOOKS = {
     Verdict.GOOD: ("green", "✓", "ok"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
-from lamplighter.cli.facts import moment
-from lamplighter.cli.words import whole
+from lamplighter.cli.show.facts import moment
+from lamplighter.cli.show.words import whole
 from lamplighter.hf.records import Owner
 
 SETTINGS = "https://huggingface.co/settings/tokens"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamplighter.cli.facts import is_billed, last_used, moment, price
 from lamplighter.cli.guard.sessions import Sessions
-from lamplighter.cli.portrayal import held_by, lease_holders
+from lamplighter.cli.show.facts import is_billed, last_used, moment, price
+from lamplighter.cli.show.portrayal import held_by, lease_holders
 from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import LamplighterError

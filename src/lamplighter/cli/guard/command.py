@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import DURATION, asks_everywhere, json_option, one_form, quiet_option
-from lamplighter.cli.place import Asked, find_place
+from lamplighter.cli.reach.place import Asked, find_place
 
 if TYPE_CHECKING:
     from lamplighter.cli.guard.verdict import Rules

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lamplighter.cli.facts import is_billed
 from lamplighter.cli.guard.bill import Bill, Running, describe, write_bill
 from lamplighter.cli.guard.sessions import Sessions
 from lamplighter.cli.guard.verdict import Rules, kept_by, unwanted, wants_witness
 from lamplighter.cli.guard.witness import witnesses
-from lamplighter.cli.together import Outcome, side_by_side
+from lamplighter.cli.reach.together import Outcome, side_by_side
+from lamplighter.cli.show.facts import is_billed
 from lamplighter.errors import EndpointNotFound, ProviderError
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from lamplighter.cli.guard.bill import Bill
 from lamplighter.cli.guard.round import Finding, Round
-from lamplighter.cli.output import err, out
-from lamplighter.cli.portrayal import dollars, state_text
-from lamplighter.cli.printing import print_json, print_names
-from lamplighter.cli.table import Column, table
-from lamplighter.cli.words import ago, count
+from lamplighter.cli.show.output import err, out
+from lamplighter.cli.show.portrayal import dollars, state_text
+from lamplighter.cli.show.printing import print_json, print_names
+from lamplighter.cli.show.table import Column, table
+from lamplighter.cli.show.words import ago, count
 
 
 def tell(done: Round, where: str, *, as_json: bool, quiet: bool, pauses: bool, dry_run: bool) -> None:

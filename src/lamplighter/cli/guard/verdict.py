@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from lamplighter.cli.guard.bill import Running
 from lamplighter.cli.guard.schedule import Schedule
-from lamplighter.cli.words import ago, whole
+from lamplighter.cli.show.words import ago, whole
 from lamplighter.errors import InvalidInput
 
 KEEP = "keep"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamplighter.cli.guard.bill import Running
-from lamplighter.cli.together import AT_ONCE
+from lamplighter.cli.reach.together import AT_ONCE
 from lamplighter.errors import LamplighterError
 from lamplighter.sdk.figures import last_request, runs_since
 

@@ -9,10 +9,11 @@ from functools import partial
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lamplighter.cli.facts import instance, last_used, location, moment, price, replicas
-from lamplighter.cli.output import sign, style
-from lamplighter.cli.table import Column, facts, table
-from lamplighter.cli.words import ago, one_line, whole
+from lamplighter.cli.base.advice import completed
+from lamplighter.cli.show.facts import instance, last_used, location, moment, price, replicas
+from lamplighter.cli.show.output import sign, style
+from lamplighter.cli.show.table import Column, facts, table
+from lamplighter.cli.show.words import ago, one_line, whole
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.status import Status, own_words
 
@@ -68,7 +69,7 @@ def one(console: Console, endpoint: Endpoint) -> RenderableType:
 def _said(endpoint: Endpoint, now: float) -> Iterator[tuple[str, str | None]]:
     model, status, scaling = endpoint.model, endpoint.status, endpoint.compute.scaling
     told = Status.of(endpoint)
-    yield "means", told.meaning
+    yield "means", completed(told.meaning)
     yield "says", _says(endpoint)
     yield "url", endpoint.url
     yield "namespace", endpoint.namespace

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group, RenderableType
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.progress import Progress, living
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.progress import Progress, living
 from lamplighter.hf.records import Endpoint
 
 if TYPE_CHECKING:

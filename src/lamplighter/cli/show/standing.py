@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lamplighter.cli.output import sign, style
-from lamplighter.cli.portrayal import dollars
-from lamplighter.cli.table import facts
-from lamplighter.cli.words import one_line, span
+from lamplighter.cli.base.advice import completed
+from lamplighter.cli.show.output import sign, style
+from lamplighter.cli.show.portrayal import dollars
+from lamplighter.cli.show.table import facts
+from lamplighter.cli.show.words import one_line, span
 from lamplighter.sdk.client import Status
 
 
@@ -25,7 +26,7 @@ def one(console: Console, status: Status) -> RenderableType:
 
 
 def _said(status: Status) -> Iterator[tuple[str, str | None]]:
-    meaning = " ".join(status.meaning.split())
+    meaning = completed(" ".join(status.meaning.split()))
     said = one_line(status.message) if status.message else None
     yield "means", meaning
     yield "says", said if said and said not in meaning else None

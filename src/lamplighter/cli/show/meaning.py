@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.cli.answers import EndpointView
+from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.domain.endpoint import Phase, State
 from lamplighter.sdk.status import Status
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from lamplighter.cli.base.advice import complete
 from lamplighter.errors import LamplighterError
 
 
-def tell(error: Exception) -> int:
-    """Print the error; returns the exit code."""
+def tell(error: Exception, where_options: str = "") -> int:
+    """Print the error, with the commands that it advises acting where this one did; returns the exit code."""
     if isinstance(error, LamplighterError):
-        click.echo(f"error: {error.message}", err=True)
+        click.echo(f"error: {complete(error.message, where_options)}", err=True)
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""

@@ -10,11 +10,11 @@ import click
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from lamplighter.cli import picture
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.connection import Reply
-from lamplighter.cli.output import out
-from lamplighter.cli.words import one_line
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.reach.connection import Reply
+from lamplighter.cli.show import picture
+from lamplighter.cli.show.output import out
+from lamplighter.cli.show.words import one_line
 
 EVERY = 1.0
 """Seconds between two questions."""

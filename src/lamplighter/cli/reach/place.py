@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lamplighter.cli.connection import DEFAULT_URL, normal_url
-from lamplighter.cli.interruption import Terminated
+from lamplighter.cli.base.interruption import Terminated
+from lamplighter.cli.reach.connection import DEFAULT_URL, normal_url
 from lamplighter.errors import InvalidInput, NotAllowed, TokenMissing
 
 if TYPE_CHECKING:
@@ -116,6 +116,15 @@ class Asked:
     namespace: str | None = None
     key_file: Path | None = None
     token_file: Path | None = None
+
+    @property
+    def options(self) -> str:
+        """The same, as it would be typed behind a verb and a name."""
+        given = (("--server", self.server), ("-n", self.namespace), ("--key-file", self.key_file))
+        words = ["--cloud"] if self.cloud else []
+        for option, value in (*given, ("--token-file", self.token_file)):
+            words += [option, shlex.quote(str(value))] if value is not None else []
+        return "".join(f" {word}" for word in words)
 
 
 def find_place(asked: Asked) -> Place:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.connection import Reply
-from lamplighter.cli.refusals import StillAwake
-from lamplighter.cli.words import one_line, whole
+from lamplighter.cli.base.refusals import StillAwake
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.reach.connection import Reply
+from lamplighter.cli.show.words import one_line, whole
 from lamplighter.errors import LamplighterError, WakeFailed, WakeTimeout
 
 _EVERY = 0.2

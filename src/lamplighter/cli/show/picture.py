@@ -10,11 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.meaning import state_word, status_of
-from lamplighter.cli.output import sign, style
-from lamplighter.cli.progress import detail
-from lamplighter.cli.words import ago, span, whole
+from lamplighter.cli.base.advice import completed
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.meaning import state_word, status_of
+from lamplighter.cli.show.output import sign, style
+from lamplighter.cli.show.progress import detail
+from lamplighter.cli.show.words import ago, span, whole
 
 _NOTHING = Text("-", style="dim")
 _ROOMY = 100
@@ -90,7 +91,7 @@ def one(console: Console, view: EndpointView, now: float) -> RenderableType:
 
 
 def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
-    yield "means", status_of(view).meaning
+    yield "means", completed(status_of(view).meaning)
     if view.status not in {"error", "running"} and (said := detail(view)):  # those have said it already
         yield "says", said
     if view.status == "unknown" and view.state is not None:

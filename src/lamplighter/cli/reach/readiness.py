@@ -10,8 +10,8 @@ from collections.abc import Callable, MutableMapping
 
 import click
 
-from lamplighter.cli.refusals import ServerUnreachable
-from lamplighter.cli.words import whole
+from lamplighter.cli.base.refusals import ServerUnreachable
+from lamplighter.cli.show.words import whole
 
 _VARIABLE = "NOTIFY_SOCKET"
 _EVERY = 1.0

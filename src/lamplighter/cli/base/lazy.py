@@ -13,9 +13,10 @@ import click
 
 @dataclass(slots=True)
 class Session:
-    """What holds for one run of the command line."""
+    """What holds for one run of the command line. `where_options` say where it acts, as they would be typed again."""
 
     debug: bool = False
+    where_options: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamplighter.cli.board import Board
-from lamplighter.cli.child import FORWARDED, Child
-from lamplighter.cli.output import err
-from lamplighter.cli.place import Place
-from lamplighter.cli.run import environment
-from lamplighter.cli.together import Outcome, tell_failures
+from lamplighter.cli.reach.place import Place
+from lamplighter.cli.reach.together import Outcome, tell_failures
+from lamplighter.cli.run.child import FORWARDED, Child
+from lamplighter.cli.run.command import environment
+from lamplighter.cli.show.board import Board
+from lamplighter.cli.show.output import err
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.sessions import SessionWarning

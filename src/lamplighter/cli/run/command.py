@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lamplighter.cli.helping import examples
+from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, complete_name, timeout_option
-from lamplighter.cli.place import Asked, find_place
+from lamplighter.cli.reach.place import Asked, find_place
 
 if TYPE_CHECKING:
     from lamplighter.hf.records import Endpoint
@@ -55,8 +55,8 @@ def run(asked: Asked, names: tuple[str, ...], *, timeout: float, no_pause: bool,
     heartbeats are missed; the command is left to itself.
     Exit code 127 if there is no such command: nothing is started then.
     """
-    from lamplighter.cli.child import find_command  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.running import Run, execute  # noqa: PLC0415
+    from lamplighter.cli.run.child import find_command  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.run.sessions import Run, execute  # noqa: PLC0415
 
     words = click.get_current_context().meta["command"]
     path = find_command(words[0])

@@ -12,8 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.refusals import Refused, ServerSilent, ServerUnreachable, refusal
+from lamplighter.cli.base.refusals import Refused, ServerSilent, ServerUnreachable, refusal
+from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.errors import InvalidInput
 
 if TYPE_CHECKING:  # imported by those who connect: a tenth of a second

@@ -15,9 +15,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from lamplighter.cli.answers import EndpointView
-from lamplighter.cli.output import pick, style
-from lamplighter.cli.words import one_line, span
+from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.output import pick, style
+from lamplighter.cli.show.words import one_line, span
 
 _BAR_WIDTH = 24
 _LINE_EVERY = 5.0

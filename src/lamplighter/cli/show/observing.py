@@ -15,9 +15,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from lamplighter.cli.output import err, out
-from lamplighter.cli.place import Place
-from lamplighter.cli.words import one_line
+from lamplighter.cli.reach.place import Place
+from lamplighter.cli.show.output import err, out
+from lamplighter.cli.show.words import one_line
 from lamplighter.errors import ProviderUnreachable, RateLimited
 from lamplighter.hf.records import Endpoint
 

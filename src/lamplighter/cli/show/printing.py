@@ -38,7 +38,7 @@ def tell_where(where: str) -> None:
 
 def print_outcome(endpoint: Endpoint, form: Form, *, took: float | None = None) -> None:
     """What became of an endpoint: its state, what that means, and how to get out of it."""
-    from lamplighter.cli.facts import as_json  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.facts import as_json  # noqa: PLC0415 - help should not pay for it
 
     if form.as_json:
         print_json(as_json(endpoint))
@@ -51,12 +51,14 @@ def print_outcome(endpoint: Endpoint, form: Form, *, took: float | None = None) 
 def _print_words(endpoint: Endpoint, took: float | None) -> None:
     from rich.text import Text  # noqa: PLC0415 - help should not pay for it
 
-    from lamplighter.cli.output import out, style  # noqa: PLC0415
-    from lamplighter.cli.words import span  # noqa: PLC0415
+    from lamplighter.cli.base.advice import completed  # noqa: PLC0415
+    from lamplighter.cli.show.output import out, style  # noqa: PLC0415
+    from lamplighter.cli.show.words import span  # noqa: PLC0415
     from lamplighter.sdk.status import Status  # noqa: PLC0415
 
     when = f" after {span(took)}" if took is not None else ""
     state = (endpoint.state, style(endpoint.phase.value))
     out().print(
-        Text.assemble((endpoint.name, "bold"), " is ", state, when, ". ", Status.of(endpoint).meaning), soft_wrap=True
+        Text.assemble((endpoint.name, "bold"), " is ", state, when, ". ", completed(Status.of(endpoint).meaning)),
+        soft_wrap=True,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamplighter.cli.board import Board
-from lamplighter.cli.output import err
-from lamplighter.cli.place import Place
-from lamplighter.cli.together import Outcome, side_by_side
+from lamplighter.cli.reach.place import Place
+from lamplighter.cli.reach.together import Outcome, side_by_side
+from lamplighter.cli.show.board import Board
+from lamplighter.cli.show.output import err
 from lamplighter.domain.endpoint import Phase
 from lamplighter.hf.records import Endpoint
 from lamplighter.sdk.client import AsyncClient

@@ -1,0 +1,1 @@
+"""What every command stands on: options, help, interruption, and how a failure is told."""

@@ -1,0 +1,1 @@
+"""`lamplighter run`: start, run a command, pause in every way out."""

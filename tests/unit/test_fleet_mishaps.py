@@ -11,7 +11,7 @@ from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import Memory, MemoryJournal
 from lamplighter.domain.endpoint import Phase, Spec, State, Status
 from lamplighter.domain.lifecycle import SETTLE_TIME
-from lamplighter.errors import EndpointNotFound, InvalidInput, ProviderError, QueueFull, WakeTimeout
+from lamplighter.errors import EndpointNotFound, InvalidInput, ProviderError, QueueFull, WakeFailed, WakeTimeout
 from lamplighter.providers.memory import Fault, MemoryProvider
 from tests.unit.test_fleet import spec, stage
 from tests.virtual_time import BEGINNING, VirtualClock, virtual
@@ -192,6 +192,34 @@ async def test_a_delete_that_fails_is_tried_again() -> None:
         with pytest.raises(EndpointNotFound):
             await s.provider.observe("chat")
         assert [o.success for o in s.journal.operations if o.operation == "delete"] == [False, False, True]
+
+
+@virtual
+async def test_what_failed_and_may_not_be_put_to_sleep_is_deleted_as_it_is() -> None:
+    async with stage() as s:
+        s.provider.script("chat", "wake", *[Fault.BREAK] * 10)
+        with pytest.raises(WakeFailed):
+            await s.serve()
+        s.provider.script("chat", "sleep", *[Fault.INVALID] * 10)
+        s.fleet.remove("chat")
+        await asyncio.sleep(60)
+        with pytest.raises(EndpointNotFound):
+            await s.provider.observe("chat")
+
+
+@virtual
+async def test_a_sleep_that_goes_on_failing_is_shown_for_as_long_as_it_does() -> None:
+    async with stage() as s:
+        await s.serve()
+        s.provider.script("chat", "sleep", *[Fault.REFUSE] * 5)
+        await s.fleet.sleep("chat", actor="somebody")
+        await asyncio.sleep(0.1)
+        for _ in range(5):
+            s.provider.set_state("chat", State.RUNNING)  # any look that finds it as it was
+            await asyncio.sleep(0.3)
+            assert "putting it to sleep failed" in str(s.fleet.endpoint("chat").message)
+        await asyncio.sleep(120)
+        assert (s.phase(), s.fleet.endpoint("chat").message) == (Phase.SLEEPING, None)
 
 
 @virtual

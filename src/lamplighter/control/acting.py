@@ -8,7 +8,7 @@ import structlog
 
 from lamplighter.control.ledger import text_of
 from lamplighter.control.situation import Situation
-from lamplighter.control.trouble import is_lasting, pause_of
+from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
 from lamplighter.domain.endpoint import ASLEEP, State
 from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
 from lamplighter.errors import EndpointNotFound, InvalidInput, WakeFailed
@@ -82,7 +82,8 @@ class Acting:
     def _sleep_failed(self, error: Exception) -> None:
         here = self._here
         here.begun, here.stale = None, True
-        here.trouble.sleep_failed(here.spec.policy, here.clock.now(), text_of(error))
+        refused = is_refusal(error)
+        here.trouble.sleep_failed(here.spec.policy, here.clock.now(), text_of(error), refused=refused)
         if here.known in ASLEEP:  # paused instead of scaled to zero, or the reverse
             log.error("the way of being asleep was not changed", endpoint=here.name, error=text_of(error))
             if is_lasting(error):

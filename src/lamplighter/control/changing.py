@@ -8,7 +8,7 @@ import structlog
 
 from lamplighter.control.ledger import VERB_TIMEOUT, text_of
 from lamplighter.control.situation import Situation
-from lamplighter.control.trouble import is_doubtful, is_lasting
+from lamplighter.control.trouble import is_doubtful, is_refusal
 from lamplighter.domain.endpoint import ASLEEP, Spec
 from lamplighter.errors import Conflict, ProviderUnreachable, ShuttingDown
 
@@ -88,7 +88,7 @@ class Changing:
         if is_doubtful(error):
             here.revision.be_in_doubt(spec, error)
             self._tell_again(text)
-        elif here.revision.awaited(spec) or is_lasting(error) or isinstance(error, Conflict):
+        elif here.revision.awaited(spec) or is_refusal(error):
             log.error("new specification refused", endpoint=here.name, error=text)
             here.trouble.error = f"the new specification was refused: {text}"
             here.revision.refuse(spec, error)

@@ -253,7 +253,8 @@ class Controller:
         here = self._here
         if not here.wishes.retiring or self.gate.waiting:
             return False
-        return here.gone or (here.known in ASLEEP and here.begun is None)
+        refused = here.status.broken and here.trouble.sleep_refused  # nothing of it runs, and it can't be put to sleep
+        return here.gone or refused or (here.known in ASLEEP and here.begun is None)
 
     async def _act(self, action: Action) -> None:
         match action:

@@ -30,13 +30,18 @@ def is_lasting(error: Exception) -> bool:
     return isinstance(error, InvalidInput | NotAllowed | NotFound | PaymentRequired)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the answer was a clear no, to be had again for the same question."""
+    return is_lasting(error) or isinstance(error, Conflict)
+
+
 def is_doubtful(error: Exception) -> bool:
     """Whether what was asked for may have been done all the same: no answer came, or one that says no clear no."""
     if isinstance(error, LamplighterError) and error.in_doubt:
         return True
     if isinstance(error, ProviderError):
         return not error.permanent and not isinstance(error, RateLimited | QuotaExceeded | NoCapacity)
-    return not is_lasting(error) and not isinstance(error, Conflict)
+    return not is_refusal(error)
 
 
 def pause_of(error: Exception) -> float:
@@ -56,6 +61,7 @@ class Trouble:
         self.heal_at = 0.0
         self.sleep_retry_at = 0.0
         self.update_at = 0.0
+        self.sleep_refused = False
         self._sleep_failures = 0
         self._update_failures = 0
         self._blind_looks = 0
@@ -68,8 +74,10 @@ class Trouble:
         self.error = error
         self.retry_at = now + max(pause, backoff(policy, self.failures, self.jitter()))
 
-    def sleep_failed(self, policy: Policy, now: float, error: str) -> None:
+    def sleep_failed(self, policy: Policy, now: float, error: str, *, refused: bool = False) -> None:
+        """Try again after a pause that grows from failure to failure."""
         self._sleep_failures += 1
+        self.sleep_refused = refused
         self.error = f"putting it to sleep failed: {error}"
         self.sleep_retry_at = now + backoff(policy, self._sleep_failures, self.jitter())
 
@@ -111,6 +119,11 @@ class Trouble:
         """Bring back lost replicas at a calm pace."""
         self.heal_at = now + SETTLE_TIME
 
+    def is_awake(self, now: float) -> None:
+        """It is up: nothing is wrong any more but a sleep that fails, which is said until it is tried again."""
+        if now >= self.sleep_retry_at:
+            self.error = None
+
     def is_proved(self) -> None:
         """It ran well for a while: the next failure is the first."""
         self.failures = 0
@@ -121,5 +134,5 @@ class Trouble:
     def is_over(self) -> None:
         self.error = None
         self.failures = self._sleep_failures = 0
-        self.permanent = False
+        self.permanent = self.sleep_refused = False
         self.retry_at = self.sleep_retry_at = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from lamplighter.api import management
-from lamplighter.api.hf import Wire
+from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.translate import Translator
 from lamplighter.control.clock import Clock
 from lamplighter.control.deployments import DeploymentKeeper
@@ -164,7 +164,7 @@ async def wire_stage(
         await leases.start()
         stack.push_async_callback(leases.close)
         meter = Meter(Unwritten())
-        served = Wire(
+        served = ServedWire(
             operations=fleet,
             deployments=deployments,
             translator=translator,

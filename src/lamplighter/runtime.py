@@ -19,7 +19,7 @@ import uvicorn
 
 from lamplighter import __version__
 from lamplighter.api import management
-from lamplighter.api.hf import Wire
+from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Settings, diff
@@ -152,7 +152,7 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         await leases.start()
         stack.push_async_callback(leases.close)
         meter = Meter(usage)
-        served = Wire(
+        served = ServedWire(
             operations=fleet,
             deployments=deployments,
             translator=translator,

@@ -6,13 +6,13 @@ import httpx2
 import pytest
 
 from lamplighter.api import management
-from lamplighter.api.hf import Wire
+from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.translate import Translator
 
 
 @pytest.fixture
 async def http():
-    served = Wire(
+    served = ServedWire(
         operations=None,  # type: ignore[arg-type]
         deployments=None,  # type: ignore[arg-type]
         translator=Translator(),

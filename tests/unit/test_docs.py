@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from lamplighter import errors
 from lamplighter.api import management
 from lamplighter.api.hf.translate.variants import ELSEWHERE, VARIANTS
+from lamplighter.cli.base.lazy import Session
 from lamplighter.cli.checking import check_engines
-from lamplighter.cli.lazy import Session
 from lamplighter.cli.main import root
 from lamplighter.config import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, parse
 from lamplighter.config.environment import _KEYS, _OVERRIDES

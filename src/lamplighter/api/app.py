@@ -11,7 +11,7 @@ from lamplighter.api import endpoints, leases, pages, problems
 from lamplighter.api.access import Access
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
-from lamplighter.api.hf import Switch, Wire, wire
+from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.control.demand import Leases, Operations
 
 _DESCRIPTION = """\
@@ -26,7 +26,7 @@ def management(
     *,
     health: HealthSource,
     held: Leases | None = None,
-    served: Wire | None = None,
+    served: ServedWire | None = None,
     keys: Collection[str] = (),
     version: str,
 ) -> FastAPI:

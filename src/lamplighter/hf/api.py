@@ -16,7 +16,7 @@ from lamplighter.errors import (
     ProviderError,
 )
 from lamplighter.hf import rules
-from lamplighter.hf.creating import LookBack, is_alike, is_what_was_asked
+from lamplighter.hf.creating import ReadingBack, is_alike
 from lamplighter.hf.exchange import Answer, Asked, Question, parsed, quoted, segment
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.listings import hardware_of
@@ -149,10 +149,17 @@ class ManagementApi:
         where = await self.namespace(namespace)
         body = form.body()
         try:
-            return await self._create(form, body, where)
+            endpoint = await self.create_from(body, where)
         except InvalidInput as refused:
             await self._explain(form, where)
             raise refused from None
+        if endpoint.type and endpoint.type != form.type:
+            import logging  # noqa: PLC0415
+
+            logging.getLogger(__name__).warning(
+                "endpoint %s was asked for as %s and made as %s", form.name, form.type, endpoint.type
+            )
+        return endpoint
 
     async def create_from(self, body: Mapping[str, Any], namespace: str | None = None) -> Endpoint:
         """Like `create`, from the body that is sent, with whatever stands in it. Checks nothing but the name."""
@@ -448,20 +455,6 @@ class ManagementApi:
             raise failed.exceptions[0] from None  # the others were cancelled, or say the same
         return [endpoint for task in tasks for endpoint in task.result()]
 
-    async def _create(self, form: DeploymentForm, body: Mapping[str, Any], namespace: str) -> Endpoint:
-        url, _ = self._in("endpoint", namespace)
-        asked = self._asked(name=form.name, namespace=namespace, creates=True, writes=True)
-        endpoint = await self._made_once(
-            Question(method="POST", url=url, body=body), asked, lambda found: is_what_was_asked(found, form)
-        )
-        if endpoint.type and endpoint.type != form.type:
-            import logging  # noqa: PLC0415
-
-            logging.getLogger(__name__).warning(
-                "endpoint %s was asked for as %s and made as %s", form.name, form.type, endpoint.type
-            )
-        return endpoint
-
     async def _made_once(self, question: Question, asked: Asked, is_ours: Callable[[Endpoint], bool]) -> Endpoint:
         """Ask for something new. Where the answer was lost it is looked for by its name, and not made twice."""
         assert asked.namespace is not None
@@ -469,7 +462,7 @@ class ManagementApi:
             answer = await self._calls.answer(question, asked, repeatable=False)
             return _made(parsed(answer, self._hosts.name), asked.namespace)
         url, _ = self._at(asked.namespace, asked.name)
-        look = LookBack(self._calls.wire, Question(method="GET", url=url))
+        look = ReadingBack(self._calls.wire, Question(method="GET", url=url))
         answer = await self._calls.wire.ask(question, look_back=look)
         if answer.repeated and 400 <= answer.status < 500:  # perhaps because of itself: its name, its part of a quota
             answer = await look() or answer

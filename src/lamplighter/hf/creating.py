@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from lamplighter.errors import ProviderUnreachable
 from lamplighter.hf.exchange import Answer, Question
-from lamplighter.hf.forms import DeploymentForm
 from lamplighter.hf.pace import Pace
 from lamplighter.hf.records import Endpoint
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 _PACE = Pace(attempts=3, deadline=15.0)
 
 
-class LookBack:
+class ReadingBack:
     """Looks whether what was asked for is there now. `found` is the answer that showed it."""
 
     def __init__(self, wire: Wire, question: Question) -> None:
@@ -45,17 +44,3 @@ def is_alike(found: Endpoint, asked: Endpoint) -> bool:
         (found.compute.instance_size, asked.compute.instance_size),
     )
     return all(not there or not wanted or there == wanted for there, wanted in pairs)
-
-
-def is_what_was_asked(found: Endpoint, form: DeploymentForm) -> bool:
-    """Whether an endpoint has the repository, the type and the hardware of a form; what it does not tell counts."""
-    pairs = (
-        (found.model.repository, form.repository),
-        (found.type, form.type),
-        (found.provider.vendor, form.vendor),
-        (found.provider.region, form.region),
-        (found.compute.accelerator, form.accelerator),
-        (found.compute.instance_type, form.instance_type),
-        (found.compute.instance_size, form.instance_size),
-    )
-    return all(not there or there == asked for there, asked in pairs)

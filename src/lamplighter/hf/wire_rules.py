@@ -12,6 +12,11 @@ from typing import Any
 from lamplighter.errors import InvalidInput
 from lamplighter.hf import rules
 
+REPLACED_WHOLE = frozenset(
+    {("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")}
+)
+"""Paths of the objects that an update replaces, where all others are merged."""
+
 _SCALING = "compute.scaling."
 _SCALING_FIELDS = (_SCALING + "minReplica", _SCALING + "maxReplica", _SCALING + "scaleToZeroTimeout")
 _NEEDED = {

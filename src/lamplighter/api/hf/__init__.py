@@ -4,6 +4,6 @@
 """
 
 from lamplighter.api.hf.app import Switch, wire
-from lamplighter.api.hf.context import Records, Wire
+from lamplighter.api.hf.context import Records, ServedWire
 
-__all__ = ["Records", "Switch", "Wire", "wire"]
+__all__ = ["Records", "ServedWire", "Switch", "wire"]

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lamplighter.api.access import Access
 from lamplighter.api.hf import aliases, audit, catalog, endpoints, hardware, hub, logs, metrics, problems
-from lamplighter.api.hf.context import Wire
+from lamplighter.api.hf.context import ServedWire
 from lamplighter.control.origin import ORIGIN, Origin
 
 _DESCRIPTION = """\
@@ -26,7 +26,7 @@ _RUN = secrets.token_hex(6)
 _COUNT = itertools.count(1)
 
 
-def wire(served: Wire, access: Access) -> FastAPI:
+def wire(served: ServedWire, access: Access) -> FastAPI:
     """Make the application of this API."""
     app = FastAPI(
         title="Lamplighter: Inference Endpoints",

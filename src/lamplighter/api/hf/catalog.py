@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from lamplighter.api.access import Actor
 from lamplighter.api.hf import documents
-from lamplighter.api.hf.context import Served, Wire, check_namespace
+from lamplighter.api.hf.context import Served, ServedWire, check_namespace
 from lamplighter.api.hf.endpoints import answer, refusals_on_record
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.hf.views import one_of_them
@@ -110,7 +110,9 @@ async def deploy_recipe(recipe_id: RecipeId, request: Request, served: Served, a
     raise NotFound(f"The catalog has no recipe {recipe_id[:100]!r}. It has {known}.")
 
 
-async def _deploy(recipe: Recipe, body: Mapping[str, Any], request: Request, served: Wire, actor: str) -> Response:
+async def _deploy(
+    recipe: Recipe, body: Mapping[str, Any], request: Request, served: ServedWire, actor: str
+) -> Response:
     check_namespace(served, str(body.get("namespace", "")))
     config = body.get("config")
     name = (config.get("name") if isinstance(config, Mapping) else None) or _free_name(served, recipe)
@@ -172,7 +174,7 @@ def _document(recipe: Recipe, name: str, place: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _free_name(served: Wire, recipe: Recipe) -> str:
+def _free_name(served: ServedWire, recipe: Recipe) -> str:
     """The model's name, with something behind it where that is taken."""
     taken = {one.spec.name for one in served.operations.endpoints()} | set(served.deployments.broken)
     name = proposal(recipe.model.name)

@@ -32,7 +32,7 @@ class Records(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Wire:
+class ServedWire:
     """Made once, by the runtime. `started` is the Unix time since which the configured endpoints are there."""
 
     operations: Operations
@@ -47,15 +47,15 @@ class Wire:
     loads: Loads | None = None
 
 
-def _wire(request: Request) -> Wire:
-    served: Wire = request.app.state.wire
+def _wire(request: Request) -> ServedWire:
+    served: ServedWire = request.app.state.wire
     return served
 
 
-Served: TypeAlias = Annotated[Wire, Depends(_wire)]
+Served: TypeAlias = Annotated[ServedWire, Depends(_wire)]
 
 
-def check_namespace(served: Wire, namespace: str) -> None:
+def check_namespace(served: ServedWire, namespace: str) -> None:
     """Raise WrongNamespace unless it is this server's."""
     if namespace != served.namespace:
         text = f"This server has one namespace, {served.namespace!r}; {namespace[:100]!r} is none of its."

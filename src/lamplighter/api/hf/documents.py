@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from lamplighter.api.hf.context import Wire
+from lamplighter.api.hf.context import ServedWire
 from lamplighter.api.hf.problems import TooLarge, TooSlow
 from lamplighter.api.hf.translate import check_installed, find_offer, merged, parted, resources_of
 from lamplighter.control.demand import Offer, Revise
@@ -57,7 +57,7 @@ def name_in(body: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
-async def new_spec(wire: Wire, body: Any) -> Spec:
+async def new_spec(wire: ServedWire, body: Any) -> Spec:
     """What a create asks for. Raises InvalidInput with the path of the field."""
     _refuse_old_type(body)
     wire_rules.check_create_body(body)
@@ -65,7 +65,7 @@ async def new_spec(wire: Wire, body: Any) -> Spec:
     return _spec(wire, Deployment(document=document, secrets=secrets), await wire.deployments.offers())
 
 
-async def revision(wire: Wire, body: Any) -> Revise:
+async def revision(wire: ServedWire, body: Any) -> Revise:
     """What an update makes of a deployment; an empty one changes nothing."""
     offers = await wire.deployments.offers()
 
@@ -79,7 +79,7 @@ async def revision(wire: Wire, body: Any) -> Revise:
     return revise
 
 
-def _spec(wire: Wire, deployment: Deployment, offers: Sequence[Offer]) -> Spec:
+def _spec(wire: ServedWire, deployment: Deployment, offers: Sequence[Offer]) -> Spec:
     offer = find_offer(deployment.document, offers)
     spec = wire.translator.spec(deployment, provider=offer.provider, resources=resources_of(offer.hardware))
     check_installed(spec)

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from lamplighter.api.hf import documents
-from lamplighter.api.hf.context import Caller, Served, Wire
+from lamplighter.api.hf.context import Caller, Served, ServedWire
 from lamplighter.api.hf.pages import Page, page_of
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.hf.views import all_of_them, one_of_them
@@ -142,11 +142,11 @@ def answer(content: Any) -> Response:
     return Response(msgspec.json.encode(content), media_type="application/json")
 
 
-def _names(served: Wire) -> list[str]:
+def _names(served: ServedWire) -> list[str]:
     return sorted({*(one.spec.name for one in served.operations.endpoints()), *served.deployments.broken})
 
 
-def _tags(served: Wire, name: str) -> set[str]:
+def _tags(served: ServedWire, name: str) -> set[str]:
     broken = served.deployments.broken.get(name)
     deployment = broken.deployment if broken is not None else served.deployments.deployment(name)
     return set(deployment.document.get("tags") or ()) if deployment is not None else set()
@@ -164,7 +164,7 @@ class _Asked:
 
 
 @asynccontextmanager
-async def refusals_on_record(served: Wire, operation: str, actor: str, name: str = "") -> AsyncIterator[_Asked]:
+async def refusals_on_record(served: ServedWire, operation: str, actor: str, name: str = "") -> AsyncIterator[_Asked]:
     """Put on record what is refused here, before anybody else hears of it."""
     asked = _Asked(name)
     try:
@@ -174,13 +174,13 @@ async def refusals_on_record(served: Wire, operation: str, actor: str, name: str
         raise
 
 
-async def _refuse_broken(served: Wire, verb: str, name: str, actor: str) -> None:
+async def _refuse_broken(served: ServedWire, verb: str, name: str, actor: str) -> None:
     async with refusals_on_record(served, f"ask {verb}", actor, name):
         if (broken := served.deployments.broken.get(name)) is not None:
             raise InvalidInput(f"Endpoint {name!r} can't be operated: {broken.reason} Update or delete it.")
 
 
-def _runs(served: Wire, name: str) -> bool:
+def _runs(served: ServedWire, name: str) -> bool:
     endpoint = served.operations.endpoint(name)
     return endpoint.phase is Phase.RUNNING and not endpoint.paused
 
@@ -193,7 +193,9 @@ def _is_at_zero(endpoint: Endpoint) -> bool:
     return endpoint.state is State.SCALED_TO_ZERO
 
 
-async def _begin(served: Wire, name: str, begun: Awaitable[Endpoint], is_done: Callable[[Endpoint], bool]) -> None:
+async def _begin(
+    served: ServedWire, name: str, begun: Awaitable[Endpoint], is_done: Callable[[Endpoint], bool]
+) -> None:
     """Begin, and wait a little for the end of it."""
     endpoint = await begun
     deadline = asyncio.get_running_loop().time() + SETTLE

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from lamplighter.api.hf import moments
-from lamplighter.api.hf.context import Caller, Served, Wire
+from lamplighter.api.hf.context import Caller, Served, ServedWire
 from lamplighter.api.hf.endpoints import answer
 from lamplighter.api.hf.loglines import LEVELS, Line, Reader, Sieve, level_of
 from lamplighter.api.hf.problems import RESPONSES
@@ -115,7 +115,7 @@ async def structured_log_events(
     return _events(json.dumps(line.structured()) if isinstance(line, Line) else line async for line in lines)
 
 
-def _lines(served: Wire, name: str, sieve: Sieve, *, tail: int, follow: bool) -> AsyncIterator[Line | str]:
+def _lines(served: ServedWire, name: str, sieve: Sieve, *, tail: int, follow: bool) -> AsyncIterator[Line | str]:
     """Lines that are wanted; a failure in the middle is told as the last one. Raises EndpointNotFound at once."""
     endpoint = served.operations.endpoint(name)
     began = endpoint.wake_time or served.started

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Path, Request, Response
 
 from lamplighter.api.hf import documents, graphs, moments
-from lamplighter.api.hf.context import Caller, Records, Served, Wire
+from lamplighter.api.hf.context import Caller, Records, Served, ServedWire
 from lamplighter.api.hf.endpoints import answer
 from lamplighter.api.hf.exposition import CONTENT_TYPE, exposed
 from lamplighter.api.hf.graphs import Load, Window
@@ -85,7 +85,7 @@ async def open_metrics(name: str, served: Served, _: Caller) -> Response:
 _TEXT = {"Content-Type": CONTENT_TYPE}
 
 
-async def _all_graphs(served: Wire, name: str, window: Window) -> dict[str, Any]:
+async def _all_graphs(served: ServedWire, name: str, window: Window) -> dict[str, Any]:
     endpoint = served.operations.endpoint(name)
     if served.records is None:
         raise NotFound("This server keeps no records.")
@@ -130,5 +130,5 @@ def _moment(given: Any, field: str, otherwise: float) -> float:
         ) from None
 
 
-async def _loads(served: Wire, endpoint: Endpoint) -> list[Load]:
+async def _loads(served: ServedWire, endpoint: Endpoint) -> list[Load]:
     return await served.loads.of(endpoint) if served.loads is not None else []

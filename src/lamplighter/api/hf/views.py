@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 
-from lamplighter.api.hf.context import Wire
+from lamplighter.api.hf.context import ServedWire
 from lamplighter.api.hf.rendering import Surroundings, flawed, rendered, rendered_broken
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import EndpointNotFound
@@ -18,12 +18,12 @@ from lamplighter.errors import EndpointNotFound
 _AT_ONCE = 50  # some 5 ms of work
 
 
-def one_of_them(served: Wire, request: Request, name: str) -> dict[str, Any]:
+def one_of_them(served: ServedWire, request: Request, name: str) -> dict[str, Any]:
     """One endpoint, by its name or an alias. Raises EndpointNotFound."""
     return _shown(served, name, _around(served, request))
 
 
-async def all_of_them(served: Wire, request: Request, names: Iterable[str]) -> list[dict[str, Any]]:
+async def all_of_them(served: ServedWire, request: Request, names: Iterable[str]) -> list[dict[str, Any]]:
     """These endpoints; one that went away meanwhile is left out. Lets others have their turn now and then."""
     around = _around(served, request)
     shown = []
@@ -35,14 +35,14 @@ async def all_of_them(served: Wire, request: Request, names: Iterable[str]) -> l
     return shown
 
 
-def _shown(served: Wire, name: str, around: Surroundings) -> dict[str, Any]:
+def _shown(served: ServedWire, name: str, around: Surroundings) -> dict[str, Any]:
     if (broken := served.deployments.broken.get(name)) is not None:
         return rendered_broken(broken, around)
     endpoint = served.operations.endpoint(name)
     return _rendered(served, flawed(endpoint, served.deployments.flaws.get(endpoint.spec.name)), around)
 
 
-def _rendered(served: Wire, endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
+def _rendered(served: ServedWire, endpoint: Endpoint, around: Surroundings) -> dict[str, Any]:
     """Tell it by the document that was last asked for, also while that is still being brought about."""
     asked = served.deployments.deployment(endpoint.spec.name)
     if asked is None or asked is endpoint.spec.deployment:
@@ -51,7 +51,7 @@ def _rendered(served: Wire, endpoint: Endpoint, around: Surroundings) -> dict[st
     return rendered(dataclasses.replace(endpoint, spec=spec), around, updating=True)
 
 
-def _around(served: Wire, request: Request) -> Surroundings:
+def _around(served: ServedWire, request: Request) -> Surroundings:
     return Surroundings(
         base=str(request.base_url),
         started=served.started,

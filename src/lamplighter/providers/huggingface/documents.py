@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamplighter.domain.endpoint import Deployment, Policy
+from lamplighter.hf.wire_rules import REPLACED_WHOLE
 from lamplighter.providers.huggingface.backstop import wanted_minutes
 
-_WHOLE = frozenset({("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")})
 _VARIABLES = frozenset({"env", "secrets"})
 _FIXED = frozenset({("name",), ("provider",)})
 
@@ -58,7 +58,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any], path: tuple[
         here, old = (*path, key), before.get(key)
         if old == new or new is None or here in _FIXED:
             continue
-        if isinstance(old, Mapping) and isinstance(new, Mapping) and here not in _WHOLE:
+        if isinstance(old, Mapping) and isinstance(new, Mapping) and here not in REPLACED_WHOLE:
             if inner := _differing(old, new, here):
                 change[key] = inner
         else:

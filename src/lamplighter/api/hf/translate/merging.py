@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamplighter.errors import InvalidInput
+from lamplighter.hf.wire_rules import REPLACED_WHOLE
 
 OURS = frozenset({"status", "lamplighter", "healthRoute", "accountId"})
 """Members that an answer has and a document has not: a client that sends back what it read means nothing by them."""
 
-_WHOLE = frozenset({("model", "image"), ("model", "env"), ("model", "secrets"), ("compute", "scaling", "measure")})
 _NULLABLE = frozenset({("compute", "scaling", "scaleToZeroTimeout"), ("model", "revision")})
 _TIMEOUT = ("compute", "scaling", "scaleToZeroTimeout")
 _KNOWN = frozenset({"name", "type", "provider", "compute", "model", "tags"})
@@ -61,7 +61,7 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any], path: tuple[str, ...]
         here, before = (*path, key), result.get(key)
         if value is None and here[0] in _KNOWN and here not in _NULLABLE:
             continue
-        if isinstance(value, Mapping) and isinstance(before, Mapping) and here not in _WHOLE:
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and here not in REPLACED_WHOLE:
             result[key] = _merge(before, value, here)
         else:
             result[key] = copy.deepcopy(value)

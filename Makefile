@@ -31,7 +31,7 @@ check: install  ## lint, formatting, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## measure; ONLY=gateway,hold,fleet,cli runs some groups
+bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk runs some groups
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what the other targets made here

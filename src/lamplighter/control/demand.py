@@ -37,6 +37,21 @@ class Claim(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who waits, as far as the order of those who wait goes: fair between keys, a higher priority first.
+
+    One that may not wake waits only where somebody else has begun to wake.
+    """
+
+    key: str = ""
+    priority: int = 0
+    may_wake: bool = True
+
+
+SOMEBODY = Caller()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """An endpoint as `/v1/models` shows it."""
 

@@ -23,7 +23,11 @@ class UsageRecord:
     """What one request used, or several like ones that ended in the same second.
 
     `at` is the Unix time at which the first of them ended. `route` is one of a bounded set of paths. `waited` and
-    `duration` are in seconds, `bytes_in` and `bytes_out` are bodies; all four are sums.
+    `duration` are in seconds, `bytes_in` and `bytes_out` are bodies, `tokens_in` and `tokens_out` what the answers said
+    of their own usage (0 where they said nothing); all six are sums. `endpoint` is the target that answered, or the one
+    that was meant to; `model` the route that led there (its own name for an endpoint's implied route). `key` is the id
+    of the caller's key. `first_byte` sums the seconds from a request's arrival to the first byte of its answer, as far
+    as there was one. `attempts` counts how often it was sent, or tried to be.
     """
 
     endpoint: str
@@ -36,10 +40,16 @@ class UsageRecord:
     bytes_in: int
     bytes_out: int
     requests: int = 1
+    model: str = ""
+    key: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    first_byte: float = 0.0
+    attempts: int = 1
 
-    def likeness(self) -> tuple[str, int, str, int, Outcome]:
+    def likeness(self) -> tuple[str, str, str, int, str, int, Outcome]:
         """Records of the same likeness may be added up."""
-        return (self.endpoint, int(self.at), self.route, self.status, self.outcome)
+        return (self.endpoint, self.model, self.key, int(self.at), self.route, self.status, self.outcome)
 
     def absorb(self, other: UsageRecord) -> None:
         """Add up."""
@@ -48,6 +58,10 @@ class UsageRecord:
         self.duration += other.duration
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
+        self.tokens_in += other.tokens_in
+        self.tokens_out += other.tokens_out
+        self.first_byte += other.first_byte
+        self.attempts += other.attempts
 
 
 class UsageSink(Protocol):

@@ -1,0 +1,73 @@
+"""API keys: who calls, what they may do, and how much of it. Pure; moments are Unix time, durations seconds."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Role(enum.StrEnum):
+    """What a key may do; each of them may do what those before it may.
+
+    `infer`: call models. `operate`: wake, sleep, pause, resume, hold leases, and look at everything. `admin`: make,
+    change and delete endpoints and keys, read the audit log.
+    """
+
+    INFER = "infer"
+    OPERATE = "operate"
+    ADMIN = "admin"
+
+    def covers(self, needed: Role) -> bool:
+        """Whether this role may do what `needed` may."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLimits:
+    """How much a key may use: requests and tokens (in and out) a minute, requests at once. None: without a bound."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key as it is known here: never the key itself, but the SHA-256 `digest` (hex) of it.
+
+    `id` is short and shown, `name` is a person's word for it and unique among the keys that count. `routes` are the
+    models (endpoints, routes, aliases resolved to their names) that it may call; empty: all. `may_wake` says whether
+    its requests wake a sleeping endpoint. A higher `priority` is let through first where requests wait. `tags` say
+    whom its use is charged to.
+    """
+
+    id: str
+    name: str
+    digest: str = field(default="", repr=False)
+    role: Role = Role.INFER
+    routes: frozenset[str] = frozenset()
+    may_wake: bool = True
+    priority: int = 0
+    limits: KeyLimits = KeyLimits()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: float = 0.0
+    created_by: str = ""
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def counts(self, now: float) -> bool:
+        """Whether it opens anything at this moment."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def may_call(self, name: str) -> bool:
+        """Whether it may call this model."""
+        return not self.routes or name in self.routes
+
+
+ANYBODY = ApiKey(id="anybody", name="anybody", role=Role.ADMIN)
+"""Who calls a server that has no keys at all."""
+
+PASSER_BY = ApiKey(id="public", name="public", role=Role.INFER)
+"""Who calls a public endpoint without a key."""

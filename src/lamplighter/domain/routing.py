@@ -1,0 +1,134 @@
+"""Routes: a model's name → targets in order, and what to do while the first one wakes. Pure; durations in seconds."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class WhileWaking(enum.StrEnum):
+    """What a request does that finds a target asleep; that target is woken all the same.
+
+    `hold`: wait for it, up to the request's time. `bridge`: wait for at most `bridge_after`, then take the next target.
+    `fail`: take the next target at once, and fail with a Retry-After where there is none.
+    """
+
+    HOLD = "hold"
+    BRIDGE = "bridge"
+    FAIL = "fail"
+
+
+class Repeat(enum.StrEnum):
+    """Which requests may be sent once more after a failure.
+
+    `not-executed`: those that can't have been executed (no connection, lost before they were read, refused with 429 or
+    503), and idempotent methods. `always`: also after a reset, a time-out or any other 5xx.
+    """
+
+    NOT_EXECUTED = "not-executed"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What a target can serve; a request that it can't is sent on to the next one. None, or True: no bound known.
+
+    `context` counts tokens of the request (estimated from its size) and of the answer that it asks for (`max_tokens`).
+    """
+
+    context: int | None = None
+    tools: bool = True
+    images: bool = True
+    json_schema: bool = True
+
+    @property
+    def is_any(self) -> bool:
+        """Whether every request fits, so that none has to be looked at."""
+        return self == Fit()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTarget:
+    """One of a route's targets: the endpoint or upstream `name`.
+
+    `model` takes the place of the model's name in requests to it. `weight` says how much it gets among equals.
+    """
+
+    name: str
+    model: str | None = None
+    weight: float = 1.0
+    fit: Fit = Fit()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """`tiers` are tried in order; the targets of one tier are equals, and share the requests.
+
+    `deadline` bounds a request from its arrival to the first byte of its answer, waits and attempts together; None
+    leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `sticky` names a header: requests with the
+    same value go to the same of several equals. `implied` is set for the route that every endpoint has by itself.
+    """
+
+    name: str
+    tiers: tuple[tuple[RouteTarget, ...], ...]
+    aliases: tuple[str, ...] = ()
+    while_waking: WhileWaking = WhileWaking.HOLD
+    bridge_after: float = 0.0
+    deadline: float | None = None
+    max_attempts: int = 3
+    repeat: Repeat = Repeat.NOT_EXECUTED
+    sticky: str | None = None
+    feedback: bool = False
+    """Whether streams that are held get SSE comments with the endpoint's state while they wait."""
+    implied: bool = False
+
+    @property
+    def targets(self) -> tuple[RouteTarget, ...]:
+        """All of them in order."""
+        return tuple(target for tier in self.tiers for target in tier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A model API that is always on. `url` is what its clients call the base URL, such as `https://host/v1`.
+
+    `headers` go with each request (its key, for one) and are secret. `max_in_flight` None: no bound.
+    """
+
+    name: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    model: str | None = None
+    max_in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a target is left alone, and for how long.
+
+    It opens when, of at least `least` requests in the last `window` seconds, a share of `rate` or more failed. After
+    `pause` (doubling up to `longest_pause` while it goes on failing, jittered) one real request in flight at a time
+    probes; `proofs` good ones in a row close it.
+    """
+
+    rate: float = 0.5
+    least: int = 10
+    window: float = 30.0
+    pause: float = 5.0
+    longest_pause: float = 60.0
+    proofs: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Pauses between attempts on one target, and how many retries it takes beside its first attempts.
+
+    The n-th pause is random up to `base · 2^n`, at most `cap`. `budget` is the share of retries among a target's
+    requests of the last ten seconds; `least` a second are always allowed.
+    """
+
+    base: float = 0.05
+    cap: float = 2.0
+    budget: float = 0.2
+    least: float = 3.0

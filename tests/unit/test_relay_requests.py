@@ -8,8 +8,8 @@ import pytest
 
 from lamplighter.domain.endpoint import Replica
 from lamplighter.errors import UpstreamUnreachable
+from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.settings import GatewaySettings
-from lamplighter.gateway.target import Targets
 from tests.gateway_stage import StageDemand, Visit, answer, endpoint, relayed, request, stage, until
 
 CHAT = "/v1/chat/completions"
@@ -270,17 +270,17 @@ async def test_a_host_that_does_not_answer_is_given_up_on():
 
 
 def test_a_target_is_rendered_once_for_each_replica():
-    targets = Targets()
+    addresses = Addresses()
     replica = Replica(id="1", url="https://user@Example.org/base/", headers=(("X-A", "b"),))
-    target = targets.of(replica)
-    assert targets.of(replica) is target
+    target = addresses.of(replica)
+    assert addresses.of(replica) is target
     assert target.origin == ("example.org", 443, True)
     assert (target.base, target.lines) == (b"/base", b"host: Example.org\r\nX-A: b\r\n")
-    fresh = targets.of(Replica(id="1", url=replica.url, headers=(("X-A", "c"),)))
+    fresh = addresses.of(Replica(id="1", url=replica.url, headers=(("X-A", "c"),)))
     assert fresh.lines.endswith(b"X-A: c\r\n")
 
 
 def test_a_header_that_would_break_the_request_is_refused():
     for bad in (("X-A", "b\r\nX-B: c"), ("X A", "b"), ("", "b")):
         with pytest.raises(UpstreamUnreachable, match="header"):
-            Targets().of(Replica(id="1", url="http://h", headers=(bad,)))
+            Addresses().of(Replica(id="1", url="http://h", headers=(bad,)))

@@ -9,6 +9,7 @@ from typing import Any
 from lamplighter.control.demand import Demand
 from lamplighter.domain.usage import UsageSink
 from lamplighter.errors import ShuttingDown
+from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.gateway.body import HeldBytes
 from lamplighter.gateway.exchange import Exchange
@@ -22,7 +23,6 @@ from lamplighter.gateway.services import Services
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 from lamplighter.gateway.sweeper import Sweeper
-from lamplighter.gateway.target import Targets
 
 _SETTLE = 1.0
 
@@ -57,7 +57,7 @@ class Gateway:
             settings=settings,
             keys=Keys(settings.keys),
             pool=pool,
-            targets=Targets(),
+            addresses=Addresses(),
             held=HeldBytes(settings.max_held_bytes),
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
         )

@@ -9,11 +9,11 @@ from time import monotonic
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.usage import Outcome, UsageRecord
+from lamplighter.gateway.address import Address
 from lamplighter.gateway.asgi import Receive, Send
 from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.services import Services
-from lamplighter.gateway.target import Target
 from lamplighter.gateway.tasks.translation import Translation
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -42,7 +42,7 @@ class Exchange:
     by_model = False
     claim: Claim | None = None
     waited = 0.0
-    target: Target | None = None
+    address: Address | None = None
     upstream: UpstreamConnection | None = None
     translation: Translation | None = None
     replied = False

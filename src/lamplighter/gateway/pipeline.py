@@ -79,22 +79,22 @@ def _ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
         claim.uncount()
     if claim is None or len(x.body) > relay.JOINED:
         return None
-    x.target = target = services.targets.of(claim.replica)
-    if target.proxied:
+    x.address = address = services.addresses.of(claim.replica)
+    if address.proxied:
         return None
-    connection = services.pool.take(target.origin)
+    connection = services.pool.take(address.origin)
     if connection is None:
         return None
     x.upstream = connection
     x.must(services.settings.first_byte_timeout, _no_first_byte)
-    head = relay.render_head(request, target, x.path, len(x.body))
+    head = relay.render_head(request, address, x.path, len(x.body))
     return connection.ask(head + x.body, head_only=request.method == "HEAD")
 
 
 async def _ask_patiently(x: Exchange) -> None:
     """Ask. An endpoint that can't be reached died since it was looked at: claim again, which wakes it."""
     await _ask_or_claim_again(x)
-    if x.target is not None and x.target.proxied:
+    if x.address is not None and x.address.proxied:
         await _ask_until_up(x)
 
 
@@ -125,11 +125,11 @@ async def _ask_until_up(x: Exchange) -> None:
 
 def _take_back(x: Exchange) -> None:
     """The endpoint has not got the request. Raises WakeTimeout when its time to be held is over."""
-    upstream, target = x.upstream, x.target
+    upstream, address = x.upstream, x.address
     assert upstream is not None
-    assert target is not None
+    assert address is not None
     x.upstream = None
-    x.services.pool.give(target.origin, upstream)
+    x.services.pool.give(address.origin, upstream)
     x.give_up_claim()
     _still_has_time(x)
 
@@ -178,19 +178,19 @@ async def _claim(x: Exchange) -> Claim:
 async def _ask(x: Exchange) -> None:
     assert x.claim is not None
     services, request = x.services, x.request
-    x.target = services.targets.of(x.claim.replica)
+    x.address = services.addresses.of(x.claim.replica)
     more = b""
-    if x.target.proxied:
+    if x.address.proxied:
         more = proxied.hold_line(x)
-        proxied.name_model(x, x.target)
-    head = relay.render_head(request, x.target, x.path, len(x.body), more)
+        proxied.name_model(x, x.address)
+    head = relay.render_head(request, x.address, x.path, len(x.body), more)
     x.must(services.settings.first_byte_timeout + (x.hold_left() or 0.0 if more else 0.0), _no_first_byte)
     tried = x.upstream
     if tried is None:
-        x.upstream = await relay.ask(services.pool, x.target, head, x.body, method=request.method)
+        x.upstream = await relay.ask(services.pool, x.address, head, x.body, method=request.method)
     elif tried.ended and relay.may_ask_again(tried, request.method):
         x.upstream = None
-        x.upstream = await relay.ask_anew(services.pool, x.target, head, x.body, method=request.method)
+        x.upstream = await relay.ask_anew(services.pool, x.address, head, x.body, method=request.method)
     else:
         await tried.head()
 
@@ -205,9 +205,9 @@ def _silence() -> UpstreamTimeout:
 
 def _answer_at_once(x: Exchange) -> bool:
     """Pass on an answer that has come whole, if the server can write it in one go."""
-    upstream, target = x.upstream, x.target
+    upstream, address = x.upstream, x.address
     assert upstream is not None
-    assert target is not None
+    assert address is not None
     if not upstream.complete:
         return False
     body = upstream.whole()
@@ -218,7 +218,7 @@ def _answer_at_once(x: Exchange) -> bool:
     x.bytes_out = len(body)
     x.outcome = Outcome.SERVED
     x.upstream = None
-    x.services.pool.give(target.origin, upstream)
+    x.services.pool.give(address.origin, upstream)
     return True
 
 
@@ -248,8 +248,8 @@ async def _pass_on(x: Exchange, upstream: UpstreamConnection) -> bool:
     piece = upstream.take()
     last = upstream.complete
     if last:
-        assert x.target is not None
-        x.services.pool.give(x.target.origin, upstream)
+        assert x.address is not None
+        x.services.pool.give(x.address.origin, upstream)
         x.upstream = None
     if piece or last:
         x.bytes_out += len(piece)

@@ -7,7 +7,7 @@ import ssl
 from time import monotonic
 
 from lamplighter.errors import UpstreamUnreachable
-from lamplighter.gateway.target import Origin
+from lamplighter.gateway.address import Origin
 from lamplighter.gateway.upstream import UpstreamConnection
 
 # A connection that was used this short a time ago has not been closed for being idle; asking costs a system call.

@@ -20,8 +20,8 @@ from lamplighter.errors import (
     WakeFailed,
     WakeTimeout,
 )
+from lamplighter.gateway.address import Address
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.target import Target
 from lamplighter.gateway.upstream import UpstreamConnection
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,15 @@ def hold_line(x: Exchange) -> bytes:
     return b"x-scale-up-timeout: %d\r\n" % max(1, int(left))
 
 
-def name_model(x: Exchange, target: Target) -> None:
+def name_model(x: Exchange, address: Address) -> None:
     """Let a request that was led here by its model's name carry the name that is known behind the proxy.
 
     The rest of the body stays as it came, byte for byte in each value. A multipart form is left alone.
     """
-    if target.model is None or not x.by_model or x.body[:1] != b"{":
+    if address.model is None or not x.by_model or x.body[:1] != b"{":
         return
     members = msgspec.json.decode(x.body, type=dict[str, msgspec.Raw])
-    members["model"] = msgspec.Raw(msgspec.json.encode(target.model))
+    members["model"] = msgspec.Raw(msgspec.json.encode(address.model))
     body = msgspec.json.encode(members)
     x.charge(max(0, len(body) - len(x.body)))
     x.body = body

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lamplighter.errors import UpstreamBroken
+from lamplighter.gateway.address import Address
 from lamplighter.gateway.pool import Pool
 from lamplighter.gateway.request import Request
-from lamplighter.gateway.target import Target
 from lamplighter.gateway.upstream import UpstreamConnection
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -15,34 +15,34 @@ _PIECE = 256 * 1024
 JOINED = 16 * 1024
 
 
-def render_head(request: Request, target: Target, path: bytes, length: int, more: bytes = b"") -> bytes:
+def render_head(request: Request, address: Address, path: bytes, length: int, more: bytes = b"") -> bytes:
     """The request's head as the endpoint gets it; `more` are further lines of our own."""
-    lines = request.lines if not target.owned else request.lines_without(target.owned)
+    lines = request.lines if not address.owned else request.lines_without(address.owned)
     method = request.method
-    fixed = (method.encode("ascii"), target.base, path, target.lines + more, request.id, b"".join(lines))
+    fixed = (method.encode("ascii"), address.base, path, address.lines + more, request.id, b"".join(lines))
     if length or method in _ALWAYS_WITH_LENGTH:
         return b"%b %b%b HTTP/1.1\r\n%bx-request-id: %b\r\n%bcontent-length: %d\r\n\r\n" % (*fixed, length)
     return b"%b %b%b HTTP/1.1\r\n%bx-request-id: %b\r\n%b\r\n" % fixed
 
 
-async def ask(pool: Pool, target: Target, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
+async def ask(pool: Pool, address: Address, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
     """Send a request and wait for the answer's head, on a kept connection or a new one.
 
     Raises UpstreamUnreachable and UpstreamBroken. Cancelling it hangs up.
     """
-    connection = pool.take(target.origin)
+    connection = pool.take(address.origin)
     if connection is not None:
         try:
             return await _ask_on(connection, head, body, head_only=method == "HEAD")
         except UpstreamBroken:
             if not may_ask_again(connection, method):
                 raise
-    return await ask_anew(pool, target, head, body, method=method)
+    return await ask_anew(pool, address, head, body, method=method)
 
 
-async def ask_anew(pool: Pool, target: Target, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
+async def ask_anew(pool: Pool, address: Address, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
     """Like `ask`, on a new connection."""
-    connection = await pool.connect(target.origin)
+    connection = await pool.connect(address.origin)
     return await _ask_on(connection, head, body, head_only=method == "HEAD")
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from lamplighter.control.demand import Demand
 from lamplighter.domain.usage import UsageSink
+from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.body import HeldBytes
 from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.pool import Pool
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.sweeper import Sweeper
-from lamplighter.gateway.target import Targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,6 @@ class Services:
     settings: GatewaySettings
     keys: Keys
     pool: Pool
-    targets: Targets
+    addresses: Addresses
     held: HeldBytes
     sweeper: Sweeper

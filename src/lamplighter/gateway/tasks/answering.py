@@ -74,8 +74,8 @@ def _silence() -> UpstreamTimeout:
 
 def _give_back(x: Exchange) -> None:
     assert x.upstream is not None
-    assert x.target is not None
-    x.services.pool.give(x.target.origin, x.upstream)
+    assert x.address is not None
+    x.services.pool.give(x.address.origin, x.upstream)
     x.upstream = None
 
 

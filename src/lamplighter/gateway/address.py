@@ -25,7 +25,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Address:
     """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take.
 
     `proxied` and `model`: see `Replica`.
@@ -39,7 +39,7 @@ class Target:
     model: str | None = None
 
 
-class Targets:
+class Addresses:
     """Remembers what was rendered, for as long as the replica stays the same object.
 
     By the replica's id: several may share one URL, behind a provider's proxy.
@@ -48,21 +48,21 @@ class Targets:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Replica, Target]] = {}
+        self._known: dict[str, tuple[Replica, Address]] = {}
 
-    def of(self, replica: Replica) -> Target:
-        """The target of a replica. Raises UpstreamUnreachable if its URL or headers can't be used."""
+    def of(self, replica: Replica) -> Address:
+        """The address of a replica. Raises UpstreamUnreachable if its URL or headers can't be used."""
         entry = self._known.get(replica.id)
         if entry is not None and entry[0] is replica:
             return entry[1]
-        target = render(replica)
+        address = render(replica)
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[replica.id] = (replica, target)
-        return target
+        self._known[replica.id] = (replica, address)
+        return address
 
 
-def render(replica: Replica) -> Target:
+def render(replica: Replica) -> Address:
     """Take a replica's URL and headers apart, once."""
     parts = urlsplit(replica.url)
     try:
@@ -76,7 +76,7 @@ def render(replica: Replica) -> Target:
     headers = [("host", host), *replica.headers]
     if not all(_NAME(name) and _VALUE(value) for name, value in headers):
         raise UpstreamUnreachable(f"Replica {replica.id!r} has a header that can't be sent.")
-    return Target(
+    return Address(
         origin=Origin(parts.hostname, port or (443 if tls else 80), tls),
         base=parts.path.rstrip("/").encode(),
         lines="".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1"),

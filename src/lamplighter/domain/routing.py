@@ -66,7 +66,8 @@ class Route:
     """`tiers` are tried in order; the targets of one tier are equals, and share the requests.
 
     `deadline` bounds a request from its arrival to the first byte of its answer, waits and attempts together; None
-    leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `sticky` names a header: requests with the
+    leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `first_byte_timeout` is how long one attempt
+    may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names a header: requests with the
     same value go to the same of several equals. `implied` is set for the route that every endpoint has by itself.
     """
 
@@ -76,6 +77,7 @@ class Route:
     while_waking: WhileWaking = WhileWaking.HOLD
     bridge_after: float = 0.0
     deadline: float | None = None
+    first_byte_timeout: float | None = None
     max_attempts: int = 3
     repeat: Repeat = Repeat.NOT_EXECUTED
     sticky: str | None = None

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Policy, Spec, State, Transition
+from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.errors import InvalidInput, StoreError
 from lamplighter.store import AuditRecord, SavedEndpoint, Store
@@ -95,6 +96,63 @@ async def test_usage_comes_back_as_it_was_written(store):
     await store.add_usage([])
     assert await store.usage() == [used(2.0, "other"), used(1.0)]
     assert await store.usage("chat") == [used(1.0)]
+
+
+async def test_what_an_answer_used_and_who_asked_comes_back_whole(store):
+    whole = replace(
+        used(), model="fast", key="key:12ab34cd", tokens_in=2**40, tokens_out=7, first_byte=0.25, attempts=3, requests=2
+    )
+    await store.add_usage([whole])
+    assert await store.usage() == [whole]
+
+
+async def test_keys_come_back_whole_the_oldest_first(store):
+    plain = ApiKey(id="b", name="plain", digest="2" * 64, created_at=1.0)
+    rich = ApiKey(
+        id="a",
+        name="rich",
+        digest="1" * 64,
+        role=Role.OPERATE,
+        routes=frozenset({"chat", "coder"}),
+        may_wake=False,
+        priority=-3,
+        limits=KeyLimits(requests_per_minute=60, tokens_per_minute=None, concurrent=4),
+        tags={"team": "search"},
+        created_at=2.0,
+        created_by="key:12ab34cd",
+        expires_at=9.0,
+    )
+    await store.add_key(rich)
+    await store.add_key(plain)
+    assert await store.load_keys() == [plain, rich]
+
+
+async def test_a_key_is_revoked_once_and_forgotten_when_that_is_long_ago(store):
+    for name, expires_at in (("kept", None), ("revoked", None), ("expired", 5.0)):
+        await store.add_key(ApiKey(id=name, name=name, digest=name, expires_at=expires_at))
+    await store.revoke_key("revoked", 3.0)
+    await store.revoke_key("revoked", 8.0)
+    assert {key.name: key.revoked_at for key in await store.load_keys()} == {
+        "kept": None,
+        "revoked": 3.0,
+        "expired": None,
+    }
+    await store.forget_keys(4.0)
+    assert {key.name for key in await store.load_keys()} == {"kept", "expired"}
+    await store.forget_keys(6.0)
+    assert {key.name for key in await store.load_keys()} == {"kept"}
+
+
+async def test_nobody_changes_what_is_on_record(tmp_path):
+    store = await Store.open(tmp_path / "db")
+    await store.add_audit(AuditRecord(at=1.0, actor="api", operation="wake", endpoint="chat", success=True))
+    await store.close()
+    with sqlite3.connect(tmp_path / "db") as raw, pytest.raises(sqlite3.IntegrityError, match="never changed"):
+        raw.execute("UPDATE audit SET actor = 'somebody else'")
+    store = await Store.open(tmp_path / "db")
+    assert [record.actor for record in await store.audit()] == ["api"]
+    assert await store.prune(2.0) == 1
+    await store.close()
 
 
 @settings(max_examples=25, deadline=None)

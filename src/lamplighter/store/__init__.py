@@ -1,4 +1,4 @@
-"""What outlives the process: endpoints, transitions, usage, audit.
+"""What outlives the process: endpoints, transitions, usage, audit, keys.
 
 `Store` is the door. SQLite by default; the tables and queries keep to what PostgreSQL understands as well.
 """

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, or_, select, update
 
 from lamplighter.domain.endpoint import State, Transition
+from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.store import tables
 from lamplighter.store.records import AuditRecord, AuditRow, SavedDeployment, SavedEndpoint, SavedLease, UsageBucket
@@ -167,6 +168,40 @@ def forget_lease(connection: Connection, lease: str) -> None:
     connection.execute(delete(tables.leases).where(tables.leases.c.lease == lease))
 
 
+def add_key(connection: Connection, key: ApiKey) -> None:
+    """Keep a new key."""
+    row = {**_row(key), "role": key.role.value, "routes": sorted(key.routes), "tags": dict(key.tags)}
+    connection.execute(insert(tables.keys).values({**row, "limits": asdict(key.limits)}))
+
+
+def load_keys(connection: Connection) -> list[ApiKey]:
+    """All keys, also those that no longer count, the oldest first."""
+    rows = connection.execute(select(tables.keys).order_by(tables.keys.c.created_at, tables.keys.c.id)).mappings()
+    return [
+        ApiKey(
+            **{
+                **row,
+                "role": Role(row["role"]),
+                "routes": frozenset(row["routes"]),
+                "limits": KeyLimits(**row["limits"]),
+            }
+        )
+        for row in rows
+    ]
+
+
+def revoke_key(connection: Connection, key_id: str, at: float) -> None:
+    """Let a key count no more from the Unix time `at` on; one that was revoked before stays so."""
+    keys = tables.keys.c
+    connection.execute(update(tables.keys).where(keys.id == key_id, keys.revoked_at.is_(None)).values(revoked_at=at))
+
+
+def forget_keys(connection: Connection, before: float) -> None:
+    """Remove the keys that were revoked, or expired, before the Unix time `before`."""
+    keys = tables.keys.c
+    connection.execute(delete(tables.keys).where(or_(keys.revoked_at < before, keys.expires_at < before)))
+
+
 def prune(connection: Connection, table: Table, before: float, limit: int) -> int:
     """Delete at most `limit` rows that are older than `before`; returns how many there were."""
     old = select(table.c.id).where(table.c.at < before).limit(limit)
@@ -180,7 +215,7 @@ def _newest(table: Table, endpoint: str | None, since: float | None, limit: int)
     return query if since is None else query.where(table.c.at >= since)
 
 
-def _row(record: SavedEndpoint | Transition) -> dict[str, Any]:
+def _row(record: SavedEndpoint | Transition | ApiKey) -> dict[str, Any]:
     return {key: getattr(record, key) for key in record.__slots__}
 
 

@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from lamplighter.domain.endpoint import Transition
+from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
 from lamplighter.store import queries, tables
@@ -146,6 +147,22 @@ class Store:
     async def forget_lease(self, lease: str) -> None:
         """Remove a lease; one that is not there is no error."""
         await self._run(queries.forget_lease, lease)
+
+    async def add_key(self, key: ApiKey) -> None:
+        """Keep a new key."""
+        await self._run(queries.add_key, key)
+
+    async def load_keys(self) -> list[ApiKey]:
+        """All keys, also those that no longer count, the oldest first."""
+        return await self._run(queries.load_keys)
+
+    async def revoke_key(self, key_id: str, at: float) -> None:
+        """Let a key count no more from the Unix time `at` on; one that is not there is no error."""
+        await self._run(queries.revoke_key, key_id, at)
+
+    async def forget_keys(self, before: float) -> None:
+        """Remove the keys that were revoked, or expired, before the Unix time `before`."""
+        await self._run(queries.forget_keys, before)
 
     async def prune(self, before: float) -> int:
         """Delete transitions, starts, usage and audit older than the Unix time `before`; returns how many rows.

@@ -7,6 +7,7 @@ counts in, and SQLite has none.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -17,10 +18,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    event,
     false,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: what a database must carry for this program to use it."""
 
 metadata = MetaData(
@@ -85,6 +87,12 @@ usage = Table(
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
     Column("requests", Integer, nullable=False),
+    Column("model", Text, nullable=False, server_default=""),
+    Column("key", Text, nullable=False, server_default=""),
+    Column("tokens_in", BigInteger, nullable=False, server_default="0"),
+    Column("tokens_out", BigInteger, nullable=False, server_default="0"),
+    Column("first_byte", Double, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="1"),
     Index(None, "endpoint", "at"),
     Index(None, "at"),
 )
@@ -104,6 +112,16 @@ audit = Table(
     Column("request_id", Text),
     Index(None, "endpoint", "at"),
     Index(None, "at"),
+)
+
+# Nothing changes what is on record; only pruning takes away what is older than the retention.
+event.listen(
+    audit,
+    "after_create",
+    DDL(
+        "CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'what is on record in the audit log is never changed'); END"
+    ).execute_if(dialect="sqlite"),
 )
 
 deployments = Table(
@@ -128,4 +146,23 @@ leases = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("pause_at_end", Boolean, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("routes", JSON, nullable=False),
+    Column("may_wake", Boolean, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("limits", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Index(None, "digest", unique=True),
 )

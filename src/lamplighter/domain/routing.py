@@ -67,8 +67,9 @@ class Route:
 
     `deadline` bounds a request from its arrival to the first byte of its answer, waits and attempts together; None
     leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `first_byte_timeout` is how long one attempt
-    may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names a header: requests with the
-    same value go to the same of several equals. `implied` is set for the route that every endpoint has by itself.
+    may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names a
+    header: requests with the same value go to the same of several equals. `implied` is set for the route that every
+    endpoint has by itself.
     """
 
     name: str

@@ -126,6 +126,29 @@ def test_several_threads_call_at_once() -> None:
     portal.close()
 
 
+def test_an_interruption_at_any_moment_of_a_call_leaves_nothing_running() -> None:
+    portal = Portal(_farewell)
+    running: set[int] = set()
+    main = threading.main_thread().ident or 0
+
+    async def work(number: int) -> None:
+        running.add(number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            running.discard(number)
+
+    for number in range(60):
+        interruption = threading.Timer(number / 60_000, signal.pthread_kill, (main, signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come between the two
+            interruption.start()
+            portal.call(lambda: work(number))  # noqa: B023 - it is called before the next round
+        interruption.join()
+        portal.call(lambda: asyncio.sleep(0))  # what was put on the loop before has run
+        assert not running
+    portal.close()
+
+
 def test_a_call_that_is_interrupted_is_cancelled_and_has_cleaned_up_when_the_interruption_arrives() -> None:
     portal, cleaned = Portal(_farewell), threading.Event()
     begun = threading.Event()

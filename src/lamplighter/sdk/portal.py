@@ -54,13 +54,14 @@ class Portal:
         up is waited for. Raises LamplighterError after `close`, in another process, and from the loop's own thread.
         """
         job: _Job[T] = _Job(work, self._jobs)
-        with self._lock:
-            loop = self._ready()
-            loop.call_soon_threadsafe(job.begin)
-        try:
+        loop: asyncio.AbstractEventLoop | None = None
+        try:  # from here on: an interruption may come between any two steps
+            with self._lock:
+                loop = self._ready()
+                loop.call_soon_threadsafe(job.begin)
             return job.done.result()
         except BaseException:
-            if not job.done.done():
+            if loop is not None and not job.done.done():
                 loop.call_soon_threadsafe(job.cancel)
                 with contextlib.suppress(WaitTimeout, LamplighterError):
                     job.done.exception(LAST_WORDS)
@@ -151,12 +152,16 @@ class _Job(Generic[T]):
     def begin(self) -> None:
         import asyncio  # noqa: PLC0415
 
+        if self.done.done():
+            return  # cancelled before it came this far
         self._jobs.add(self)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="call")
 
     def cancel(self) -> asyncio.Task[None] | None:
         if self._task is not None:
             self._task.cancel()
+        elif not self.done.done():
+            self.done.set_exception(Unavailable("This call was interrupted before it began."))
         return self._task
 
     async def _run(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.server import ServerState
 
-from lamplighter.control.demand import Claim, Listing
+from lamplighter.control.demand import SOMEBODY, Caller, Claim, Listing
 from lamplighter.domain.endpoint import Phase, Replica
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.engines.tasks import RootTasks
@@ -31,6 +31,7 @@ class StageClaim:
         self.released = asyncio.Event()
         self.releases = 0
         self.failures = 0
+        self.struggles = 0
         self.counts = True
 
     def release(self) -> None:
@@ -39,6 +40,9 @@ class StageClaim:
 
     def failed(self) -> None:
         self.failures += 1
+
+    def struggled(self) -> None:
+        self.struggles += 1
 
     def uncount(self) -> None:
         self.counts = False
@@ -61,6 +65,9 @@ class StageDemand:
         self.claims: list[StageClaim] = []
         self.public = False
         self.asked: list[float | None] = []
+        self.callers: list[Caller] = []
+        self.wanted = 0
+        self.expected = 7.0
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._granted: asyncio.Future[Replica] | None = None
@@ -96,10 +103,23 @@ class StageDemand:
     def try_claim(self, name: str) -> Claim | None:
         return self._grant(self.replica) if self.replica else None
 
-    async def claim(self, name: str, timeout: float | None) -> Claim:
+    def want(self, name: str) -> None:
+        self.wanted += 1
+
+    def is_awake(self, name: str) -> bool:
+        return self.replica is not None
+
+    def expected_wait(self, name: str) -> float:
+        return 0.0 if self.replica else self.expected
+
+    def in_flight(self, name: str) -> int:
+        return sum(not claim.releases for claim in self.claims)
+
+    async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY) -> Claim:
         if self.paused:
             raise EndpointPaused(name)
         self.asked.append(timeout)
+        self.callers.append(caller)
         self._granted = asyncio.get_running_loop().create_future()
         self.waiting.set()
         try:
@@ -144,7 +164,7 @@ class StageDemand:
     @property
     def touched(self) -> bool:
         """Whether any request expressed demand."""
-        return bool(self.claims or self.asked)
+        return bool(self.claims or self.asked or self.wanted)
 
 
 class Records:

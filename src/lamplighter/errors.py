@@ -18,6 +18,7 @@ LamplighterError                 500  exit 1
 ├── Unavailable                  503  exit 1   try again, after `retry_after` seconds if that is known
 │   ├── WakeTimeout              503  exit 5   the endpoint was not ready before the deadline
 │   ├── WakeFailed               503  exit 1   the endpoint could not be started; the reason is in the text
+│   ├── EndpointBusy             503  exit 5   it was awake, and every slot was taken until the deadline
 │   ├── QueueFull                503  exit 1   a bound on waiters or held bytes was reached
 │   └── ShuttingDown             503  exit 1   this server is going away
 ├── ProviderError                502  exit 1   the provider answered with a failure
@@ -212,6 +213,13 @@ class WakeFailed(Unavailable):
     """The endpoint could not be started."""
 
     code = "wake_failed"
+
+
+class EndpointBusy(Unavailable):
+    """The endpoint was awake, and had no slot free before the request's time to be held ran out."""
+
+    exit_code = 5
+    code = "endpoint_busy"
 
 
 class QueueFull(Unavailable):

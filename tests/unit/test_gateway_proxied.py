@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trustme
 
+from lamplighter.control.demand import SOMEBODY, Caller
 from lamplighter.domain.endpoint import Replica
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import EndpointPaused
@@ -41,7 +42,7 @@ class Proxy:
 class ProxiedDemand(StageDemand):
     """Grants the same replica again; `wakes` counts the claims that were raised for it."""
 
-    async def claim(self, name: str, timeout: float | None):
+    async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY):
         self.asked.append(timeout)
         assert self.replica is not None
         return self._grant(self.replica)
@@ -179,7 +180,7 @@ async def test_a_cloud_that_stays_cold_ends_in_503_with_the_learned_time() -> No
 
 async def test_a_paused_endpoint_that_may_not_be_woken_is_told_as_that() -> None:
     class Barred(ProxiedDemand):
-        async def claim(self, name: str, timeout: float | None):
+        async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY):
             raise EndpointPaused(name)
 
     proxy = Proxy(answer(PAUSED, status="400 Bad Request"))

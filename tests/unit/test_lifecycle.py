@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lamplighter.domain.endpoint import ASLEEP, BROKEN, STARTING, Policy, State
 from lamplighter.domain.lifecycle import (
     SETTLE_TIME,
+    Dismiss,
     Fail,
     GiveRoom,
     Look,
@@ -49,7 +50,7 @@ def test_nothing_is_woken_or_slept_while_the_state_is_unknown() -> None:
     assert decide(view(state=None, waiting=5, sleep_asked=True), NOW) == Wait(NOW + 100)
 
 
-@pytest.mark.parametrize("demand", [{"waiting": 1}, {"leases": 1}, {"wake_asked": True}])
+@pytest.mark.parametrize("demand", [{"waiting": 1}, {"called": True}, {"leases": 1}, {"wake_asked": True}])
 def test_any_demand_wakes_what_is_asleep(demand: dict[str, Any]) -> None:
     assert decide(view(**demand), NOW) == Wake("demand")
 
@@ -57,6 +58,17 @@ def test_any_demand_wakes_what_is_asleep(demand: dict[str, Any]) -> None:
 def test_an_endpoint_without_demand_stays_asleep_and_gives_its_room_back() -> None:
     assert decide(view(), NOW) == GiveRoom()
     assert decide(view(room=Room.NONE), NOW) == Wait(NOW + 100)
+
+
+def test_who_may_not_wake_is_dismissed_where_nothing_else_wants_it_awake() -> None:
+    guests = {"bystanders": 2, "room": Room.NONE}
+    assert decide(view(**guests), NOW) == Dismiss()
+    assert decide(view(**guests, state=State.FAILED), NOW) == Dismiss()
+    assert decide(view(**guests, state=State.INITIALIZING), NOW) == Wait(NOW + 100)
+    assert decide(view(**guests, waiting=1), NOW) == TakeRoom()
+    assert decide(awake(**guests, in_flight=1), NOW) == Wait(NOW + 60)
+    gave_up = view(**guests, state=State.FAILED, leases=1, failures=2, retry_at=NOW + 2)
+    assert decide(gave_up, NOW) == Fail()
 
 
 def test_keep_warm_wakes_unless_an_operator_put_it_to_sleep() -> None:
@@ -265,7 +277,8 @@ class World:
         self.seen = State.SCALED_TO_ZERO
         self.begun: Verb | None = None
         self.begun_at = 0.0
-        self.in_flight = self.waiting = self.leases = 0
+        self.in_flight = self.waiting = self.leases = self.bystanders = 0
+        self.called = False
         self.raised = self.served = self.failed = self.left = 0
         self.failures = 0
         self.retry_at = self.sleep_retry_at = self.idle_since = self.awake_since = 0.0
@@ -286,6 +299,8 @@ class World:
             begun_at=self.begun_at,
             in_flight=self.in_flight,
             waiting=self.waiting,
+            called=self.called,
+            bystanders=self.bystanders,
             leases=self.leases,
             wake_asked=self.wake_asked,
             sleep_asked=self.sleep_asked,
@@ -309,9 +324,15 @@ class World:
                 case Sleep(_, into):
                     self.sleep(into)
                 case Fail():
-                    assert self.waiting, "failing nobody"
-                    self.failed += self.waiting
-                    self.waiting = 0
+                    assert self.waiting or self.called or self.bystanders, "failing nobody"
+                    self.failed += self.waiting + self.bystanders
+                    self.waiting = self.bystanders = 0
+                    self.called = False
+                case Dismiss():
+                    assert self.bystanders, "dismissing nobody"
+                    assert not self.view().demand, "dismissed those for whom it comes up"
+                    self.failed += self.bystanders
+                    self.bystanders = 0
                 case Wait(until):
                     assert until > self.now, "waiting for the past spins"
                     return
@@ -333,32 +354,34 @@ class World:
         if self.seen in ASLEEP and self.sleep_into in (None, self.seen):
             self.sleep_asked, self.sleep_into = False, None
         if self.seen is State.RUNNING:
-            self.wake_asked = False
+            self.wake_asked = self.called = False
         if self.view().barred:
             self.refuse()
         if self.seen is State.RUNNING and self.begun is None and not self.paused:
-            self.served += self.waiting
-            self.in_flight += self.waiting
-            self.waiting = 0
+            self.served += self.waiting + self.bystanders
+            self.in_flight += self.waiting + self.bystanders
+            self.waiting = self.bystanders = 0
 
     def shows_sleep(self, before: State) -> bool:
         return self.true is self.into if before in ASLEEP else self.true in ASLEEP
 
     def refuse(self) -> None:
         """Tell those who wait that it is paused."""
-        self.refused += self.waiting
-        self.waiting = 0
+        self.refused += self.waiting + self.bystanders
+        self.waiting = self.bystanders = 0
 
     def wake_failed(self) -> None:
         self.failures += 1
         self.begun = None
         self.wake_asked = self.wake_asked and not self.view().given_up
+        self.called = self.called and not self.view().given_up
         self.retry_at = self.now + backoff(self.policy, self.failures, 0.5)
 
     def wake(self) -> None:
         assert self.true is not State.RUNNING or self.seen is not State.RUNNING, "woke what is awake"
         assert self.begun is not Verb.SLEEP, "a wake while a sleep is under way"
-        assert self.waiting or self.leases or self.wake_asked or self.policy.keep_warm, "woke for nobody"
+        wished = self.wake_asked or self.called or self.policy.keep_warm
+        assert self.waiting or self.leases or wished, "woke for nobody"
         assert not self.paused, "woke what is paused"
         if self.seen is State.PAUSED:
             assert self.policy.wake_paused or self.wake_asked, "a request resumed what it may not"
@@ -401,6 +424,17 @@ class World:
                     self.served += 1
                 else:
                     self.waiting += 1
+            case "guest":  # may not wake it
+                self.raised += 1
+                if self.view().barred or not self.view().comes_up:
+                    self.refused += 1
+                elif self.seen is State.RUNNING and self.begun is None:
+                    self.in_flight += 1
+                    self.served += 1
+                else:
+                    self.bystanders += 1
+            case "call" if self.seen is not State.RUNNING and not self.view().barred:
+                self.called = self.called or not (self.view().given_up and self.now < self.retry_at)
             case "end" if self.in_flight:
                 self.in_flight -= 1
                 self.idle_since = self.now
@@ -437,11 +471,13 @@ class World:
     def say(self, *, wake_asked: bool = False, sleep_asked: bool = False, paused: bool = False) -> None:
         """The last word counts."""
         self.wake_asked, self.sleep_asked, self.paused, self.sleep_into = wake_asked, sleep_asked, paused, None
+        self.called = False
 
 
 _EVENTS = st.sampled_from(
     [
         *("claim", "claim", "end", "end", "leave", "lease", "time", "time", "ready", "break", "fault"),
+        *("guest", "call"),
         *("ask sleep", "ask wake", "pause", "to zero", "paused elsewhere"),
     ]
 )
@@ -472,7 +508,7 @@ def test_over_any_history_no_verb_is_out_of_place_and_every_demand_ends(
         world.settle()
         world.event("ready", 0)
         world.settle()
-    assert world.waiting == 0
+    assert world.waiting == world.bystanders == 0
     assert world.raised == world.served + world.failed + world.left + world.refused
 
 
@@ -486,7 +522,7 @@ def test_over_any_history_what_is_paused_ends_paused_and_stays_so_whoever_comes(
         world.event(kind, amount)
         world.settle()
     world.script, world.in_flight = [], 0
-    for kind in [*["time"] * 6, *["claim", "lease", "time", "ready"] * 3]:
+    for kind in [*["time"] * 6, *["claim", "call", "guest", "lease", "time", "ready"] * 3]:
         world.event(kind, 60.0)
         world.settle()
     assert (world.true, world.waiting) == (State.PAUSED, 0)

@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from lamplighter.control import portrait
 from lamplighter.control.ledger import text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
@@ -50,7 +51,7 @@ class Acting:
         else:
             here.history.start_begins(own=True)
             self._begin(Verb.WAKE)
-        here.ledger.because(reason, self._actor("request" if here.gate.waiting else "policy"))
+        here.ledger.because(reason, self._actor("request" if here.view().awaited else "policy"))
         error = await here.ledger.call("wake", self._bring_up())
         if error is not None:
             here.stale = True
@@ -104,6 +105,14 @@ class Acting:
         text = f"Endpoint {here.name!r} could not be started: {here.trouble.error}"
         count = here.gate.fail_all(lambda: WakeFailed(text, retry_after=pause))
         log.warning("waiters failed", endpoint=here.name, waiters=count, error=here.trouble.error)
+        here.wishes.call_ends()
+        here.show()
+
+    def dismiss(self) -> None:
+        """Tell the bystanders that nobody wakes it any more."""
+        here = self._here
+        count = here.gate.fail_bystanders(lambda: portrait.may_not_wake(here.name))
+        log.info("bystanders refused", endpoint=here.name, waiters=count)
         here.show()
 
     async def delete(self) -> None:

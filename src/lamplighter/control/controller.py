@@ -14,14 +14,28 @@ from lamplighter.control import portrait
 from lamplighter.control.acting import Acting
 from lamplighter.control.changing import Changing
 from lamplighter.control.clock import Clock
+from lamplighter.control.demand import SOMEBODY, Caller
 from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, Memory
 from lamplighter.control.looking import Looking
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.situation import Situation
 from lamplighter.domain.endpoint import ASLEEP, Endpoint, Spec, State, Status
-from lamplighter.domain.lifecycle import Action, Fail, GiveRoom, Look, Sleep, TakeRoom, Update, View, Wait, Wake, decide
-from lamplighter.errors import EndpointPaused, QueueFull, ShuttingDown, WakeTimeout
+from lamplighter.domain.lifecycle import (
+    Action,
+    Dismiss,
+    Fail,
+    GiveRoom,
+    Look,
+    Sleep,
+    TakeRoom,
+    Update,
+    View,
+    Wait,
+    Wake,
+    decide,
+)
+from lamplighter.errors import EndpointNotFound, EndpointPaused, QueueFull, ShuttingDown, WakeTimeout
 from lamplighter.providers.base import Provider
 
 _TIMER_SLACK = 0.001  # a timer may come a little early; what is due at its moment would not be due yet
@@ -68,18 +82,36 @@ class Controller:
         """Whether an operator's pause stands."""
         return self._here.wishes.paused
 
-    async def claim(self, timeout: float | None) -> ActiveClaim:
+    async def claim(self, timeout: float | None, caller: Caller = SOMEBODY) -> ActiveClaim:
         """Wait for an awake endpoint; see `Demand.claim`."""
         here = self._here
         self._bar()
+        if not caller.may_wake and not here.view().comes_up:
+            raise portrait.may_not_wake(self.name)
         began = here.clock.now()
         try:
             async with asyncio.timeout(here.spec.policy.wake_timeout if timeout is None else timeout):
-                return await self.gate.claim()
+                return await self.gate.claim(caller)
         except TimeoutError:
             raise here.too_late(here.clock.now() - began) from None
         except QueueFull as error:
             raise QueueFull(error.message, retry_after=here.retry_after()) from None
+
+    def want(self) -> None:
+        """Raise demand without waiting; see `Demand.want`."""
+        here = self._here
+        if self.gate.is_open or here.wishes.retiring:
+            return
+        now = here.clock.now()
+        if now >= here.wishes.called_until:
+            view = here.view()
+            if view.barred:
+                self._look_for_resume()
+                return
+            if view.given_up and now < view.retry_at:
+                return
+            here.nudge.set()
+        here.wishes.call(now + here.spec.policy.wake_timeout)
 
     async def await_awake(self, timeout: float) -> ActiveClaim:
         """Wait without any demand; see `Demand.await_awake`."""
@@ -184,9 +216,13 @@ class Controller:
         """Refuse who comes to a paused endpoint. Raises EndpointPaused."""
         here = self._here
         if here.view().barred:
-            if not here.wishes.paused:
-                here.suspect()  # it was paused elsewhere, and may have been resumed there
+            self._look_for_resume()
             raise EndpointPaused(self.name)
+
+    def _look_for_resume(self) -> None:
+        """What was paused elsewhere may have been resumed there."""
+        if not self._here.wishes.paused:
+            self._here.suspect()
 
     def _lie_down(self) -> None:
         """Act on a word that ends with it asleep."""
@@ -220,6 +256,10 @@ class Controller:
         """Seconds until a request has a chance, from what earlier starts took."""
         return self._here.retry_after()
 
+    def expected_wait(self) -> float:
+        """Seconds until a request has a chance; 0.0 where it would be let through now."""
+        return self._here.expected_wait()
+
     def too_late(self, waited: float) -> WakeTimeout:
         """The error for a request whose time to be held ran out."""
         return self._here.too_late(waited)
@@ -247,6 +287,7 @@ class Controller:
             here.nudge.clear()
             await self._act(decide(here.view(), here.clock.now()))
         here.room.give_back(here)
+        self.gate.fail_all(lambda: EndpointNotFound(self.name, ()))
         await self._acting.delete()
 
     def _retired(self) -> bool:
@@ -272,6 +313,8 @@ class Controller:
                 await self._changing.tell()
             case Fail():
                 self._acting.fail_waiters()
+            case Dismiss():
+                self._acting.dismiss()
             case Wait(until):
                 await self._rest(until)
 

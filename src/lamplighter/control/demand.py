@@ -35,6 +35,12 @@ class Claim(Protocol):
         Releases nothing.
         """
 
+    def struggled(self) -> None:
+        """Tell that this replica answered badly: a 5xx of its own, an answer cut or too late, or a reset.
+
+        A claim that ends without this word was answered well. Releases nothing.
+        """
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -86,12 +92,32 @@ class Demand(Protocol):
     def try_claim(self, name: str) -> Claim | None:
         """Grant at once if the endpoint is awake, else None. Never waits: the hot path."""
 
-    async def claim(self, name: str, timeout: float | None) -> Claim:
+    async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY) -> Claim:
         """Raise demand and wait for the grant; `timeout` in seconds, None for the endpoint's own `wake_timeout`.
 
-        Cancelling the call withdraws the demand.
-        Raises EndpointNotFound, EndpointPaused, WakeTimeout, WakeFailed, QueueFull, ShuttingDown.
+        A caller who may not wake raises none: it waits where somebody else does, or where an awake endpoint is busy.
+        Cancelling the call withdraws the demand. Raises EndpointNotFound, EndpointPaused, WakeTimeout, EndpointBusy,
+        WakeFailed, QueueFull, ShuttingDown, and Forbidden for a caller for whom nobody wakes it.
         """
+
+    def want(self, name: str) -> None:
+        """Raise demand without waiting, as a request would until it is awake or its policy's `wake_timeout` is over.
+
+        Does nothing to an endpoint that is awake or paused, or that failed to start and is left alone for a while.
+        Said again it counts from then. Raises EndpointNotFound.
+        """
+
+    def is_awake(self, name: str) -> bool:
+        """Whether requests are let through, at once or as others end; False for a name that is not known."""
+
+    def expected_wait(self, name: str) -> float:
+        """Seconds until a request has a chance, as `Retry-After` tells them; 0.0 where it would be let through now.
+
+        Raises EndpointNotFound.
+        """
+
+    def in_flight(self, name: str) -> int:
+        """Requests that the endpoint is answering; 0 for a name that is not known."""
 
     def wake_timeout(self, name: str) -> float:
         """How long a request for this endpoint is held unless it says otherwise (seconds)."""

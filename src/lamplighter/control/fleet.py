@@ -13,7 +13,7 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.controller import Controller
-from lamplighter.control.demand import Listing
+from lamplighter.control.demand import SOMEBODY, Caller, Listing
 from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal
 from lamplighter.control.names import Names, names_of
@@ -41,6 +41,7 @@ REMEMBER_EVERY = 15.0
 
 _RESTART_PAUSE = 1.0
 _DRAIN_LOOK = 0.05
+_ARRIVAL = 1.0
 _FIRST_LOOK = 5.0
 _CREATE_TIMEOUT = 60.0
 _BRINGS_UP = frozenset({"wake", "resume"})
@@ -66,6 +67,7 @@ class Fleet:
         self._following: set[str] = set()
         self._adding: set[str] = set()
         self._stay_paused: set[str] = set()  # they move to another provider, and were paused
+        self._wanted_early: set[str] = set()  # while their predecessors were leaving
         self._arrived = asyncio.Event()
         self._troubles: dict[str, tuple[str, int]] = {}
 
@@ -224,6 +226,9 @@ class Fleet:
         )
         self._controllers[spec.name] = controller
         self._names.learn(spec)
+        if spec.name in self._wanted_early:
+            self._wanted_early.discard(spec.name)
+            controller.want()
         self._own(f"endpoint {spec.name}", self._look_after(controller))
         if doubt is not None:
             log.warning("not known whether it was made; it is looked for", endpoint=spec.name, error=doubt.message)
@@ -249,6 +254,7 @@ class Fleet:
             self._names.forget(name)
         finally:
             self._coming.pop(name, None)  # not before: until its controller is there, requests have to wait
+            self._wanted_early.discard(name)
             self._following.discard(name)
             self._arrived.set()
             self._arrived = asyncio.Event()
@@ -375,7 +381,7 @@ class Fleet:
         controller = self._controllers.get(name)
         return controller.gate.try_claim() if controller is not None else None
 
-    async def claim(self, name: str, timeout: float | None) -> ActiveClaim:
+    async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY) -> ActiveClaim:
         began = self._clock.now()
         while name in self._coming:
             timeout = self._coming[name].policy.wake_timeout if timeout is None else timeout
@@ -383,9 +389,26 @@ class Fleet:
         controller = self._find(name)
         if self._closing and not controller.gate.is_open:
             raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
-        claim = await controller.claim(None if timeout is None else began + timeout - self._clock.now())
+        claim = await controller.claim(None if timeout is None else began + timeout - self._clock.now(), caller)
         claim.waited = self._clock.now() - began
         return claim
+
+    def want(self, name: str) -> None:
+        if name in self._coming:
+            self._wanted_early.add(name)
+        elif not self._closing:
+            self._find(name).want()
+
+    def is_awake(self, name: str) -> bool:
+        controller = self._controllers.get(name)
+        return controller is not None and controller.gate.is_open
+
+    def expected_wait(self, name: str) -> float:
+        return _ARRIVAL if name in self._coming else self._find(name).expected_wait()
+
+    def in_flight(self, name: str) -> int:
+        controller = self._controllers.get(name)
+        return controller.gate.in_flight if controller is not None else 0
 
     async def _await_arrival(self, name: str, deadline: float) -> None:
         try:
@@ -393,7 +416,7 @@ class Fleet:
                 await self._arrived.wait()
         except TimeoutError:
             text = f"Endpoint {name!r} is being replaced, and its predecessor has not ended yet. Try again."
-            raise WakeTimeout(text, retry_after=1.0) from None
+            raise WakeTimeout(text, retry_after=_ARRIVAL) from None
 
     def wake_timeout(self, name: str) -> float:
         return (self._coming.get(name) or self._find(name).spec).policy.wake_timeout

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from lamplighter.control.clock import Clock
+from lamplighter.control.demand import SOMEBODY, Caller
 from lamplighter.domain.endpoint import Replica
 from lamplighter.errors import LamplighterError, QueueFull
 
@@ -27,12 +28,13 @@ class _Slot:
 class ActiveClaim:
     """A granted claim; see `lamplighter.control.demand.Claim`."""
 
-    __slots__ = ("_counts", "_gate", "_slot", "replica", "waited")
+    __slots__ = ("_counts", "_gate", "_slot", "_well", "replica", "waited")
 
     def __init__(self, gate: Gate, slot: _Slot, waited: float) -> None:
         self._gate: Gate | None = gate
         self._slot = slot
         self._counts = True
+        self._well = True
         self.replica = slot.replica
         self.waited = waited
 
@@ -46,7 +48,11 @@ class ActiveClaim:
 
     def failed(self) -> None:
         if self._gate is not None:
+            self._well = False
             self._gate.set_aside(self._slot)
+
+    def struggled(self) -> None:
+        self._well = False
 
 
 class Gate:
@@ -57,6 +63,7 @@ class Gate:
     """
 
     __slots__ = (
+        "_bystanders",
         "_clock",
         "_max_waiting",
         "_on_demand",
@@ -86,6 +93,7 @@ class Gate:
         self._on_suspicion = on_suspicion
         self._slots: list[_Slot] = []
         self._waiters: dict[asyncio.Future[ActiveClaim], float] = {}
+        self._bystanders: dict[asyncio.Future[ActiveClaim], float] = {}
         self._probes: dict[asyncio.Future[ActiveClaim], float] = {}
         self.in_flight = 0
         self.last_activity: float | None = None
@@ -93,7 +101,13 @@ class Gate:
 
     @property
     def waiting(self) -> int:
+        """How many wait who want the endpoint awake."""
         return len(self._waiters)
+
+    @property
+    def bystanders(self) -> int:
+        """How many wait who may not wake it."""
+        return len(self._bystanders)
 
     @property
     def is_open(self) -> bool:
@@ -111,8 +125,10 @@ class Gate:
         slot = slots[0] if len(slots) == 1 else min(slots, key=_load)
         return self._enter(slot, 0.0)
 
-    async def claim(self) -> ActiveClaim:
+    async def claim(self, caller: Caller = SOMEBODY) -> ActiveClaim:
         """Wait until let through. Cancelling withdraws. Raises QueueFull, and what `fail_all` is given."""
+        if not caller.may_wake:
+            return self.try_claim() or await self._wait(self._bystanders, _nothing)
         return self.try_claim() or await self._wait(self._waiters, self._on_demand)
 
     async def await_open(self) -> ActiveClaim:
@@ -165,6 +181,14 @@ class Gate:
                 waiter.set_exception(error())
         return len(waiters)
 
+    def fail_bystanders(self, error: Callable[[], LamplighterError]) -> int:
+        """Give those who may not wake it an error of their own; tells how many that were."""
+        bystanders, self._bystanders = self._bystanders, {}
+        for waiter in bystanders:
+            if not waiter.done():
+                waiter.set_exception(error())
+        return len(bystanders)
+
     def leave(self, slot: _Slot, counts: bool) -> None:
         """End a claim: called by the claim, once."""
         slot.in_flight -= 1
@@ -181,14 +205,16 @@ class Gate:
 
     def _all_who_wait(self) -> dict[asyncio.Future[ActiveClaim], float]:
         """Take everybody out; who is woken for comes first."""
-        waiters = self._waiters | self._probes
+        waiters = self._waiters | self._bystanders | self._probes
         self._waiters.clear()
+        self._bystanders.clear()
         self._probes.clear()
         return waiters
 
     def _withdraw(self, waiter: asyncio.Future[ActiveClaim]) -> None:
         """Undo a wait that was given up: a grant that came at the same moment is handed back."""
         self._waiters.pop(waiter, None)
+        self._bystanders.pop(waiter, None)
         self._probes.pop(waiter, None)
         if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             waiter.result().release()

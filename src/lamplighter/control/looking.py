@@ -131,6 +131,7 @@ class Looking:
             here.history.wake_time = here.clock.wall()
         if here.begun is not Verb.SLEEP:
             here.wishes.wake_asked = False
+            here.wishes.call_ends()
             here.trouble.is_awake(here.clock.now())
         took = here.history.is_ready(came_up=came_up)
         if took is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamplighter.control.history import History
 from lamplighter.domain.endpoint import ASLEEP, SERVING, Endpoint, Phase, Spec, State, Status, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
-from lamplighter.errors import Unavailable, WakeTimeout
+from lamplighter.errors import Forbidden, Unavailable, WakeTimeout
 
 
 def paint(
@@ -117,3 +117,11 @@ def not_awake(name: str, waited: float, *, retry_after: float) -> Unavailable:
     after = f" after {round(waited, 1):g} s" if waited else ""
     text = f"Endpoint {name!r} is not awake{after}, and a health probe does not wake it."
     return Unavailable(text, retry_after=retry_after)
+
+
+def may_not_wake(name: str) -> Forbidden:
+    """What to tell a caller who may not wake, where nobody else does."""
+    return Forbidden(
+        f"Endpoint {name!r} is asleep, and this key may not wake endpoints. Somebody whose key may has to: "
+        f"`lamplighter wake {name}`, or a request."
+    )

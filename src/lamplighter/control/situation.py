@@ -94,6 +94,11 @@ class Situation:
 
     # What it tells.
 
+    @property
+    def called(self) -> bool:
+        """Whether it is to be awake for requests that are answered elsewhere meanwhile."""
+        return self.clock.now() < self.wishes.called_until
+
     def view(self) -> View:
         """All that a decision looks at."""
         last, history, wishes, trouble = self.gate.last_activity, self.history, self.wishes, self.trouble
@@ -107,6 +112,8 @@ class Situation:
             begun_at=self.begun_at,
             in_flight=self.gate.in_flight,
             waiting=self.gate.waiting,
+            called=self.called,
+            bystanders=self.gate.bystanders,
             leases=len(wishes.leases),
             wake_asked=wishes.wake_asked,
             sleep_asked=wishes.sleep_asked,
@@ -153,6 +160,10 @@ class Situation:
         """Seconds until a request has a chance, from what earlier starts took."""
         pause = 0.0 if self.history.start_began is not None else self.trouble.retry_at - self.clock.now()
         return max(0.0, pause) + self.history.remaining_start()
+
+    def expected_wait(self) -> float:
+        """Seconds until a request has a chance; 0.0 where it would be let through now."""
+        return 0.0 if self.gate.is_open else self.retry_after()
 
     def too_late(self, waited: float) -> WakeTimeout:
         """The error for a request whose time to be held ran out."""
@@ -249,6 +260,7 @@ class Situation:
         self.trouble.wake_failed(self.spec.policy, self.clock.now(), error, permanent=permanent, pause=pause)
         if self.view().given_up:
             self.wishes.wake_asked = False
+            self.wishes.call_ends()
         log.error("failed", endpoint=self.name, error=error, failures=self.trouble.failures)
 
     def wake_lost(self) -> None:

@@ -15,6 +15,7 @@ class Wishes:
         self.paused = paused
         self.wake_asked = False
         self.wake_until = 0.0  # a wake that was asked for waits for room no longer than this
+        self.called_until = 0.0  # as if a request waited until then
         self.sleep_asked = False
         self.sleep_into: State | None = None  # as was asked for; None leaves it to the policy
         self.stay_asleep = False
@@ -61,14 +62,24 @@ class Wishes:
     def paused_elsewhere(self) -> None:
         """Somebody paused it at its provider: that is not fought. Requests resume it where they may."""
         self.stay_asleep = True
+        self.call_ends()
         self.leases.clear()
 
     def somebody_came(self) -> None:
         self.stay_asleep = False
 
+    def call(self, until: float) -> None:
+        """A request that is answered elsewhere wants it awake, for as long as one would wait for that."""
+        self.called_until = until
+        self.somebody_came()
+
+    def call_ends(self) -> None:
+        self.called_until = 0.0
+
     def _say(self, actor: str, *, paused: bool = False) -> None:
         """The last word counts: it takes the place of all before it."""
         self.wake_asked = self.sleep_asked = self.stay_asleep = False
         self.sleep_into = None
+        self.called_until = 0.0
         self.paused = paused
         self.asker = actor

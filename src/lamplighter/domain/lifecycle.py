@@ -47,13 +47,15 @@ class View:
 
     `state` is None while the provider can't be asked, or says what nobody here understands; `look_at` is when to ask
     it next. `begun` is the verb that the provider has accepted and not yet shown the effect of. `paused` is an
-    operator's word that nothing but his next one withdraws. `sleep_asked` ends when the endpoint is asleep, in
-    `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts `keep_warm`. `untold`
-    says that the provider has not heard of a new spec yet, `replacing` that it takes it only from an endpoint that is
-    asleep. `room_wanted` says that another endpoint needs this one's resources. `idle_since` is the end of the last
-    response, or the moment of the wake if that came later. `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are
-    the earliest moments for another wake, for bringing back a lost replica, for another sleep after one that failed,
-    and for telling of a new spec again; `room_look_at` is when to plan the room anew.
+    operator's word that nothing but his next one withdraws. `called` stands for a request that is answered
+    elsewhere and wants it awake for the next ones; `bystanders` wait as well, and may not wake it. `sleep_asked`
+    ends when the endpoint is asleep, in `sleep_into` if that was asked for, too. `stay_asleep` is an operator's
+    word that outlasts `keep_warm`. `untold` says that the provider has not heard of a new spec yet, `replacing`
+    that it takes it only from an endpoint that is asleep. `room_wanted` says that another endpoint needs this one's
+    resources. `idle_since` is the end of the last response, or the moment of the wake if that came later.
+    `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are the earliest moments for another wake, for bringing
+    back a lost replica, for another sleep after one that failed, and for telling of a new spec again;
+    `room_look_at` is when to plan the room anew.
     """
 
     policy: Policy
@@ -65,6 +67,8 @@ class View:
     begun_at: float = 0.0
     in_flight: int = 0
     waiting: int = 0
+    called: bool = False
+    bystanders: int = 0
     leases: int = 0
     wake_asked: bool = False
     sleep_asked: bool = False
@@ -86,12 +90,24 @@ class View:
     update_at: float = 0.0
 
     @property
+    def awaited(self) -> bool:
+        """Whether a request wants it awake, be it one that waits or one that was answered elsewhere."""
+        return self.waiting > 0 or self.called
+
+    @property
     def demand(self) -> bool:
         """Whether anything that may wants this endpoint awake."""
         if self.barred:
             return False
         warm = self.policy.keep_warm and not self.stay_asleep
-        return self.waiting > 0 or self.leases > 0 or self.wake_asked or warm
+        return self.awaited or self.leases > 0 or self.wake_asked or warm
+
+    @property
+    def comes_up(self) -> bool:
+        """Whether it is awake, or on its way there for somebody else than a bystander, as far as is known."""
+        if self.demand or self.begun is Verb.WAKE:
+            return True
+        return self.begun is not Verb.SLEEP and self.state not in ASLEEP and not self.broken
 
     @property
     def barred(self) -> bool:
@@ -104,7 +120,7 @@ class View:
         """Whether anything stands against putting it to sleep for another endpoint's sake."""
         if self.paused:
             return self.in_flight > 0
-        used = self.in_flight or self.waiting or self.leases or self.wake_asked
+        used = self.in_flight or self.awaited or self.leases or self.wake_asked
         return bool(used) or self.policy.keep_warm
 
     @property
@@ -172,13 +188,18 @@ class Fail:
 
 
 @dataclass(frozen=True, slots=True)
+class Dismiss:
+    """Tell the bystanders that nobody wakes it any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Do nothing until this moment, or until something happens."""
 
     until: float
 
 
-Action = Look | TakeRoom | GiveRoom | Wake | Sleep | Update | Fail | Wait
+Action = Look | TakeRoom | GiveRoom | Wake | Sleep | Update | Fail | Dismiss | Wait
 
 
 def decide(view: View, now: float) -> Action:
@@ -228,7 +249,7 @@ def _while_starting(view: View, now: float) -> Action:
         return _sleep_at(view, now, now, "paused")
     if view.replacing:
         return _sleep_at(view, now, now, "a new specification")
-    if view.sleep_asked and not view.waiting and not view.leases:
+    if view.sleep_asked and not view.awaited and not view.leases:
         return _sleep_at(view, now, now, "asked for")
     if view.room_wanted and not view.wanted:
         return _sleep_at(view, now, now, "room for another endpoint")
@@ -240,18 +261,22 @@ def _while_asleep(view: View, now: float) -> Action:
         return Update() if now >= view.update_at else Wait(min(view.look_at, view.update_at))
     if view.demand:
         return _bring_up(view, now, "demand")
+    if view.bystanders:
+        return Dismiss()
     if view.misplaced:
         return _sleep_at(view, now, now, "paused" if view.paused else "asked for")
     return _stay_down(view, view.look_at)
 
 
 def _while_broken(view: View, now: float) -> Action:
-    if view.paused or view.replacing or (view.sleep_asked and not view.waiting):
+    if view.paused or view.replacing or (view.sleep_asked and not view.awaited):
         if view.in_flight:  # that ends by itself: its replica is gone
             return Wait(view.look_at)
         why = "paused" if view.paused else "a new specification" if view.replacing else "asked for"
         return _sleep_at(view, now, now, why)
-    return _bring_up(view, now, "another attempt") if view.demand else _stay_down(view, view.look_at)
+    if view.demand:
+        return _bring_up(view, now, "another attempt")
+    return Dismiss() if view.bystanders else _stay_down(view, view.look_at)
 
 
 def _stay_down(view: View, until: float) -> Action:
@@ -260,7 +285,8 @@ def _stay_down(view: View, until: float) -> Action:
 
 def _bring_up(view: View, now: float, reason: str) -> Action:
     if now < view.retry_at:
-        return Fail() if view.given_up and view.waiting else _stay_down(view, min(view.look_at, view.retry_at))
+        told = view.given_up and (view.awaited or view.bystanders)
+        return Fail() if told else _stay_down(view, min(view.look_at, view.retry_at))
     if view.room is Room.HELD:
         return Wake(reason)
     if view.room is Room.NONE or now >= view.room_look_at:
@@ -277,7 +303,7 @@ def _while_awake(view: View, now: float) -> Action:
         return _heal(view, now, view.look_at)
     if view.replacing:
         return _sleep_at(view, now, now, "a new specification")
-    if view.waiting:  # awake, but no replica is ready to be given
+    if view.awaited:  # awake, but no replica is ready to be given
         return _heal(view, now, view.look_at)
     if view.sleep_asked:
         return _sleep_at(view, now, now, "asked for")

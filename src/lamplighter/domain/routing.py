@@ -66,10 +66,11 @@ class Route:
     """`tiers` are tried in order; the targets of one tier are equals, and share the requests.
 
     `deadline` bounds a request from its arrival to the first byte of its answer, waits and attempts together; None
-    leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `first_byte_timeout` is how long one attempt
-    may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names a
-    header: requests with the same value go to the same of several equals. `implied` is set for the route that every
-    endpoint has by itself.
+    leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `first_byte_timeout` is how long one
+    attempt may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names
+    a header: requests with the same value go to the same of several equals. `rent`: while an endpoint is asleep,
+    requests go to the route's upstreams as long as that is cheaper than waking it. `implied` is set for the route that
+    every endpoint has by itself.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Route:
     sticky: str | None = None
     feedback: bool = False
     """Whether streams that are held get SSE comments with the endpoint's state while they wait."""
+    rent: bool = False
     implied: bool = False
 
     @property
@@ -93,10 +95,19 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrice:
+    """What an upstream charges, in $ per million tokens."""
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A model API that is always on. `url` is what its clients call the base URL, such as `https://host/v1`.
 
-    `headers` go with each request (its key, for one) and are secret. `max_in_flight` None: no bound.
+    `headers` go with each request (its key, for one) and are secret. `max_in_flight` None: no bound. `price` None: not
+    known.
     """
 
     name: str
@@ -104,6 +115,7 @@ class Upstream:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     model: str | None = None
     max_in_flight: int | None = None
+    price: TokenPrice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ def paint(
     state_age: float,
     last_used: float | None,
     leaving: bool,
+    sleep_failed_at: float | None = None,
 ) -> Endpoint:
     """The endpoint as a person sees it now; `last_used` is a moment of the monotonic clock."""
     seen = phase(view, now)
@@ -41,6 +42,8 @@ def paint(
         held_by=held_by(view) if seen is Phase.RUNNING else (),
         paused=view.paused,
         leaving=leaving,
+        gave_up=view.given_up,
+        sleep_failed_at=sleep_failed_at,
         document=status.document,
     )
 

@@ -149,7 +149,12 @@ class Situation:
             state_age=max(0.0, now - self.seen_at),
             last_used=self.gate.last_activity,
             leaving=self.wishes.retiring,
+            sleep_failed_at=self._wall(self.trouble.sleep_failed_at),
         )
+
+    def _wall(self, moment: float | None) -> float | None:
+        """A moment of the monotonic clock in Unix time."""
+        return None if moment is None else self.clock.wall() - (self.clock.now() - moment)
 
     def keepsake(self) -> Endpoint:
         """The endpoint as it is worth remembering: what is in flight is activity, though its end is yet to come."""

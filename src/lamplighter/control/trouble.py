@@ -62,6 +62,7 @@ class Trouble:
         self.sleep_retry_at = 0.0
         self.update_at = 0.0
         self.sleep_refused = False
+        self.sleep_failed_at: float | None = None
         self._sleep_failures = 0
         self._update_failures = 0
         self._blind_looks = 0
@@ -77,6 +78,7 @@ class Trouble:
     def sleep_failed(self, policy: Policy, now: float, error: str, *, refused: bool = False) -> None:
         """Try again after a pause that grows from failure to failure."""
         self._sleep_failures += 1
+        self.sleep_failed_at = now
         self.sleep_refused = refused
         self.error = f"putting it to sleep failed: {error}"
         self.sleep_retry_at = now + backoff(policy, self._sleep_failures, self.jitter())
@@ -135,4 +137,5 @@ class Trouble:
         self.error = None
         self.failures = self._sleep_failures = 0
         self.permanent = self.sleep_refused = False
+        self.sleep_failed_at = None
         self.retry_at = self.sleep_retry_at = 0.0

@@ -1,0 +1,236 @@
+"""Which alarms should stand: found in how endpoints and breakers are now. Pure; moments are Unix time.
+
+An alarm says that something costs money or fails requests, and that nobody will mend it unless told.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lamplighter.domain.endpoint import ASLEEP, Endpoint, Phase
+
+_LONGEST_REASON = 300
+_OPEN, _CLOSED = "open", "closed"
+
+
+class AlarmKind(enum.StrEnum):
+    """What is wrong."""
+
+    AWAKE_TOO_LONG = "awake_too_long"
+    STOP_FAILED = "stop_failed"
+    WAKE_FAILED = "wake_failed"
+    BREAKER_OPEN = "breaker_open"
+    NOBODY_HOLDS = "nobody_holds"
+    STATE_UNKNOWN = "state_unknown"
+    TEST = "test"
+
+
+Key: TypeAlias = tuple[AlarmKind, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How long something may be so until it is an alarm (seconds).
+
+    `awake`: without having slept; None for ever. `overdue`: running past its idle timeout. `idle`: running unused where
+    it has no idle timeout; None for ever. `unknown`: without an answer of its provider.
+    """
+
+    awake: float | None = None
+    overdue: float = 600.0
+    idle: float | None = 3600.0
+    unknown: float = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that is wrong since `since` with an endpoint (or a route's target), and in `text` how to mend it."""
+
+    kind: AlarmKind
+    endpoint: str
+    since: float
+    text: str
+
+    @property
+    def key(self) -> Key:
+        """What makes two alarms the same one."""
+        return self.kind, self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """What is an alarm once it has been so for `bound` seconds: from `since` where that is known.
+
+    Else from when it was first seen, or from `after` if that came later.
+    """
+
+    kind: AlarmKind
+    endpoint: str
+    text: str
+    bound: float = 0.0
+    since: float | None = None
+    after: float = 0.0
+
+
+class Watch:
+    """Sees the same endpoints again and again, and so knows how long something has been so."""
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
+        self._first_seen: dict[Key, float] = {}
+        self._standing: dict[Key, Alarm] = {}
+
+    def take_up(self, alarms: Sequence[Alarm]) -> None:
+        """Go on from what an earlier run knew."""
+        for alarm in alarms:
+            self._standing[alarm.key] = alarm
+            self._first_seen[alarm.key] = alarm.since
+
+    def look(self, endpoints: Sequence[Endpoint], breakers: Mapping[str, str], now: float) -> Mapping[Key, Alarm]:
+        """Tell which alarms stand. Of an endpoint whose provider can't be asked, those that stood go on standing."""
+        names = {endpoint.spec.name for endpoint in endpoints}
+        suspected = {
+            (one.kind, one.endpoint): one
+            for one in (
+                *(one for endpoint in endpoints for one in _suspicions(endpoint, self.bounds, now)),
+                *_breakers(breakers, names, self._standing),
+            )
+        }
+        unseen = {endpoint.spec.name for endpoint in endpoints if endpoint.phase is Phase.UNKNOWN}
+        kept = {key for key in self._first_seen if key[1] in unseen and key[0] in _NEEDS_SIGHT}
+        self._first_seen = {key: self._first_seen.get(key, now) for key in (*suspected, *kept)}
+        found = {key: self._standing[key] for key in kept if key in self._standing}
+        for key, one in suspected.items():
+            since = max(self._first_seen[key], one.after) if one.since is None else one.since
+            if now - since >= one.bound:
+                found[key] = Alarm(kind=one.kind, endpoint=one.endpoint, since=since, text=one.text)
+        self._standing = found
+        return found
+
+
+_NEEDS_SIGHT = frozenset(
+    {AlarmKind.AWAKE_TOO_LONG, AlarmKind.STOP_FAILED, AlarmKind.WAKE_FAILED, AlarmKind.NOBODY_HOLDS}
+)
+
+
+def _suspicions(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
+    if seen.phase is Phase.UNKNOWN:
+        yield _unknown(seen, bounds, now)
+        return
+    yield from _awake(seen, bounds, now)
+    if _stop_failed(seen):
+        yield _Suspicion(AlarmKind.STOP_FAILED, seen.spec.name, _stop_text(seen))
+    else:
+        yield from _unheld(seen, bounds, now)
+    if seen.gave_up and seen.phase not in {Phase.RUNNING, Phase.STOPPING}:
+        yield _Suspicion(AlarmKind.WAKE_FAILED, seen.spec.name, _wake_text(seen))
+
+
+def _unknown(seen: Endpoint, bounds: Bounds, now: float) -> _Suspicion:
+    name, age = seen.spec.name, seen.state_age or 0.0
+    text = (
+        f"{name}: its provider, {seen.spec.provider}, has not told for {span(age)} how it is{_reason(seen)}. It may be "
+        "running, and billed: nothing is woken or put to sleep by guess. `lamplighter doctor` finds what is in the way."
+    )
+    return _Suspicion(AlarmKind.STATE_UNKNOWN, name, text, bounds.unknown, now - age)
+
+
+def _awake(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
+    if bounds.awake is None or seen.state is None or seen.state in ASLEEP or seen.spec.policy.keep_warm:
+        return
+    name, since = seen.spec.name, seen.wake_time
+    if since is not None and seen.sleep_time is not None and since < seen.sleep_time:
+        since = None  # that was another time: it is just starting
+    for_long = bounds.awake if since is None else max(bounds.awake, now - since)
+    text = (
+        f"{name} has been awake for {span(for_long)}, which is longer than {span(bounds.awake)}, and is billed as long "
+        f"as it is. `lamplighter sleep {name}` puts it to sleep."
+    )
+    yield _Suspicion(AlarmKind.AWAKE_TOO_LONG, name, text, bounds.awake, since)
+
+
+def _stop_failed(seen: Endpoint) -> bool:
+    """Whether it was to be put to sleep, is not, and has not been of use to anybody since."""
+    if seen.sleep_failed_at is None or seen.state in ASLEEP or seen.held_by:
+        return False
+    return seen.last_activity is None or seen.last_activity <= seen.sleep_failed_at
+
+
+def _stop_text(seen: Endpoint) -> str:
+    name = seen.spec.name
+    return (
+        f"{name} could not be put to sleep{_reason(seen)}. It may still be running, and billed. This is tried again "
+        f"by itself; `lamplighter sleep {name}` tries now. If that does not help, stop it at its provider, "
+        f"{seen.spec.provider}."
+    )
+
+
+def _wake_text(seen: Endpoint) -> str:
+    name = seen.spec.name
+    return (
+        f"{name} could not be started{_reason(seen)}. Its requests fail, and starts that fail may be billed. "
+        f"`lamplighter logs {name}` tells more, `lamplighter wake {name}` tries again."
+    )
+
+
+def _unheld(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
+    """Running for nobody, where it ought to have been put to sleep, or nothing ever does that."""
+    if seen.phase is not Phase.RUNNING or seen.held_by or seen.waiting:
+        return
+    policy, used = seen.spec.policy, max(seen.last_activity or 0.0, seen.wake_time or 0.0)
+    if policy.idle_timeout is None:
+        bound, why = bounds.idle, "it has no idle timeout"
+    elif policy.slept_by_provider:
+        bound = policy.idle_timeout + bounds.overdue
+        why = f"its provider should have put it to sleep after {span(policy.idle_timeout)}"
+    else:
+        late = seen.auto_sleep_in is not None and seen.auto_sleep_in <= 0
+        bound = bounds.overdue if late else None
+        why = f"it should have been put to sleep after {span(policy.idle_timeout)}"
+    if bound is not None:
+        text = _unheld_text(seen.spec.name, max(bound, now - used) if used else bound, why)
+        yield _Suspicion(AlarmKind.NOBODY_HOLDS, seen.spec.name, text, bound, after=used)
+
+
+def _unheld_text(name: str, idle: float, why: str) -> str:
+    return (
+        f"{name} runs for nobody: unused for {span(idle)}, with nothing in flight, waiting or holding it; {why}. It is "
+        f"billed all the same. `lamplighter sleep {name}` puts it to sleep."
+    )
+
+
+def _breakers(breakers: Mapping[str, str], endpoints: set[str], standing: Mapping[Key, Alarm]) -> Iterator[_Suspicion]:
+    """Those that are open, and those that are being tried out after that: only a closed one is over it."""
+    for name, state in breakers.items():
+        known = (AlarmKind.BREAKER_OPEN, name) in standing
+        if state == _OPEN or (known and state != _CLOSED):
+            mend = (
+                f"`lamplighter logs {name}` tells more; `lamplighter sleep {name}` lets the next request start it anew."
+                if name in endpoints
+                else "Look at its provider's status page, and whether its key still counts: `lamplighter status`."
+            )
+            text = (
+                f"{name} goes on failing, and gets no requests but single probes: they go to the other targets of "
+                f"their routes, which may cost more, or fail. {mend}"
+            )
+            yield _Suspicion(AlarmKind.BREAKER_OPEN, name, text)
+
+
+def _reason(seen: Endpoint) -> str:
+    """What is known of it, as one line behind a colon."""
+    said = " ".join((seen.message or "").split()).rstrip(".")
+    cut = said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
+    return f": {cut}" if cut else ""
+
+
+def span(seconds: float) -> str:
+    """Write a time in its largest unit, or in its two largest: 40 s, 5 min, 13 h, 2 d 4 h."""
+    left = max(0, round(seconds))
+    for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if left >= size:
+            rest = left % size // small
+            return f"{left // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{left} s"

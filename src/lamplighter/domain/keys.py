@@ -32,6 +32,11 @@ class KeyLimits:
     tokens_per_minute: int | None = None
     concurrent: int | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is any bound."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None or self.concurrent is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
@@ -56,6 +61,11 @@ class ApiKey:
     created_by: str = ""
     expires_at: float | None = None
     revoked_at: float | None = None
+
+    @property
+    def actor(self) -> str:
+        """Under which name it stands on record."""
+        return f"key:{self.name}"
 
     def counts(self, now: float) -> bool:
         """Whether it opens anything at this moment."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, update
 
 from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
@@ -196,10 +196,11 @@ def revoke_key(connection: Connection, key_id: str, at: float) -> None:
     connection.execute(update(tables.keys).where(keys.id == key_id, keys.revoked_at.is_(None)).values(revoked_at=at))
 
 
-def forget_keys(connection: Connection, before: float) -> None:
-    """Remove the keys that were revoked, or expired, before the Unix time `before`."""
-    keys = tables.keys.c
-    connection.execute(delete(tables.keys).where(or_(keys.revoked_at < before, keys.expires_at < before)))
+def forget_keys(connection: Connection, ids: Sequence[str]) -> None:
+    """Remove keys for good."""
+    if ids:
+        gone = [{"b_id": key_id} for key_id in ids]
+        connection.execute(delete(tables.keys).where(tables.keys.c.id == bindparam("b_id")), gone)
 
 
 def prune(connection: Connection, table: Table, before: float, limit: int) -> int:

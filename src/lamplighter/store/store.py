@@ -160,9 +160,9 @@ class Store:
         """Let a key count no more from the Unix time `at` on; one that is not there is no error."""
         await self._run(queries.revoke_key, key_id, at)
 
-    async def forget_keys(self, before: float) -> None:
-        """Remove the keys that were revoked, or expired, before the Unix time `before`."""
-        await self._run(queries.forget_keys, before)
+    async def forget_keys(self, ids: Sequence[str]) -> None:
+        """Remove keys for good; one that is not there is no error."""
+        await self._run(queries.forget_keys, ids)
 
     async def prune(self, before: float) -> int:
         """Delete transitions, starts, usage and audit older than the Unix time `before`; returns how many rows.

@@ -118,7 +118,7 @@ audit = Table(
 event.listen(
     audit,
     "after_create",
-    DDL(
+    DDL(  # type: ignore[no-untyped-call]  # not typed in SQLAlchemy
         "CREATE TRIGGER audit_is_append_only BEFORE UPDATE ON audit "
         "BEGIN SELECT RAISE(ABORT, 'what is on record in the audit log is never changed'); END"
     ).execute_if(dialect="sqlite"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lamplighter.config import ConfigErrors, Settings
 from lamplighter.engines.registry import find_engine
 from lamplighter.errors import ConfigError, InvalidInput
@@ -10,8 +12,8 @@ _LOCAL = "local"
 
 
 def check_engines(settings: Settings) -> None:
-    """Ask the engine of each endpoint on this machine. Raises ConfigError, ConfigErrors for several."""
-    errors = []
+    """Ask the engine of each endpoint on this machine, and what sends alarms. Raises ConfigError, or ConfigErrors."""
+    errors = [*_of_alarms(settings)]
     for name, spec in settings.specs().items():
         if settings.providers[spec.provider].type != _LOCAL:
             continue
@@ -23,3 +25,15 @@ def check_engines(settings: Settings) -> None:
         raise ConfigErrors(errors)
     if errors:
         raise errors[0]
+
+
+def _of_alarms(settings: Settings) -> Iterator[ConfigError]:
+    """Only what sends to a service knows whether an address is one of its."""
+    if not settings.alarms.urls and settings.alarms.webhook is None:
+        return
+    from lamplighter.control.places import places_of  # noqa: PLC0415 - half a second, for those who have some
+
+    try:
+        places_of(settings.alarms.urls, settings.alarms.webhook)
+    except InvalidInput as error:
+        yield ConfigError(error.message, field=error.field, source=settings.source)

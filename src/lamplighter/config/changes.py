@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from lamplighter.config.settings import Settings
 
-_READ_WHEN_USED = frozenset({"drain_timeout"})
+_READ_WHEN_USED = frozenset({"drain_timeout", "takeover_wait"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

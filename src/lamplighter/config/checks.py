@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
 
 ALWAYS_THERE = "local"
+ALARMS_EXTRA = "lamplighter[alarms]"
 
 
 def check(file: File, document: Document) -> Iterator[Problem]:
@@ -21,6 +23,7 @@ def check(file: File, document: Document) -> Iterator[Problem]:
         *_references(file),
         *elsewhere.complaints(file),
         *_groups(file),
+        *_alarms(file),
     ):
         yield Problem(place=document.place(path), key=dotted(path), text=text)
 
@@ -60,6 +63,16 @@ def _groups(file: File) -> Iterator[tuple[Path, str]]:
         for index, name in enumerate(names):
             if name not in file.endpoints:
                 yield ("groups", group, index), f"there is no endpoint {name!r}; {near(name, file.endpoints)}"
+
+
+def _alarms(file: File) -> Iterator[tuple[Path, str]]:
+    if file.alarms.urls and not has_apprise():
+        yield ("alarms", "urls"), f"need an extra that is not installed: pip install '{ALARMS_EXTRA}'"
+
+
+def has_apprise() -> bool:
+    """Whether what sends alarms to services is installed."""
+    return importlib.util.find_spec("apprise") is not None
 
 
 def _references(file: File) -> Iterator[tuple[Path, str]]:

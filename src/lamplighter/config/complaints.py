@@ -9,9 +9,12 @@ from pydantic_core import ErrorDetails
 from lamplighter.config.document import Document
 from lamplighter.config.file import known_keys
 from lamplighter.config.problems import Problem, dotted, near
+from lamplighter.config.routes import TAGS
 
-_SECRET = frozenset({"keys", "env", "headers", "options", "deployment"})
+_SECRET = frozenset({"urls", "webhook", "keys", "key", "env", "headers", "options", "deployment"})
+_URLS = frozenset({"remote", "base_url"})
 _LONGEST_VALUE = 60
+_NOT_IN_FILE = {"[key]"} | TAGS
 
 _TEXTS = {
     "missing": "is required",
@@ -30,12 +33,14 @@ _TEXTS = {
     "bool_parsing": "should be true or false",
     "string_type": "should be text; put it in quotes",
     "string_pattern_mismatch": "should begin with a slash",
+    "string_too_short": "should not be empty",
+    "too_short": "needs at least one",
 }
 
 
 def problem_of(error: ErrorDetails, document: Document) -> Problem:
     """Translate one finding."""
-    path = tuple(part for part in error["loc"] if part != "[key]")
+    path = tuple(part for part in error["loc"] if part not in _NOT_IN_FILE)
     return Problem(
         place=document.place(path),
         key=dotted(path),
@@ -46,8 +51,8 @@ def problem_of(error: ErrorDetails, document: Document) -> Problem:
 
 def _text(error: ErrorDetails, path: Sequence[str | int]) -> str:
     if error["type"] == "extra_forbidden":
-        section = path[0] if len(path) > 1 else None
-        return f"unknown key; {near(str(path[-1]), known_keys(section))}"
+        above = path[:-1] or (None,)
+        return f"unknown key; {near(str(path[-1]), known_keys(*above))}"
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     return _TEXTS.get(error["type"]) or error["msg"].removeprefix("Input ")
@@ -56,7 +61,7 @@ def _text(error: ErrorDetails, path: Sequence[str | int]) -> str:
 def _value(error: ErrorDetails, path: Sequence[str | int]) -> str | None:
     """What was given; nothing where it may be secret, is long, or says nothing."""
     value = error["input"]
-    if path[-1:] == ("remote",) and "@" in str(value):  # a URL with a password in it
+    if _URLS.intersection(path[-1:]) and not {"@", "?", "#"}.isdisjoint(str(value)):  # a URL with a password in it
         return None
     if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or isinstance(value, dict):
         return None

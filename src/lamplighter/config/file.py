@@ -7,10 +7,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.routes import (
+    BreakerSection,
+    BreakerSettings,
+    Dollars,
+    PriceSettings,
+    RetrySettings,
+    RouteSettings,
+    TargetSettings,
+    UpstreamSettings,
+)
+from lamplighter.config.section import Section
 from lamplighter.config.values import (
     Alias,
+    BoundOrNever,
     DeploymentValues,
     Duration,
     FilePath,
@@ -18,8 +30,10 @@ from lamplighter.config.values import (
     KeyDigest,
     Name,
     Namespace,
+    Network,
     PositiveDuration,
     RemotePlace,
+    SecretText,
     Size,
     Substituted,
     Words,
@@ -36,11 +50,7 @@ HOSTED = "hosted"
 Amount: TypeAlias = Annotated[float, Field(ge=0)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class ServerSettings(_Model):
+class ServerSettings(Section):
     """The server itself. A change here takes a restart, but for `drain_timeout`."""
 
     host: str = "127.0.0.1"
@@ -62,12 +72,18 @@ class ServerSettings(_Model):
     on_shutdown: Literal["stop", "leave"] = "stop"
     """Whether a shutdown ends the engines, or leaves them to the next start."""
     retention: PositiveDuration = 90 * 86400.0
-    """How long the history is kept: state changes, start times, what requests used, who operated what."""
+    """How long the history is kept: state changes, start times, what requests used."""
+    audit_retention: PositiveDuration = 365 * 86400.0
+    """How long the audit log is kept: who operated what."""
+    takeover_wait: Duration = 60.0
+    """How long a start on a listener that was handed to it waits for the server before it to let go of the data."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Reverse proxies whose X-Forwarded-For is believed, for the audit log: addresses, or networks."""
     namespace: Namespace = "lamplighter"
     """The namespace of this server's endpoints for clients of the management API."""
 
 
-class PolicySettings(_Model):
+class PolicySettings(Section):
     """When to wake, sleep and give up."""
 
     idle_timeout: IdleTimeout = _POLICY.idle_timeout
@@ -103,7 +119,26 @@ class PolicySettings(_Model):
 _POLICY_FIELDS = tuple(PolicySettings.model_fields)
 
 
-class ProviderSettings(_Model):
+class AlarmSettings(Section):
+    """When people are told that something costs money for nobody, or fails, and where."""
+
+    urls: tuple[SecretText, ...] = Field(default=(), repr=False)
+    """Services of apprise to tell (slack://…, mailto://…): each by the place of its URL, env:NAME or file:PATH."""
+    webhook: SecretText | None = Field(default=None, repr=False)
+    """Where alarms are posted as JSON: the place of its URL, env:NAME or file:PATH."""
+    repeat_every: PositiveDuration = 6 * 3600.0
+    """How often an alarm that stands is told again."""
+    awake_longer_than: BoundOrNever = None
+    """Tell of an endpoint that has been awake for this long without having slept; or never."""
+    idle_longer_than: BoundOrNever = 3600.0
+    """Tell of a running endpoint without an idle timeout that nobody has used for this long; or never."""
+    overdue_longer_than: PositiveDuration = 600.0
+    """Tell of one that still runs this long after its idle timeout."""
+    unknown_longer_than: PositiveDuration = 600.0
+    """Tell of one whose provider could not say for this long how it is."""
+
+
+class ProviderSettings(Section):
     """A place where endpoints live."""
 
     type: str = ""
@@ -158,6 +193,8 @@ class EndpointSettings(PolicySettings):
     """Whether it is made at its provider, by the first request, when it is not there."""
     deployment: DeploymentValues | None = Field(default=None, repr=False)
     """What to make then: repository, vendor, region, accelerator, instance_type, instance_size and so on."""
+    price_per_hour: Dollars | None = None
+    """What it costs while it is awake, in $ per hour, all replicas together."""
 
     def place(self) -> Remote:
         """Which endpoint of a provider elsewhere it is."""
@@ -196,13 +233,15 @@ class EndpointSettings(PolicySettings):
         )
 
 
-class File(_Model):
+class File(Section):
     """The configuration of Lamplighter."""
 
     server: ServerSettings = Field(default_factory=dict, validate_default=True)
     """The server itself."""
     defaults: PolicySettings = PolicySettings()
     """The policy of every endpoint that does not say otherwise."""
+    alarms: AlarmSettings = AlarmSettings()
+    """When people are told that something costs money or fails, and where."""
     providers: dict[str, ProviderSettings] = {}
     """The places where endpoints live, by name. `local`, this machine, is always there."""
     endpoints: dict[Name, EndpointSettings] = {}
@@ -210,7 +249,7 @@ class File(_Model):
     groups: dict[Name, tuple[str, ...]] = {}
     """Endpoints that are started and stopped together, by the name of the group."""
 
-    @field_validator("server", "defaults", "providers", "endpoints", "groups", mode="before")
+    @field_validator("server", "defaults", "alarms", "providers", "endpoints", "groups", mode="before")
     @classmethod
     def _empty_is_left_out(cls, value: Any) -> Any:
         return {} if value is None else value
@@ -219,14 +258,23 @@ class File(_Model):
 _SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "defaults": PolicySettings,
+    "alarms": AlarmSettings,
     "providers": ProviderSettings,
     "endpoints": EndpointSettings,
+    "upstreams": UpstreamSettings,
+    "routes": RouteSettings,
+    "breaker": BreakerSettings,
+    "retry": RetrySettings,
 }
+_INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 
 
-def known_keys(section: str | int | None) -> list[str]:
-    """The keys that may stand in a section (in each entry, for providers and endpoints), or at the top for None."""
-    model = _SECTIONS.get(str(section), File)
+def known_keys(section: str | int | None, *inner: str | int) -> list[str]:
+    """The keys that may stand in a section, or at the top for None.
+
+    Of sections whose entries have names: the keys of each entry, and with a path into it those of what stands there.
+    """
+    model = next((_INNER[str(part)] for part in inner[1:] if part in _INNER), _SECTIONS.get(str(section), File))
     return list(model.model_fields)
 
 

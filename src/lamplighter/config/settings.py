@@ -18,7 +18,14 @@ from lamplighter.config.checks import ALWAYS_THERE, check
 from lamplighter.config.complaints import problem_of
 from lamplighter.config.document import Document
 from lamplighter.config.environment import apply, names_endpoints
-from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings, ServerSettings
+from lamplighter.config.file import (
+    AlarmSettings,
+    EndpointSettings,
+    File,
+    PolicySettings,
+    ProviderSettings,
+    ServerSettings,
+)
 from lamplighter.config.problems import Problem, raise_for
 from lamplighter.config.values import Context
 from lamplighter.domain.endpoint import Spec
@@ -27,6 +34,7 @@ from lamplighter.errors import ConfigError
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
 _ENV = "env:"
+_HOLD_SECRETS = ("server", "alarms", "providers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,7 @@ class Settings:
     source: str
     server: ServerSettings
     defaults: PolicySettings
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
     providers: Mapping[str, ProviderSettings]
     endpoints: Mapping[str, EndpointSettings]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -103,11 +112,12 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         source=source,
         server=file.server,
         defaults=file.defaults,
+        alarms=file.alarms,
         providers=_all_providers(file, context.folder),
         endpoints=file.endpoints,
         groups=file.groups,
         warnings=tuple(warnings),
-        secret_variables=frozenset(_variables_in([document.data.get("server"), document.data.get("providers")])),
+        secret_variables=frozenset(_variables_in([document.data.get(section) for section in _HOLD_SECRETS])),
     )
 
 

@@ -6,18 +6,22 @@ Validators find the environment and the configuration's folder in pydantic's val
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationInfo, WithJsonSchema
 
 from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
 from lamplighter.domain.endpoint import Remote
+from lamplighter.domain.secret import Secret
+from lamplighter.domain.secret import Secret
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
@@ -25,6 +29,14 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 section 5.6.2
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_KEY = re.compile(r"[!-~]+")
+_URL = re.compile(r"[!-~]+")
+_URL_HINT = "should be a URL that begins with http:// or https://, such as https://api.example.com/v1"
+_NOT_FOR_USERS = frozenset(
+    {"host", "content-length", "connection", "transfer-encoding", "upgrade", "te", "trailer", "keep-alive", "expect"}
+)
 
 
 _SUBSTITUTED = frozenset({"env", "secrets"})
@@ -102,7 +114,7 @@ def _word(value: object) -> str:
 
 
 def _substituted(value: object, info: ValidationInfo) -> str:
-    environ = _context(info).environ
+    environ = context_of(info).environ
 
     def replace(match: re.Match[str]) -> str:
         if match[1]:
@@ -117,7 +129,7 @@ def _substituted(value: object, info: ValidationInfo) -> str:
 def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("should be a path")
-    context = _context(info)
+    context = context_of(info)
     text, home = str(value), context.environ.get("HOME")
     if home and (text == "~" or text.startswith("~/")):
         text = home + text[1:]
@@ -129,17 +141,75 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 def _key_digest(value: object, info: ValidationInfo) -> str:
     text = value if isinstance(value, str) else ""
-    kind, _, rest = text.partition(":")
-    if kind == "env":
-        return _digest(_context(info).environ.get(rest, ""), f"the environment variable {rest}, which is not set")
-    if kind == "file":
-        return _digest(_read_key(_path(rest, info)), f"the file {rest}, which is empty")
+    if key := _key_at(text, info):
+        return digest(key)
     if match := _SHA256.fullmatch(text):
         return match[1].lower()
     raise ValueError(
         "is not a key's place. A key does not belong into this file: name the environment variable that holds it "
         "(env:NAME), or a file (file:PATH), or give its digest (sha256: and 64 hex digits)"
     )
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    key = _key_at(value if isinstance(value, str) else "", info)
+    if key is None:
+        raise ValueError(
+            "is not a key's place. A key does not belong into this file: name the environment variable that holds it "
+            "(env:NAME), or a file (file:PATH)"
+        )
+    if not _KEY.fullmatch(key):
+        raise ValueError("names a key with blanks, line ends or other characters that no key has")
+    return Secret(key)
+
+
+def _key_at(place: str, info: ValidationInfo) -> str | None:
+    """The key at a place, `env:NAME` or `file:PATH`; None if it is no place."""
+    kind, _, rest = place.partition(":")
+    if kind == "env":
+        return _no_blank(context_of(info).environ.get(rest, ""), f"the environment variable {rest}, which is not set")
+    if kind == "file":
+        return _no_blank(_read_key(_path(rest, info)), f"the file {rest}, which is empty")
+    return None
+
+
+def _no_blank(key: str, otherwise: str) -> str:
+    if not key.strip():
+        raise ValueError(f"names {otherwise}")
+    return key.strip()
+
+
+def _base_url(value: object, info: ValidationInfo) -> str:
+    url = _substituted(value, info).strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_URL_HINT) from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not _URL.fullmatch(url):
+        raise ValueError(_URL_HINT)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or a password; give `key`, or a header by `headers`")
+    if parts.query or parts.fragment:
+        raise ValueError("must end with its path; a key goes into `key` or `headers`")
+    return url
+
+
+def _header_name(value: object) -> str:
+    if not isinstance(value, str) or not _HEADER_NAME.fullmatch(value):
+        raise ValueError("should be the name of a header, such as X-Session-Id")
+    if value.lower() in _NOT_FOR_USERS:
+        raise ValueError("is a header that belongs to each connection, and can't be chosen")
+    return value
+
+
+def _header_value(value: object, info: ValidationInfo) -> str:
+    text = _substituted(value, info)
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("has line ends or other characters that a header can't have")
+    return text
 
 
 def _read_key(path: Path) -> str:
@@ -149,10 +219,42 @@ def _read_key(path: Path) -> str:
         raise ValueError(f"names the file {path}, which can't be read: {error}") from None
 
 
-def _digest(key: str, otherwise: str) -> str:
-    if not key.strip():
-        raise ValueError(f"names {otherwise}")
-    return digest(key.strip())
+def _secret_text(value: object, info: ValidationInfo) -> Secret:
+    """An address that whoever has it can write to: it comes from elsewhere, as keys do."""
+    kind, _, rest = (value if isinstance(value, str) else "").partition(":")
+    if kind == "env" and rest:
+        text = context_of(info).environ.get(rest, "").strip()
+        if not text:
+            raise ValueError(f"names the environment variable {rest}, which is not set")
+        return Secret(text)
+    if kind == "file" and rest:
+        text = _read_key(_path(rest, info))
+        if not text:
+            raise ValueError(f"names the file {rest}, which is empty")
+        return Secret(text)
+    raise ValueError(
+        "is not the place of an address. Whoever has the address can write there, so it does not belong into this "
+        "file: name the environment variable that holds it (env:NAME), or a file (file:PATH)"
+    )
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))  # type: ignore[arg-type]  # it says what it can't read
+    except (ValueError, TypeError):
+        raise ValueError("should be an address or a network, such as 10.0.0.7 or 10.0.0.0/8") from None
+
+
+def _longest(value: object) -> float | None:
+    if isinstance(value, str) and value.strip().lower() == NEVER:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {NEVER}") from None
+    if not seconds:
+        raise ValueError(f"should be longer than nothing, or {NEVER}")
+    return seconds
 
 
 def digest(key: str) -> str:
@@ -160,7 +262,8 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _context(info: ValidationInfo) -> Context:
+def context_of(info: ValidationInfo) -> Context:
+    """What values may refer to here."""
     return info.context if isinstance(info.context, Context) else Context({}, Path())
 
 
@@ -205,6 +308,23 @@ Substituted: TypeAlias = Annotated[
 FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_path), _schema("A path; a relative one begins at this file's folder.", "string")
 ]
+BoundOrNever: TypeAlias = Annotated[
+    float | None, BeforeValidator(_longest), _schema("A duration, or never.", "number", "string")
+]
+SecretText: TypeAlias = Annotated[
+    InstanceOf[Secret], BeforeValidator(_secret_text), _schema("env:NAME or file:PATH.", "string")
+]
+Network: TypeAlias = Annotated[str, BeforeValidator(_network), _schema("An address or a network.", "string")]
 KeyDigest: TypeAlias = Annotated[
     str, BeforeValidator(_key_digest), _schema("env:NAME, file:PATH or sha256:DIGEST.", "string")
+]
+SecretPlace: TypeAlias = Annotated[Secret, BeforeValidator(_secret), _schema("env:NAME or file:PATH.", "string")]
+BaseUrl: TypeAlias = Annotated[
+    str, BeforeValidator(_base_url), _schema("A URL; ${NAME} stands for an environment variable.", "string")
+]
+HeaderName: TypeAlias = Annotated[
+    str, BeforeValidator(_header_name), _schema("The name of a header.", "string", pattern=f"^{_HEADER_NAME.pattern}$")
+]
+HeaderValue: TypeAlias = Annotated[
+    str, BeforeValidator(_header_value), _schema("Text; ${NAME} stands for an environment variable.", "string")
 ]

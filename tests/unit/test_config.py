@@ -218,7 +218,7 @@ def test_an_error_names_line_key_value_and_what_is_right(line, told):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("foo: 1", "line 1: foo: unknown key; known are alarms, defaults, endpoints, groups, providers, server"),
+        ("foo: 1", "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, providers, retry,"),
         ("- a\n- b", "line 1: should be a mapping of keys to values"),
         ("endpoints: []", "line 1: endpoints: [] should be a mapping"),
         ("endpoints:\n  chat: [", "line 2: this is not YAML: "),

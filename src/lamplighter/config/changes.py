@@ -16,17 +16,21 @@ _READ_WHEN_USED = frozenset({"drain_timeout", "takeover_wait"})
 class Changes:
     """The difference of two configurations.
 
-    Endpoints and groups by name; `restart` are dotted keys that take effect at the next start.
+    Endpoints, groups, upstreams and routes by name; `policies` are sections that hold for all targets (`breaker`,
+    `retry`); `restart` are dotted keys that take effect at the next start.
     """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.groups or self.restart)
+        return any(getattr(self, part) for part in self.__slots__)
 
 
 def diff(old: Settings, new: Settings) -> Changes:
@@ -40,6 +44,9 @@ def diff(old: Settings, new: Settings) -> Changes:
         removed=tuple(name for name in before if name not in after),
         changed=tuple(name for name in after if name in before and after[name] != before[name]),
         groups=_unequal(old.groups, new.groups),
+        upstreams=_unequal(old.upstreams(), new.upstreams()),
+        routes=_unequal(old.routes(), new.routes()),
+        policies=tuple(name for name in ("breaker", "retry") if getattr(old, name) != getattr(new, name)),
         restart=(*_differing("server", old.server, new.server), *_providers(old, new)),
     )
 

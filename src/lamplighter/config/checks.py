@@ -6,7 +6,7 @@ import importlib.util
 import ipaddress
 from collections.abc import Iterator
 
-from lamplighter.config import elsewhere
+from lamplighter.config import elsewhere, route_checks
 from lamplighter.config.document import Document
 from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
@@ -24,6 +24,7 @@ def check(file: File, document: Document) -> Iterator[Problem]:
         *elsewhere.complaints(file),
         *_groups(file),
         *_alarms(file),
+        *route_checks.complaints(file, document),
     ):
         yield Problem(place=document.place(path), key=dotted(path), text=text)
 

@@ -21,6 +21,7 @@ _OVERRIDES = {
     "ENDPOINT_WAKE_TIMEOUT": ("defaults", "wake_timeout"),
 }
 _KEYS = "LAMPLIGHTER_KEYS"
+_FALLBACK = "LAMPLIGHTER_FALLBACK"
 _BY_PLACE = ("env:", "file:", "sha256:")
 
 
@@ -33,7 +34,7 @@ def apply(environ: Mapping[str, str], document: Document) -> list[str]:
         document.override("server", "keys", _keys(keys), f"environment variable {_KEYS}")
     if (state := environ.get("XDG_STATE_HOME")) and not _says_data(document):
         document.override("server", "data", f"{state}/lamplighter", "environment variable XDG_STATE_HOME")
-    return _add_endpoints(environ, document)
+    return [*_add_endpoints(environ, document), *_add_fallback(environ, document)]
 
 
 def names_endpoints(environ: Mapping[str, str]) -> bool:
@@ -47,7 +48,7 @@ def _add_endpoints(environ: Mapping[str, str], document: Document) -> list[str]:
     taken = dict.fromkeys(_names_in_file(document), document.source)
     for variable in sorted(name for name, value in environ.items() if value and name.startswith(ENDPOINT_PREFIX)):
         source = f"environment variable {variable}"
-        alias = variable.removeprefix(ENDPOINT_PREFIX).lower().replace("_", "-")
+        alias = _as_name(variable.removeprefix(ENDPOINT_PREFIX))
         if problem := _problem_with(alias, environ[variable]):
             document.problems.append(Problem(place=Place(source=source), text=problem))
         elif alias in taken:
@@ -57,6 +58,28 @@ def _add_endpoints(environ: Mapping[str, str], document: Document) -> list[str]:
             endpoint = {"provider": HUGGING_FACE, "remote": environ[variable].strip()}
             document.override("endpoints", alias, endpoint, source)
     return warnings
+
+
+def _add_fallback(environ: Mapping[str, str], document: Document) -> list[str]:
+    """`LAMPLIGHTER_FALLBACK=120b,20b` is a route 120b that falls back to 20b. What the file says of that name wins."""
+    names = [_as_name(name.strip()) for name in environ.get(_FALLBACK, "").split(",") if name.strip()]
+    source = f"environment variable {_FALLBACK}"
+    if not names:
+        return []
+    if len(names) < 2:
+        text = f"names {names[0]} alone: it should name a model, and those that it falls back to, such as 120b,20b"
+        document.problems.append(Problem(place=Place(source=source), text=text))
+        return []
+    routes = document.data.get("routes")
+    if isinstance(routes, dict) and names[0] in routes:
+        return [f"{_FALLBACK} does not count: the route {names[0]!r} stands in {document.source}."]
+    document.override("routes", names[0], {"targets": names}, source)
+    return []
+
+
+def _as_name(text: str) -> str:
+    """The name of an endpoint, as it is made of what stands behind HF_BASE_URL_."""
+    return text.lower().replace("_", "-")
 
 
 def _problem_with(alias: str, value: str) -> str | None:

@@ -96,6 +96,8 @@ class PolicySettings(Section):
     """How long a request is held unless it says otherwise."""
     max_waiting: int = Field(default=_POLICY.max_waiting, ge=1)
     """How many requests may wait at once."""
+    concurrency: int | None = Field(default=_POLICY.concurrency, ge=1)
+    """How many requests one replica answers at once; the others wait. Nothing given: no bound."""
     wake_attempts: int = Field(default=_POLICY.wake_attempts, ge=1)
     """After how many failed starts in a row the waiting requests fail."""
     backoff_base: PositiveDuration = _POLICY.backoff_base
@@ -143,7 +145,7 @@ class ProviderSettings(Section):
 
     type: str = ""
     """The kind of provider; by default the name it stands under."""
-    resources: dict[str, Amount] = {}
+    resources: dict[str, Amount] = Field(default={})
     """What may be in use at once, such as {gpu: 1, memory_gb: 16}. Nothing given: no bound."""
     options: dict[str, Any] = Field(default={}, repr=False)
     """What this kind of provider wants to know beside that."""
@@ -169,7 +171,7 @@ class EndpointSettings(PolicySettings):
     """Further model names that lead here."""
     replicas: int = Field(default=1, ge=1)
     """How many copies run when it is awake."""
-    resources: dict[str, Amount] = {}
+    resources: dict[str, Amount] = Field(default={})
     """What one replica takes of the provider's resources."""
     command: Words = ()
     """The command to run instead of the engine's own. {port}, {host}, {model} and {name} are filled in."""
@@ -242,14 +244,25 @@ class File(Section):
     """The policy of every endpoint that does not say otherwise."""
     alarms: AlarmSettings = AlarmSettings()
     """When people are told that something costs money or fails, and where."""
-    providers: dict[str, ProviderSettings] = {}
+    providers: dict[str, ProviderSettings] = Field(default={})
     """The places where endpoints live, by name. `local`, this machine, is always there."""
-    endpoints: dict[Name, EndpointSettings] = {}
+    endpoints: dict[Name, EndpointSettings] = Field(default={})
     """The endpoints by name: lower-case letters, digits, dots and hyphens, at most 63."""
-    groups: dict[Name, tuple[str, ...]] = {}
+    groups: dict[Name, tuple[str, ...]] = Field(default={})
     """Endpoints that are started and stopped together, by the name of the group."""
+    upstreams: dict[Name, UpstreamSettings] = Field(default={})
+    """Model APIs that are always on, by name. Routes lead to them."""
+    routes: dict[Name, RouteSettings] = Field(default={})
+    """Where the requests for a model go, by its name."""
+    breaker: BreakerSection = BreakerSettings()
+    """When a target that goes on failing is left alone, and for how long. false: never."""
+    retry: RetrySettings = RetrySettings()
+    """How requests are sent once more, and how often."""
 
-    @field_validator("server", "defaults", "alarms", "providers", "endpoints", "groups", mode="before")
+    @field_validator(
+        *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_left_out(cls, value: Any) -> Any:
         return {} if value is None else value

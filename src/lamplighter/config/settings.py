@@ -27,14 +27,16 @@ from lamplighter.config.file import (
     ServerSettings,
 )
 from lamplighter.config.problems import Problem, raise_for
-from lamplighter.config.values import Context
+from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
+from lamplighter.config.values import Context, variables_in
 from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
 from lamplighter.errors import ConfigError
 
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
 _ENV = "env:"
-_HOLD_SECRETS = ("server", "alarms", "providers")
+_HOLD_SECRETS = ("server", "alarms", "providers", "upstreams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,39 @@ class Settings:
     providers: Mapping[str, ProviderSettings]
     endpoints: Mapping[str, EndpointSettings]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    upstream_settings: Mapping[str, UpstreamSettings] = field(default_factory=dict)
+    route_settings: Mapping[str, RouteSettings] = field(default_factory=dict)
+    breaker_settings: BreakerSettings = field(default_factory=BreakerSettings)
+    retry_settings: RetrySettings = field(default_factory=RetrySettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
         return {name: self._spec(name, endpoint) for name, endpoint in self.endpoints.items()}
+
+    def routes(self) -> dict[str, Route]:
+        """The routes by name, without those that endpoints have by themselves."""
+        return {name: route.route(name) for name, route in self.route_settings.items()}
+
+    def upstreams(self) -> dict[str, Upstream]:
+        """The upstreams by name."""
+        return {name: upstream.upstream(name) for name, upstream in self.upstream_settings.items()}
+
+    def prices(self) -> dict[str, float]:
+        """What endpoints cost while they are awake, in $ per hour, where the configuration says so."""
+        said = {name: endpoint.price_per_hour for name, endpoint in self.endpoints.items()}
+        return {name: price for name, price in said.items() if price is not None}
+
+    @property
+    def breaker(self) -> BreakerPolicy | None:
+        """When targets are left alone; None: never."""
+        return self.breaker_settings.policy()
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How attempts are repeated."""
+        return self.retry_settings.policy()
 
     def _spec(self, name: str, endpoint: EndpointSettings) -> Spec:
         return elsewhere.spec_of(name, endpoint, self.defaults, self.providers[endpoint.provider].type)
@@ -116,9 +145,24 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         providers=_all_providers(file, context.folder),
         endpoints=file.endpoints,
         groups=file.groups,
+        upstream_settings=file.upstreams,
+        route_settings=file.routes,
+        breaker_settings=file.breaker,
+        retry_settings=file.retry,
         warnings=tuple(warnings),
-        secret_variables=frozenset(_variables_in([document.data.get(section) for section in _HOLD_SECRETS])),
+        secret_variables=frozenset((*_variables_in(_holding_secrets(document)), *_in_headers(document))),
     )
+
+
+def _holding_secrets(document: Document) -> list[Any]:
+    return [document.data.get(section) for section in _HOLD_SECRETS]
+
+
+def _in_headers(document: Document) -> Iterator[str]:
+    """The environment variables that upstreams' headers are made of."""
+    for upstream in (document.data.get("upstreams") or {}).values():
+        for value in (upstream.get("headers") or {}).values():
+            yield from variables_in(str(value))
 
 
 def _variables_in(value: Any) -> Iterator[str]:
@@ -163,8 +207,8 @@ def _without(data: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[s
         match path:
             case ("groups", name, *_) if isinstance(rest.get("groups"), dict):
                 rest["groups"].pop(name, None)
-            case ("endpoints", name, *_):
-                rest["endpoints"].pop(name, None)
+            case ("endpoints" | "upstreams" | "routes" as section, name, *_) if isinstance(rest.get(section), dict):
+                rest[section].pop(name, None)
             case ("providers", name, *_):
                 rest["providers"][name] = {}
             case (section, *_):

@@ -21,7 +21,6 @@ from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
 from lamplighter.domain.endpoint import Remote
 from lamplighter.domain.secret import Secret
-from lamplighter.domain.secret import Secret
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
@@ -126,6 +125,11 @@ def _substituted(value: object, info: ValidationInfo) -> str:
     return _VARIABLE.sub(replace, _word(value))
 
 
+def variables_in(text: str) -> list[str]:
+    """The environment variables that a text of the file names as `${NAME}`."""
+    return [match[2] for match in _VARIABLE.finditer(text) if not match[1]]
+
+
 def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("should be a path")
@@ -221,16 +225,8 @@ def _read_key(path: Path) -> str:
 
 def _secret_text(value: object, info: ValidationInfo) -> Secret:
     """An address that whoever has it can write to: it comes from elsewhere, as keys do."""
-    kind, _, rest = (value if isinstance(value, str) else "").partition(":")
-    if kind == "env" and rest:
-        text = context_of(info).environ.get(rest, "").strip()
-        if not text:
-            raise ValueError(f"names the environment variable {rest}, which is not set")
-        return Secret(text)
-    if kind == "file" and rest:
-        text = _read_key(_path(rest, info))
-        if not text:
-            raise ValueError(f"names the file {rest}, which is empty")
+    text = _key_at(value if isinstance(value, str) else "", info)
+    if text is not None:
         return Secret(text)
     raise ValueError(
         "is not the place of an address. Whoever has the address can write there, so it does not belong into this "
@@ -318,7 +314,9 @@ Network: TypeAlias = Annotated[str, BeforeValidator(_network), _schema("An addre
 KeyDigest: TypeAlias = Annotated[
     str, BeforeValidator(_key_digest), _schema("env:NAME, file:PATH or sha256:DIGEST.", "string")
 ]
-SecretPlace: TypeAlias = Annotated[Secret, BeforeValidator(_secret), _schema("env:NAME or file:PATH.", "string")]
+SecretPlace: TypeAlias = Annotated[
+    InstanceOf[Secret], BeforeValidator(_secret), _schema("env:NAME or file:PATH.", "string")
+]
 BaseUrl: TypeAlias = Annotated[
     str, BeforeValidator(_base_url), _schema("A URL; ${NAME} stands for an environment variable.", "string")
 ]

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -57,9 +58,9 @@ class Webhook:
     def __init__(self, url: Secret) -> None:
         """Raises InvalidInput, without the URL in it."""
         try:
-            parsed = httpx2.URL(url.reveal())
-            usable = parsed.scheme in {"http", "https"} and bool(parsed.host)
-        except httpx2.InvalidURL:
+            parsed = urlsplit(url.reveal())
+            usable = parsed.scheme in {"http", "https"} and bool(parsed.hostname) and parsed.port != 0
+        except ValueError:
             usable = False
         if not usable:
             raise InvalidInput("alarms.webhook: what it names is no http:// or https:// URL.", field="alarms.webhook")
@@ -71,7 +72,7 @@ class Webhook:
             self._client = httpx2.AsyncClient(timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT))
         try:
             answer = await self._client.post(self._url.reveal(), json=document_of(notice))
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise NotDelivered(f"no answer ({type(error).__name__})") from None  # its text may hold the URL
         if not answer.is_success:
             final = answer.status_code < 500 and answer.status_code not in _WORTH_ANOTHER_TRY

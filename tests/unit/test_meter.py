@@ -1,13 +1,14 @@
 """Latencies and statuses are counted on the way, in bounded room."""
 
 import itertools
+import math
 import random
 
 import pytest
 
 from lamplighter.control import meter as meters
 from lamplighter.control.meter import Meter
-from lamplighter.domain.latency import Histogram, bounds
+from lamplighter.domain.latency import EDGES, Histogram, bounds
 from lamplighter.domain.usage import Outcome, UsageRecord
 
 
@@ -82,9 +83,45 @@ def test_odd_statuses_share_one_counter():
 
 
 def test_endpoints_that_come_and_go_take_no_room_for_ever(monkeypatch):
-    monkeypatch.setattr(meters, "MOST_ENDPOINTS", 3)
+    monkeypatch.setattr(meters, "MOST_SERIES", 3)
     meter = Meter(Kept())
     for number in range(10):
         meter.add(record(f"e{number}"))
     assert meter.of("e9").latency.count == 1
     assert meter.of("e6").latency.count == 0
+
+
+def test_figures_are_kept_by_target_and_route_and_added_up_for_an_endpoint():
+    meter = Meter(Kept())
+    for model, waited in (("chat", 0.0), ("chat", 1.5), ("best", 0.5)):
+        one = record()
+        one.model, one.waited, one.tokens_in, one.tokens_out, one.attempts = model, waited, 3, 4, 2
+        one.first_byte, one.bytes_in, one.bytes_out = 0.05, 10, 20
+        meter.add(one)
+    meter.add(record(status=503))
+    by_model = {series.model: series.figures for series in meter.series()}
+    assert (by_model["chat"].held, by_model["chat"].waited, by_model["chat"].tokens_in) == (1, 1.5, 6)
+    assert by_model["chat"].answers == {(200, Outcome.SERVED): 2}
+    whole = meter.of("chat")
+    assert (whole.held, whole.waited, whole.tokens_out, whole.attempts) == (2, 2.0, 12, 7)
+    assert (whole.bytes_in, whole.bytes_out) == (30, 60)
+    assert (whole.latency.count, whole.first_byte.count) == (4, 3)
+    assert whole.statuses == {200: 3, 503: 1}
+
+
+def test_what_is_counted_later_does_not_change_what_was_told():
+    meter = Meter(Kept())
+    meter.add(record(status=404))
+    (told,) = meter.series()
+    for status in (200, 404):
+        meter.add(record(status=status))
+    assert told.figures.answers == {(404, Outcome.SERVED): 1}
+    assert told.figures.latency.count == 1
+
+
+def test_coarse_buckets_hold_what_the_fine_ones_do():
+    dice, histogram = random.Random(7), Histogram()
+    values = [dice.lognormvariate(0, 3) for _ in range(2000)] + [0.0, 1e9]
+    for value in values:
+        histogram.add(value)
+    assert histogram.below() == [(edge, sum(value < edge for value in values)) for edge in (*EDGES, math.inf)]

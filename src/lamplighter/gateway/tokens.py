@@ -13,10 +13,10 @@ How the gateway uses it:
 None of it reads compressed bodies; they pass as they are, and count nothing.
 
 The shapes: OpenAI's chat completions, completions and embeddings (`prompt_tokens`, `completion_tokens`), its responses
-(`input_tokens`, `output_tokens`; in a stream inside of `response`), Anthropic's messages (the same names; what was written
-to and read from a cache is told beside them, and is part of the request, too; in a stream inside of `message` first, then
-at the top), rerankers (`total_tokens` alone), llama.cpp's own `/completion` (`tokens_evaluated`, `tokens_predicted`).
-Numbers that no answer can have used, such as negative ones, count nothing.
+(`input_tokens`, `output_tokens`; in a stream inside of `response`), Anthropic's messages (the same names; what was
+written to and read from a cache is told beside them, and is part of the request, too; in a stream inside of `message`
+first, then at the top), rerankers (`total_tokens` alone), llama.cpp's own `/completion` (`tokens_evaluated`,
+`tokens_predicted`). Numbers that no answer can have used, such as negative ones, count nothing.
 """
 
 from __future__ import annotations

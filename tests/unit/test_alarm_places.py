@@ -62,6 +62,7 @@ class Receiver:
 @contextlib.asynccontextmanager
 async def telling(*places: Any, **states: str) -> AsyncIterator[AlarmKeeper]:
     class Targets:
+        @property
         def breakers(self) -> dict[str, str]:
             return states
 

@@ -47,6 +47,7 @@ class Targets:
     def __init__(self) -> None:
         self.states: dict[str, str] = {}
 
+    @property
     def breakers(self) -> Mapping[str, str]:
         return self.states
 

@@ -30,15 +30,17 @@ _MOST_REMEMBERED = 10_000
 
 
 class Breakers(Protocol):
-    """Whatever knows how the targets of routes are."""
+    """Whatever knows how the targets of routes are: the gateway does."""
 
+    @property
     def breakers(self) -> Mapping[str, str]:
-        """`closed`, `open` or `half-open`, by the target's name. Called every few seconds on the event loop."""
+        """`closed`, `open` or `half-open`, by the target's name. Asked every few seconds on the event loop."""
 
 
 class NoBreakers:
     """Where there are no routes."""
 
+    @property
     def breakers(self) -> Mapping[str, str]:
         return {}
 
@@ -161,7 +163,7 @@ class AlarmKeeper:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        found = self._watch.look(self._endpoints(), self._breakers.breakers(), now)
+        found = self._watch.look(self._endpoints(), self._breakers.breakers, now)
         for notice in self._bulletin.news(found, now):
             _log(notice)
             for post in self._posts:

@@ -114,10 +114,14 @@ class AppriseService:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bool] = loop.create_future()
 
+        def tell(sent: bool) -> None:
+            if not done.done():
+                done.set_result(sent)
+
         def work() -> None:
             sent = self._notify(notice)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(lambda: done.done() or done.set_result(sent))
+                loop.call_soon_threadsafe(tell, sent)
 
         # A daemon: a service that never answers must not keep this program from ending.
         self._thread = threading.Thread(target=work, name=f"alarms: {self.name}", daemon=True)

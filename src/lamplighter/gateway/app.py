@@ -63,6 +63,7 @@ class Gateway:
         )
         self._management = management or _nothing_else
         self.closing = False
+        self._handing_over = False
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """One ASGI connection: a request, a websocket that is refused, or the lifespan.
@@ -81,11 +82,20 @@ class Gateway:
         return self._serve(surface, scope, receive, send)
 
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send = last_answer(send) if self._handing_over else send
         await self._management(scope, receive, send)
 
     def _serve(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        exchange = Exchange(self._services, Request(scope), receive, send)
-        return self._turn_away(surface, exchange) if self.closing else serve(exchange, surface)
+        if self.closing:
+            return self._serve_late(surface, scope, receive, send)
+        return serve(Exchange(self._services, Request(scope), receive, send), surface)
+
+    def _serve_late(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """A request that comes on a kept connection while this server ends: it is the last one there, or refused."""
+        if self._handing_over:
+            exchange = Exchange(self._services, Request(scope), receive, last_answer(send))
+            return serve(exchange, surface)
+        return self._turn_away(surface, Exchange(self._services, Request(scope), receive, send))
 
     @property
     def in_progress(self) -> int:
@@ -96,6 +106,11 @@ class Gateway:
         """Refuse new requests from now on; those in progress go on, but for probes that wait for an awake endpoint."""
         self.closing = True
         self._stop(lambda one: one.probe and one.claim is None)
+
+    def begin_handover(self) -> None:
+        """The same where another server takes the address over: what comes here is served, and ends its connection."""
+        self._handing_over = True
+        self.begin_shutdown()
 
     async def drain(self, timeout: float) -> None:
         """Wait at most `timeout` seconds for the requests in progress, then end them: 503, or cut if begun."""
@@ -130,6 +145,17 @@ class Gateway:
             await self._management(scope, receive, send)
         finally:
             self.close()
+
+
+def last_answer(send: Send) -> Send:
+    """Say with the answer that it is the last one on its connection."""
+
+    async def send_last(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+        await send(message)
+
+    return send_last
 
 
 async def _deny_websocket(scope: Scope, receive: Receive, send: Send) -> None:

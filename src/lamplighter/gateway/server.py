@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import socket
+import termios
 from typing import Any, cast
 
 from uvicorn._types import HTTPScope
@@ -16,6 +19,11 @@ from lamplighter.gateway.settings import GatewaySettings
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+_LINGER = 1.0
+"""How long a connection has to be quiet until it is closed, when the address is handed over (seconds)."""
+
+_LINGER_LOOK = 0.05
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -102,6 +110,27 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no request is under way here, and none has begun to come."""
+        return not self._head_bytes and (self.cycle is None or self.cycle.response_complete)
+
+    def announce_end(self) -> None:
+        """Let the answer that is still to begin tell that it is the last one here.
+
+        One that has begun can't say so any more: its connection is kept for the next request, whose answer can.
+        """
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_started and not self.pipeline:
+            cycle.keep_alive = False
+
+    def close_if_unused(self) -> bool:
+        """Hang up, unless something has come that nobody has read yet."""
+        if not self.transport.is_closing() and _unread(self.transport):
+            return False
+        self.transport.close()
+        return True
+
     def _time_idleness(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
@@ -132,19 +161,60 @@ class GatewayProtocol(HttpToolsProtocol):
 
 
 class GatewayServer(Server):
-    """uvicorn's server, ending in order: stop accepting, let requests finish for `grace` seconds, cut the rest."""
+    """uvicorn's server, ending in order: stop accepting, let requests finish for `grace` seconds, cut the rest.
 
-    def __init__(self, gateway: Gateway, config: Config, *, grace: float) -> None:
+    With `hands_over` somebody else holds the listening socket, too, and another server will accept from it: then no
+    request is refused. What is connected here gets one more answer, which says that its connection ends with it.
+    """
+
+    def __init__(self, gateway: Gateway, config: Config, *, grace: float, hands_over: bool = False) -> None:
         super().__init__(config)
         self._gateway = gateway
+        self._hands_over = hands_over
         self.grace = grace
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn after SIGINT, SIGTERM or `should_exit`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.grace
         for server in self.servers:
             server.close()
-        await self._gateway.drain(self.grace)
+        if self._hands_over:
+            await self._serve_out(deadline)
+        await self._gateway.drain(max(0.0, deadline - loop.time()))
         await super().shutdown(sockets)
+
+    async def _serve_out(self, deadline: float) -> None:
+        """Wait until nobody has anything to ask here any more, at most until `deadline` (loop time).
+
+        A connection that is quiet for a while is closed. A request that is on its way at that very moment is lost:
+        HTTP has no word for "ask elsewhere" on a connection where nothing is asked. Clients know that of every kept
+        connection, and send such a request again.
+        """
+        loop = asyncio.get_running_loop()
+        self._gateway.begin_handover()
+        for connection in self._connections():
+            connection.announce_end()
+        quiet: dict[GatewayProtocol, float] = {}
+        while (now := loop.time()) < deadline:
+            quiet = {one: quiet.get(one, now) for one in self._connections() if one.is_quiet}
+            kept = [one for one, since in quiet.items() if now - since < _LINGER or not one.close_if_unused()]
+            if not kept and not self._gateway.in_progress:
+                return
+            await asyncio.sleep(_LINGER_LOOK)
+
+    def _connections(self) -> list[GatewayProtocol]:
+        return [one for one in self.server_state.connections if isinstance(one, GatewayProtocol)]
+
+
+def _unread(transport: asyncio.Transport) -> int:
+    """How many bytes the kernel has of it that were not read yet; 0 where it can't tell."""
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    except (OSError, AttributeError, ValueError):
+        return 0
+    return count[0]
 
 
 def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:

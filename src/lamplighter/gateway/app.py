@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from lamplighter.control.demand import Demand
+from lamplighter.control.keyring import Keyring
 from lamplighter.domain.usage import UsageSink
 from lamplighter.errors import ShuttingDown
+from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.gateway.body import HeldBytes
+from lamplighter.gateway.crossing import manage_page, serve_page
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.openai import OPENAI
+from lamplighter.gateway.origins import Origins
 from lamplighter.gateway.passthrough import PLAIN
 from lamplighter.gateway.pipeline import serve
 from lamplighter.gateway.pool import Pool
 from lamplighter.gateway.request import Request
+from lamplighter.gateway.router import Router, Routing
 from lamplighter.gateway.services import Services
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.standing import Standings
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 from lamplighter.gateway.sweeper import Sweeper
+from lamplighter.gateway.tracing import Tracing
 
 _SETTLE = 1.0
 
@@ -41,10 +49,21 @@ class Gateway:
         settings: GatewaySettings | None = None,
         management: ASGIApp | None = None,
         *,
+        keyring: Keyring | None = None,
+        routing: Routing | None = None,
         tls: ssl.SSLContext | None = None,
+        access_log: AccessLog | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
-        """`tls` is for connections to endpoints; the system's trusted authorities by default."""
+        """`keyring` tells who may come in; without one the settings do.
+
+        `tls` is for connections to endpoints; the system's trusted authorities by default.
+        """
         settings = settings or GatewaySettings()
+        routing = routing or Routing()
+        self._keyring = keyring or Keyring(settings.keys)
+        self._hosts = None if settings.hosts is None else Hosts(settings.hosts)
+        self._origins = Origins(settings.cors)
         pool = Pool(
             per_origin=settings.idle_connections,
             idle_timeout=settings.idle_connection_timeout,
@@ -55,11 +74,15 @@ class Gateway:
             demand=demand,
             usage=usage,
             settings=settings,
-            keys=Keys(settings.keys),
+            keys=Keys(self._keyring, self._hosts),
             pool=pool,
+            router=Router(demand, routing.routes),
+            standings=Standings(demand, routing.upstreams, breaker=routing.breaker, retry=routing.retry),
             addresses=Addresses(),
             held=HeldBytes(settings.max_held_bytes),
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
+            access_log=access_log,
+            tracing=tracing,
         )
         self._management = management or _nothing_else
         self.closing = False
@@ -83,19 +106,35 @@ class Gateway:
 
     async def _manage(self, scope: Scope, receive: Receive, send: Send) -> None:
         send = last_answer(send) if self._handing_over else send
-        await self._management(scope, receive, send)
+        hosts = self._hosts if self._keyring.is_open else None
+        await manage_page(self._management, (scope, receive, send), self._origins, hosts)
 
     def _serve(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         if self.closing:
             return self._serve_late(surface, scope, receive, send)
-        return serve(Exchange(self._services, Request(scope), receive, send), surface)
+        exchange = Exchange(self._services, Request(scope), receive, send)
+        if b"origin" in exchange.request.kept:
+            return serve_page(exchange, surface, self._origins, is_open=self._keyring.is_open)
+        return serve(exchange, surface)
 
     def _serve_late(self, surface: Surface, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """A request that comes on a kept connection while this server ends: it is the last one there, or refused."""
         if self._handing_over:
             exchange = Exchange(self._services, Request(scope), receive, last_answer(send))
+            if b"origin" in exchange.request.kept:
+                return serve_page(exchange, surface, self._origins, is_open=self._keyring.is_open)
             return serve(exchange, surface)
         return self._turn_away(surface, Exchange(self._services, Request(scope), receive, send))
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """How often clients were told each error, by its code."""
+        return self._services.refusals
+
+    @property
+    def breakers(self) -> Mapping[str, str]:
+        """The breaker of each target that was asked so far: closed, open or half-open."""
+        return self._services.standings.states()
 
     @property
     def in_progress(self) -> int:

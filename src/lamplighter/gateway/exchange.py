@@ -8,13 +8,21 @@ from collections.abc import Callable
 from time import monotonic
 
 from lamplighter.control.demand import Claim
+from lamplighter.domain.breaker import NO_PROBE
+from lamplighter.domain.keys import ANYBODY, ApiKey
+from lamplighter.domain.routing import Route
 from lamplighter.domain.usage import Outcome, UsageRecord
+from lamplighter.errors import LamplighterError, UpstreamBroken, UpstreamError, UpstreamUnreachable
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.asgi import Receive, Send
+from lamplighter.gateway.limits import Meter
+from lamplighter.gateway.plan import Plan
 from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.services import Services
+from lamplighter.gateway.standing import TargetState
 from lamplighter.gateway.tasks.translation import Translation
+from lamplighter.gateway.tracing import Trace
 from lamplighter.gateway.upstream import UpstreamConnection
 
 _NEVER = float("inf")
@@ -32,7 +40,17 @@ class Exchange:
     """
 
     # Defaults stand on the class, so that a short request sets only what it needs.
+    key: ApiKey = ANYBODY
+    meter: Meter | None = None
+    """Of a key with limits, from when it was let in."""
+    way: Route
+    plan: Plan | None = None
     endpoint = ""
+    """The target whose turn it is, or that answered."""
+    state: TargetState | None = None
+    """Of the target, from the start of an attempt until it is known how that ended."""
+    trial = NO_PROBE
+    attempts = 0
     route = ""
     body = b""
     has_body = False
@@ -45,6 +63,15 @@ class Exchange:
     address: Address | None = None
     upstream: UpstreamConnection | None = None
     translation: Translation | None = None
+    asks_usage = False
+    """Whether a stream is asked for its usage in the client's place; `plain_body` is what the client sent then."""
+    plain_body = b""
+    tokens_in = 0
+    tokens_out = 0
+    first_byte_at: float | None = None
+    error = ""
+    """The code of the error that the client was told, if any."""
+    trace: Trace | None = None
     replied = False
     status = 0
     bytes_in = 0
@@ -66,12 +93,44 @@ class Exchange:
         self.task = asyncio.current_task(services.sweeper.loop)  # looking the loop up costs a system call
         self.started = monotonic()
         self.path = request.raw_path
+        if services.tracing is not None:
+            self.trace = services.tracing.begin(self)
 
     def hold_left(self) -> float | None:
         """What is left of the time that the client allows; None leaves it to the endpoint's policy."""
         if self.hold_timeout is None:
             return None
         return max(0.0, self.hold_timeout - (monotonic() - self.started))
+
+    def time_left(self) -> float | None:
+        """What is left of the time for waiting: as the client allows, and within the route's deadline."""
+        held, deadline = self.hold_left(), self.way.deadline
+        if deadline is None:
+            return held
+        left = max(0.0, deadline - (monotonic() - self.started))
+        return left if held is None else min(held, left)
+
+    def first_byte_time(self) -> float:
+        """How long an attempt that begins now may take until the first byte of its answer (seconds)."""
+        way, most = self.way, self.services.settings.first_byte_timeout
+        if way.first_byte_timeout is not None:
+            most = min(most, way.first_byte_timeout)
+        if way.deadline is not None:
+            most = min(most, max(0.0, way.deadline - (monotonic() - self.started)))
+        return most
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the head of an answer is there."""
+        return self.upstream is not None and self.upstream.head_done
+
+    def model_for(self, address: Address) -> str | None:
+        """The name that the target knows its model by; None where that is the one that the client used."""
+        if self.way.implied or self.plan is None:
+            return address.model
+        target = self.plan.current
+        is_endpoint = self.services.standings.of(target.name).replica is None
+        return target.model or address.model or (target.name if is_endpoint else None)
 
     def charge(self, size: int) -> None:
         """Count bytes that this request makes us hold. Raises QueueFull."""
@@ -141,8 +200,23 @@ class Exchange:
         self._why = None
         return why
 
-    def give_up_claim(self) -> None:
-        """The replica did not answer at all: say so, and let go of it."""
+    def give_up_attempt(self, error: LamplighterError) -> None:
+        """The target gave no answer that counts: hang up, say so of its replica, and let go of it."""
+        if self.upstream is not None:
+            self.upstream.abort()
+            self.upstream = None
+        if self.trace is not None:
+            self.trace.attempt_failed(error.code)
+        claim, self.claim = self.claim, None
+        if claim is not None:
+            if isinstance(error, UpstreamUnreachable | UpstreamBroken):
+                claim.failed()
+            elif isinstance(error, UpstreamError):
+                claim.struggled()
+            claim.release()
+
+    def set_replica_aside(self) -> None:
+        """The replica has fallen asleep: say so, and let go of it."""
         if self.claim is not None:
             self.claim.failed()
             self.claim.release()
@@ -156,14 +230,29 @@ class Exchange:
             self._watcher.cancel()
         if self.upstream is not None:
             self.upstream.abort()
+        if self.state is not None:
+            self.state.abandoned(self.trial)
         if self.claim is not None:
             self.claim.release()
-        if self._held:
-            self.services.held.give_back(self._held)
+        if self._held or self.meter is not None:
+            self._give_back()
         if self.endpoint and not self.probe:  # a question about the endpoint is no use of it
             self._note_usage()
+        services = self.services
+        if self.error:
+            services.refusals[self.error] = services.refusals.get(self.error, 0) + 1
+        if services.access_log is not None:
+            services.access_log.note(self)
+        if self.trace is not None:
+            self.trace.finish(self)
+
+    def _give_back(self) -> None:
+        self.services.held.give_back(self._held)
+        if self.meter is not None:
+            self.meter.leave(self.tokens_in + self.tokens_out, monotonic())
 
     def _note_usage(self) -> None:
+        began = self.started
         self.services.usage.add(
             UsageRecord(
                 endpoint=self.endpoint,
@@ -172,8 +261,14 @@ class Exchange:
                 status=self.status,
                 outcome=self.outcome,
                 waited=self.waited,
-                duration=monotonic() - self.started,
+                duration=monotonic() - began,
                 bytes_in=self.bytes_in,
                 bytes_out=self.bytes_out,
+                model=self.way.name,
+                key=self.key.id,
+                tokens_in=self.tokens_in,
+                tokens_out=self.tokens_out,
+                first_byte=0.0 if self.first_byte_at is None else self.first_byte_at - began,
+                attempts=self.attempts,
             )
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamplighter.control.demand import Demand, Listing
-from lamplighter.errors import EndpointNotFound, InvalidInput
+from lamplighter.control.demand import Listing
+from lamplighter.domain.endpoint import Phase
+from lamplighter.domain.routing import Route
+from lamplighter.errors import EndpointNotFound, Forbidden, InvalidInput
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.model import model_in_form, model_in_json
 from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
 from lamplighter.gateway.surface import Surface, openai_error
+from lamplighter.gateway.tokens import ASKED_AT, wants_usage
 
 _MODELS = "/v1/models"
 _HEADER = b"x-lamplighter-model"
@@ -51,20 +54,25 @@ def enter(x: Exchange) -> object | None:
 
 
 def route(x: Exchange) -> None:
-    """See Surface. Raises InvalidInput, EndpointNotFound."""
-    x.endpoint = resolve(x.services.demand, _model_of(x))
+    """See Surface. Raises InvalidInput, EndpointNotFound, Forbidden."""
+    x.way = way = x.services.router.find(_model_of(x))
+    if not x.key.may_call(way.name):
+        raise Forbidden(f"This key may not call {way.name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
+    x.endpoint = way.tiers[0][0].name
     x.by_model = True
-    x.route = x.request.path if x.request.path in _POSTED else "/v1/*"
+    path = x.request.path
+    x.route = path if path in _POSTED else "/v1/*"
+    if path in ASKED_AT and (asking := wants_usage(x.body)) is not None:
+        _ask_for_usage(x, asking)
     if x.request.query:
         x.path = x.request.raw_path + b"?" + x.request.query
 
 
-def resolve(demand: Demand, name: str) -> str:
-    """The endpoint behind a name. Raises EndpointNotFound."""
-    endpoint = demand.resolve(name)
-    if endpoint is None:
-        raise EndpointNotFound(name, demand.known())
-    return endpoint
+def _ask_for_usage(x: Exchange, body: bytes) -> None:
+    """Ask for a stream's usage in the client's place, unless the target is known to refuse that."""
+    if x.services.standings.of(x.endpoint).takes_usage:
+        x.asks_usage = True
+        x.plain_body, x.body = x.body, body
 
 
 def _model_of(x: Exchange) -> str:
@@ -93,16 +101,15 @@ def _models(x: Exchange, wanted: str) -> object:
     if x.request.method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"{x.request.path[:200]} takes GET, not {x.request.method}.", allow="GET, HEAD")
     listings = x.services.demand.listings()
-    if not wanted:
-        return {"object": "list", "data": [_shown(one) for one in listings]}
-    return _shown(_find(resolve(x.services.demand, wanted), listings))
-
-
-def _find(name: str, listings: Sequence[Listing]) -> Listing:
-    for one in listings:
-        if one.name == name:
-            return one
-    raise EndpointNotFound(name, [one.name for one in listings])
+    router = x.services.router
+    shown = {one.name: _shown(one) for one in listings}
+    shown |= {way.name: _shown_route(way, listings) for way in router.routes}
+    if wanted:
+        name = router.find(wanted).name
+        if not x.key.may_call(name):
+            raise EndpointNotFound(wanted, sorted(x.key.routes))
+        return shown[name]
+    return {"object": "list", "data": [shown[name] for name in shown if x.key.may_call(name)]}
 
 
 def _shown(one: Listing) -> dict[str, object]:
@@ -114,6 +121,25 @@ def _shown(one: Listing) -> dict[str, object]:
         "model": one.model,
         "phase": one.phase.value,
         "task": one.task,
+    }
+
+
+def _shown_route(way: Route, listings: Sequence[Listing]) -> dict[str, object]:
+    """A route as a model: it is as its first endpoint is, and with an upstream among its targets always on."""
+    endpoints = {one.name: one for one in listings}
+    targets = [target.name for target in way.targets]
+    known = [endpoints[name] for name in targets if name in endpoints]
+    always_on = len(known) < len(targets)
+    first = known[0] if known else None
+    return {
+        "id": way.name,
+        "object": "model",
+        "created": first.created if first else 0,
+        "owned_by": "lamplighter",
+        "model": first.model if first else None,
+        "phase": Phase.RUNNING.value if always_on or first is None else first.phase.value,
+        "task": first.task if first else None,
+        "targets": targets,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from lamplighter.errors import EndpointNotFound
+from lamplighter.errors import EndpointNotFound, Forbidden
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.surface import Surface, plain_error
@@ -14,9 +14,11 @@ PREFIX = b"/endpoints/"
 
 
 def enter(x: Exchange) -> None:
-    """See Surface. Raises NotAllowed, InvalidInput, EndpointNotFound."""
+    """See Surface. Raises NotAllowed, Forbidden, KeyRateLimited, InvalidInput, EndpointNotFound."""
     check_entry(x, without_key=_is_public)
     name, rest = _find(x)
+    if not x.key.may_call(name) and not x.services.demand.is_public(name):
+        raise Forbidden(f"This key may not call {name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
     if x.request.method in {"GET", "HEAD"}:
         x.probe = x.services.demand.is_probe(name, "/" + rest.decode("ascii", "replace"))
 
@@ -24,6 +26,7 @@ def enter(x: Exchange) -> None:
 def route(x: Exchange) -> None:
     """See Surface. Raises TaskInvalid."""
     x.endpoint, rest = _find(x)
+    x.way = x.services.router.implied(x.endpoint)
     x.route = "/endpoints/*"
     x.path = b"/" + rest + (b"?" + x.request.query if x.request.query else b"")
     if x.request.method == "POST":
@@ -47,7 +50,7 @@ def _find(x: Exchange) -> tuple[str, bytes]:
     name = unquote_to_bytes(raw_name).decode("utf-8", "replace")
     endpoint = x.services.demand.resolve(name)
     if endpoint is None:
-        raise EndpointNotFound(name, x.services.demand.known())
+        raise EndpointNotFound(name, x.key.routes or x.services.demand.known())
     return endpoint, rest
 
 

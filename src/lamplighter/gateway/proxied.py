@@ -12,6 +12,7 @@ from time import monotonic
 import msgspec
 
 from lamplighter.errors import (
+    EndpointBusy,
     EndpointPaused,
     QueueFull,
     ShuttingDown,
@@ -20,7 +21,6 @@ from lamplighter.errors import (
     WakeFailed,
     WakeTimeout,
 )
-from lamplighter.gateway.address import Address
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -37,7 +37,8 @@ _REFUSALS = frozenset({401, 403})
 _CODES = {502: "BAD_GATEWAY", 503: "SERVICE_UNAVAILABLE"}
 _NEVER_SENT = UpstreamUnreachable.code
 _UNSENT = frozenset(
-    kind.code for kind in (UpstreamUnreachable, Unavailable, WakeTimeout, WakeFailed, QueueFull, ShuttingDown)
+    kind.code
+    for kind in (UpstreamUnreachable, Unavailable, WakeTimeout, WakeFailed, EndpointBusy, QueueFull, ShuttingDown)
 )
 _PAUSED = ("endpoint is paused", "bad request: invalid state")
 
@@ -48,20 +49,6 @@ def hold_line(x: Exchange) -> bytes:
         x.hold_timeout = x.services.demand.wake_timeout(x.endpoint)
     left = x.hold_timeout - (monotonic() - x.started)
     return b"x-scale-up-timeout: %d\r\n" % max(1, int(left))
-
-
-def name_model(x: Exchange, address: Address) -> None:
-    """Let a request that was led here by its model's name carry the name that is known behind the proxy.
-
-    The rest of the body stays as it came, byte for byte in each value. A multipart form is left alone.
-    """
-    if address.model is None or not x.by_model or x.body[:1] != b"{":
-        return
-    members = msgspec.json.decode(x.body, type=dict[str, msgspec.Raw])
-    members["model"] = msgspec.Raw(msgspec.json.encode(address.model))
-    body = msgspec.json.encode(members)
-    x.charge(max(0, len(body) - len(x.body)))
-    x.body = body
 
 
 async def turned_away(x: Exchange) -> bool:

@@ -1,0 +1,136 @@
+"""Passing an answer on to the client: at once where it has come whole, else as it comes."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from lamplighter.domain.usage import Outcome
+from lamplighter.errors import UpstreamTimeout
+from lamplighter.gateway.asgi import Headers
+from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.shortcuts import respond
+from lamplighter.gateway.surface import send_json
+from lamplighter.gateway.tasks.answering import answer_translated
+from lamplighter.gateway.tokens import AnswerTokens, StreamTokens, of_answer
+from lamplighter.gateway.upstream import UpstreamConnection
+
+_JSON = b"application/json"
+_STREAM = b"text/event-stream"
+
+
+def answer_at_once(x: Exchange) -> bool:
+    """Pass on an answer that has come whole, if the server can write it in one go."""
+    upstream, address = x.upstream, x.address
+    assert upstream is not None
+    assert address is not None
+    if not upstream.complete or x.translation is not None or x.asks_usage:
+        return False
+    body = upstream.whole()
+    if not respond(x.send, upstream.status, upstream.headers + own_headers(x), body):
+        return False
+    x.first_byte_at = monotonic()
+    x.replied = True
+    x.status = upstream.status
+    x.bytes_out = len(body)
+    x.outcome = Outcome.SERVED
+    x.upstream = None
+    x.services.pool.give(address.origin, upstream)
+    if x.by_model and (counted := of_answer(body)) is not None:
+        x.tokens_in, x.tokens_out = counted
+    return True
+
+
+async def answer(x: Exchange) -> None:
+    """Pass on an answer as it comes."""
+    if x.translation is not None:
+        await answer_translated(x, x.translation, own_headers(x))
+        return
+    upstream = x.upstream
+    assert upstream is not None
+    x.status = upstream.status
+    x.replied = True
+    x.drop_body()
+    tokens = _tokens_of(x, upstream)
+    headers = upstream.headers + own_headers(x)
+    if upstream.length is not None and not (isinstance(tokens, StreamTokens) and tokens.strip):
+        headers.append((b"content-length", upstream.length))
+    start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
+    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.first_byte_at = monotonic()
+    await x.send(start)
+    try:
+        while not await _pass_on(x, upstream, tokens):
+            await upstream.more()
+    finally:
+        _count(x, tokens)
+    x.outcome = Outcome.SERVED
+
+
+async def answer_probe(x: Exchange) -> None:
+    """Answer a health probe from what is known: passed on, it would count as use at the provider, or wake there."""
+    x.outcome = Outcome.SERVED
+    await send_json(x, 200, {"status": "ok"}, [target_header(x)])
+
+
+def own_headers(x: Exchange) -> Headers:
+    """What every answer of a target carries beside its own headers."""
+    headers = [
+        target_header(x),
+        (b"x-lamplighter-waited-ms", b"%d" % (x.waited * 1000) if x.waited else b"0"),
+        (b"x-request-id", x.request.id),
+    ]
+    if x.hold_capped:
+        headers.append((b"x-lamplighter-hold-limit", b"%g" % x.services.settings.max_hold))
+    plan = x.plan
+    if plan is not None and not plan.route.implied and plan.is_fallback(x.endpoint):
+        headers.append((b"x-lamplighter-fallback", plan.reason.encode("ascii")))
+    return headers
+
+
+def target_header(x: Exchange) -> tuple[bytes, bytes]:
+    """Which target answers, or was meant to."""
+    return (b"x-lamplighter-target", x.endpoint.encode("ascii", "backslashreplace"))
+
+
+def _tokens_of(x: Exchange, upstream: UpstreamConnection) -> StreamTokens | AnswerTokens | None:
+    """What counts the tokens of an answer that passes in pieces."""
+    if not x.by_model or upstream.status != 200:
+        return None
+    for name, value in upstream.headers:
+        if name == b"content-encoding":
+            return None
+        if name == b"content-type":
+            kind = value[:20].lower()
+            if kind.startswith(_STREAM):
+                return StreamTokens(strip=x.asks_usage)
+            return AnswerTokens() if kind.startswith(_JSON) else None
+    return None
+
+
+async def _pass_on(x: Exchange, upstream: UpstreamConnection, tokens: StreamTokens | AnswerTokens | None) -> bool:
+    """Send what has come; True when that was all."""
+    piece = upstream.take()
+    last = upstream.complete
+    if isinstance(tokens, StreamTokens):
+        piece = tokens.feed(piece) + tokens.end() if last else tokens.feed(piece)
+    elif tokens is not None:
+        tokens.feed(piece)
+    if last:
+        assert x.address is not None
+        x.services.pool.give(x.address.origin, upstream)
+        x.upstream = None
+    if piece or last:
+        x.bytes_out += len(piece)
+        await x.send({"type": "http.response.body", "body": piece, "more_body": not last})
+    return last
+
+
+def _count(x: Exchange, tokens: StreamTokens | AnswerTokens | None) -> None:
+    if isinstance(tokens, StreamTokens):
+        x.tokens_in, x.tokens_out = tokens.tokens_in, tokens.tokens_out
+    elif tokens is not None and (counted := tokens.count()) is not None:
+        x.tokens_in, x.tokens_out = counted
+
+
+def _silence() -> UpstreamTimeout:
+    return UpstreamTimeout("The answer stood still for too long.")

@@ -1,0 +1,113 @@
+"""A request's right to a target: at once where it is awake, else by waiting as long as the route lets it."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from lamplighter.control.demand import SOMEBODY, Caller, Claim
+from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.routing import Route, WhileWaking
+from lamplighter.errors import QueueFull, Unavailable
+from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.plan import Plan
+from lamplighter.gateway.standing import TargetState
+
+
+class Waking(Unavailable):
+    """The target is asleep, and this request does not wait for it."""
+
+    code = "target_waking"
+
+
+def claim_at_once(x: Exchange, state: TargetState, name: str) -> Claim | None:
+    """A claim without any waiting, or None. The way of most requests."""
+    if state.replica is None:
+        return x.services.demand.try_claim(name)
+    return None if state.is_full() else state.claim()
+
+
+async def claim(x: Exchange, plan: Plan) -> None:
+    """Claim the plan's current target.
+
+    Raises Waking for one that this request is not to wait for, QueueFull for an upstream that takes no more, and what
+    `Demand.claim` raises.
+    """
+    name = plan.current.name
+    x.endpoint = name
+    state = x.services.standings.of(name)
+    if plan.first_round or state.replica is not None:
+        x.claim = claim_at_once(x, state, name)
+        if x.claim is not None:
+            return
+    if state.replica is not None:
+        raise QueueFull(f"{state.in_flight} requests are under way there; that is the limit.", retry_after=1.0)
+    patience = _patience(x, plan, name)
+    if patience is None:
+        await claim_by_waiting(x)
+    elif patience > 0:
+        await claim_by_waiting(x, patience)
+    else:
+        raise Waking("it is asleep, and on its way", retry_after=x.services.demand.expected_wait(name))
+
+
+async def claim_by_waiting(x: Exchange, patience: float | None = None) -> Claim:
+    """Wait for an awake endpoint, for `patience` seconds at most if that is less than the request's own time."""
+    x.hold_body()
+    x.may_last()
+    x.watch()
+    began, left = monotonic(), x.time_left()
+    if patience is not None:
+        left = patience if left is None else min(left, patience)
+    try:
+        x.claim = await x.services.demand.claim(x.endpoint, left, _caller(x.key))
+    except BaseException:
+        x.waited += monotonic() - began
+        raise
+    x.waited += x.claim.waited
+    return x.claim
+
+
+async def claim_for_probe(x: Exchange) -> Claim:
+    """A claim that wakes nothing and is no activity. One that asks to be held waits for it, any other does not.
+
+    Raises Unavailable where the endpoint is not awake.
+    """
+    if x.hold_timeout is None:
+        x.claim = await x.services.demand.await_awake(x.endpoint, 0.0)
+        return x.claim
+    x.may_last()
+    x.watch()
+    began = monotonic()
+    try:
+        x.claim = await x.services.demand.await_awake(x.endpoint, x.time_left() or 0.0)
+    except BaseException:
+        x.waited += monotonic() - began
+        raise
+    x.waited += x.claim.waited
+    return x.claim
+
+
+def _patience(x: Exchange, plan: Plan, name: str) -> float | None:
+    """Seconds that the request waits for a sleeping target; None for all that it has.
+
+    What it does not wait for is woken all the same: the first target of its route alone, so that a sleeping chain does
+    not wake as a whole.
+    """
+    route = plan.route
+    if route.while_waking is WhileWaking.HOLD or _is_last_hope(route, plan):
+        return None if x.time_left() != 0.0 or plan.first_target(name) else 0.0
+    if plan.first_target(name) and x.key.may_wake:
+        x.services.demand.want(name)
+        if route.while_waking is WhileWaking.BRIDGE and x.services.demand.expected_wait(name) <= route.bridge_after:
+            return route.bridge_after
+    return 0.0
+
+
+def _is_last_hope(route: Route, plan: Plan) -> bool:
+    """Whether everything else was tried: a bridge that leads nowhere ends in waiting."""
+    return route.while_waking is WhileWaking.BRIDGE and (not plan.first_round or len(plan.order) == 1)
+
+
+def _caller(key: ApiKey) -> Caller:
+    plain = key.may_wake and not key.priority
+    return Caller(key=key.id, priority=key.priority, may_wake=key.may_wake) if not plain or key.id else SOMEBODY

@@ -1,0 +1,74 @@
+"""From the name of a model to its route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lamplighter.control.demand import Demand
+from lamplighter.domain.routing import BreakerPolicy, Repeat, RetryPolicy, Route, RouteTarget, Upstream
+from lamplighter.errors import EndpointNotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """What the configuration says of routes. `breaker` None: no target is ever left alone for its failures."""
+
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+IMPLIED_ATTEMPTS = 2
+"""An endpoint that can't be reached is claimed once more, which wakes it."""
+
+_MAX_IMPLIED = 8192
+
+
+class Router:
+    """Configured routes come first; beside them every endpoint is a route of its own."""
+
+    def __init__(self, demand: Demand, routes: Mapping[str, Route]) -> None:
+        self._demand = demand
+        self._implied: dict[str, Route] = {}
+        self._routes: dict[str, Route] = {}
+        self._named: dict[str, Route] = {}
+        self.take(routes)
+
+    def take(self, routes: Mapping[str, Route]) -> None:
+        """Take other routes; requests that are under way keep theirs."""
+        self._named = dict(routes)
+        aliases = {alias: route for route in routes.values() for alias in route.aliases}
+        self._routes = aliases | self._named
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The configured ones."""
+        return tuple(self._named.values())
+
+    def find(self, model: str) -> Route:
+        """The route behind a name that clients use. Raises EndpointNotFound."""
+        route = self._routes.get(model)
+        if route is not None:
+            return route
+        endpoint = self._demand.resolve(model)
+        if endpoint is None:
+            raise EndpointNotFound(model, [*self._routes, *self._demand.known()])
+        return self.implied(endpoint)
+
+    def implied(self, endpoint: str) -> Route:
+        """The route that an endpoint has by itself: it alone, and a request waits for it."""
+        route = self._implied.get(endpoint)
+        if route is None:
+            if len(self._implied) >= _MAX_IMPLIED:
+                self._implied.clear()
+            route = Route(
+                name=endpoint,
+                tiers=((RouteTarget(name=endpoint),),),
+                max_attempts=IMPLIED_ATTEMPTS,
+                repeat=Repeat.NOT_EXECUTED,
+                implied=True,
+            )
+            self._implied[endpoint] = route
+        return route

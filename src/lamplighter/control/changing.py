@@ -71,6 +71,7 @@ class Changing:
         if here.known in ASLEEP:
             here.trouble.is_over()
         here.revision.take(spec)
+        here.bound_gate()
         here.watch_quiet()
 
     def _takes_it_asleep(self, spec: Spec) -> None:
@@ -109,6 +110,6 @@ class Changing:
     def _wants_another(self) -> None:
         """What is wanted is not what it was."""
         here = self._here
-        here.gate.bound_waiting(here.target_spec.policy.max_waiting)
+        here.bound_gate()
         here.watch_quiet()
         here.look_now()

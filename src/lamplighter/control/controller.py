@@ -35,7 +35,7 @@ from lamplighter.domain.lifecycle import (
     Wake,
     decide,
 )
-from lamplighter.errors import EndpointNotFound, EndpointPaused, QueueFull, ShuttingDown, WakeTimeout
+from lamplighter.errors import EndpointNotFound, EndpointPaused, QueueFull, ShuttingDown, Unavailable
 from lamplighter.providers.base import Provider
 
 _TIMER_SLACK = 0.001  # a timer may come a little early; what is due at its moment would not be due yet
@@ -260,7 +260,7 @@ class Controller:
         """Seconds until a request has a chance; 0.0 where it would be let through now."""
         return self._here.expected_wait()
 
-    def too_late(self, waited: float) -> WakeTimeout:
+    def too_late(self, waited: float) -> Unavailable:
         """The error for a request whose time to be held ran out."""
         return self._here.too_late(waited)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from lamplighter.domain.endpoint import Deployment, Endpoint, Phase, Replica, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.tasks import RootTasks
-from lamplighter.errors import LamplighterError, WakeTimeout
+from lamplighter.errors import LamplighterError, Unavailable
 
 
 class Claim(Protocol):
@@ -122,8 +122,11 @@ class Demand(Protocol):
     def wake_timeout(self, name: str) -> float:
         """How long a request for this endpoint is held unless it says otherwise (seconds)."""
 
-    def too_late(self, name: str, waited: float) -> WakeTimeout:
-        """The error for a request whose time to be held ran out after `waited` seconds; tells when to come again."""
+    def too_late(self, name: str, waited: float) -> Unavailable:
+        """The error for a request whose time to be held ran out after `waited` seconds; tells when to come again.
+
+        A WakeTimeout, or EndpointBusy where it is awake and every slot is taken.
+        """
 
     async def await_awake(self, name: str, timeout: float) -> Claim:
         """Wait until the endpoint is awake without any demand: it is neither woken nor kept awake by that.

@@ -28,6 +28,7 @@ from lamplighter.errors import (
     LamplighterError,
     ProviderUnreachable,
     ShuttingDown,
+    Unavailable,
     WakeTimeout,
 )
 from lamplighter.providers.base import Provider, RunsHere
@@ -349,11 +350,11 @@ class Fleet:
     async def _drain(self, limit: float) -> None:
         try:
             async with asyncio.timeout(limit):
-                while waiting := [controller for controller in self._all() if controller.gate.waiting]:
+                while waiting := [controller for controller in self._all() if controller.gate.held]:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(waiting[0].changed(), _DRAIN_LOOK)
         except TimeoutError:
-            log.warning("drain deadline", waiting=sum(c.gate.waiting for c in self._all()))
+            log.warning("drain deadline", waiting=sum(c.gate.held for c in self._all()))
 
     # Demand.
 
@@ -421,7 +422,7 @@ class Fleet:
     def wake_timeout(self, name: str) -> float:
         return (self._coming.get(name) or self._find(name).spec).policy.wake_timeout
 
-    def too_late(self, name: str, waited: float) -> WakeTimeout:
+    def too_late(self, name: str, waited: float) -> Unavailable:
         return self._find(name).too_late(waited)
 
     async def await_awake(self, name: str, timeout: float) -> ActiveClaim:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamplighter.control.history import History
 from lamplighter.domain.endpoint import ASLEEP, SERVING, Endpoint, Phase, Spec, State, Status, phase_of
 from lamplighter.domain.lifecycle import Room, Verb, View, idle_deadline
-from lamplighter.errors import Forbidden, Unavailable, WakeTimeout
+from lamplighter.errors import EndpointBusy, Forbidden, Unavailable, WakeTimeout
 
 
 def paint(
@@ -113,6 +113,13 @@ def too_late(name: str, waited: float, what: str, *, goes_on: bool, retry_after:
     return WakeTimeout(
         f"Endpoint {name!r} was not ready after {waited:.1f} s ({what}). {rest}", retry_after=retry_after
     )
+
+
+def busy(name: str, waited: float, slots: int, *, retry_after: float) -> EndpointBusy:
+    """What to tell a request that found no slot free."""
+    taken = "its only slot is" if slots == 1 else f"all its {slots} slots are"
+    text = f"Endpoint {name!r} had no slot free within {waited:.1f} s: {taken} taken. Try again."
+    return EndpointBusy(text, retry_after=retry_after)
 
 
 def not_awake(name: str, waited: float, *, retry_after: float) -> Unavailable:

@@ -22,9 +22,9 @@ from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
-from lamplighter.domain.endpoint import STARTING, Endpoint, Spec, State, Status
+from lamplighter.domain.endpoint import STARTING, Endpoint, Replica, Spec, State, Status
 from lamplighter.domain.lifecycle import QUIET_LOOK, SETTLE_TIME, Room, Verb, View
-from lamplighter.errors import EndpointPaused, WakeTimeout
+from lamplighter.errors import EndpointPaused, Unavailable
 from lamplighter.providers.base import Provider
 
 log = structlog.get_logger("lamplighter.control")
@@ -52,9 +52,12 @@ class Situation:
         self.gate = Gate(
             clock,
             max_waiting=spec.policy.max_waiting,
+            concurrency=spec.policy.concurrency,
             on_demand=self.demanded,
             on_quiet=self.became_quiet,
             on_suspicion=self.suspect,
+            on_outlier=self.note_outlier,
+            jitter=jitter,
         )
         self.provider = provider
         self.room = room
@@ -162,16 +165,20 @@ class Situation:
         return dataclasses.replace(seen, last_activity=self.clock.wall()) if seen.in_flight else seen
 
     def retry_after(self) -> float:
-        """Seconds until a request has a chance, from what earlier starts took."""
+        """Seconds until a request has a chance, from what earlier starts took, or from how fast slots get free."""
+        if self.gate.is_busy:
+            return self.gate.expected_wait()
         pause = 0.0 if self.history.start_began is not None else self.trouble.retry_at - self.clock.now()
         return max(0.0, pause) + self.history.remaining_start()
 
     def expected_wait(self) -> float:
         """Seconds until a request has a chance; 0.0 where it would be let through now."""
-        return 0.0 if self.gate.is_open else self.retry_after()
+        return 0.0 if self.gate.is_open and not self.gate.is_busy else self.retry_after()
 
-    def too_late(self, waited: float) -> WakeTimeout:
+    def too_late(self, waited: float) -> Unavailable:
         """The error for a request whose time to be held ran out."""
+        if self.gate.is_busy:
+            return portrait.busy(self.name, waited, self.gate.slots or 0, retry_after=self.retry_after())
         view = self.view()
         what = self.message(view) or f"it is {portrait.phase(view, self.clock.now())}"
         goes_on = self.begun is Verb.WAKE or self.known in STARTING
@@ -251,6 +258,15 @@ class Situation:
         """A replica did not answer: look soon, but don't let a burst of failures become a burst of looks."""
         self.look_at = min(self.look_at, self.seen_at + _SUSPICION_PAUSE)
         self.nudge.set()
+
+    def note_outlier(self, replica: Replica, seconds: float) -> None:
+        """A replica is set aside since it answers badly where others do not."""
+        log.warning("replica set aside: it answers badly", endpoint=self.name, replica=replica.id, seconds=seconds)
+
+    def bound_gate(self) -> None:
+        """Let the gate keep to what is in force; how many may wait is so at once."""
+        most = self.target_spec.policy.max_waiting
+        self.gate.bound(max_waiting=most, concurrency=self.spec.policy.concurrency)
 
     def turn_away(self) -> None:
         """Tell all who wait that it is paused."""

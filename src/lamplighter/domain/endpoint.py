@@ -84,12 +84,13 @@ class EngineSpec:
 class Policy:
     """When to wake, sleep and give up.
 
-    `idle_timeout` None means never put to sleep. `wake_timeout` is how long a request is held unless it says
-    otherwise. `min_awake` protects a fresh wake from being put to sleep for another endpoint's sake.
-    `wake_attempts` failures in a row fail the waiters; then `backoff_base · 2^n`, at most `backoff_cap`, passes
-    before the next attempt. `sleep_into` is the state that being idle leads to: scaled to zero or paused.
-    `slept_by_provider` leaves going idle to the provider's own timer. `wake_paused` lets a request resume an endpoint
-    that was paused elsewhere; one that was paused here is only woken by a `resume`.
+    `idle_timeout` None means never put to sleep. `wake_timeout` is how long a request is held unless it says otherwise.
+    `concurrency` is how many requests one replica answers at once, the others wait; None: no bound. `min_awake`
+    protects a fresh wake from being put to sleep for another endpoint's sake. `wake_attempts` failures in a row fail
+    the waiters; then `backoff_base · 2^n`, at most `backoff_cap`, passes before the next attempt. `sleep_into` is the
+    state that being idle leads to: scaled to zero or paused. `slept_by_provider` leaves going idle to the provider's
+    own timer. `wake_paused` lets a request resume an endpoint that was paused elsewhere; one that was paused here is
+    only woken by a `resume`.
     """
 
     idle_timeout: float | None = 900.0
@@ -97,6 +98,7 @@ class Policy:
     keep_warm: bool = False
     wake_timeout: float = 300.0
     max_waiting: int = 10_000
+    concurrency: int | None = None
     wake_attempts: int = 2
     backoff_base: float = 1.0
     backoff_cap: float = 300.0

@@ -7,11 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from lamplighter.api import endpoints, leases, pages, problems
+from lamplighter.api import endpoints, leases, metrics, pages, problems
 from lamplighter.api.access import Access
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
+from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
 
 _DESCRIPTION = """\
@@ -27,6 +28,7 @@ def management(
     health: HealthSource,
     held: Leases | None = None,
     served: ServedWire | None = None,
+    measured: MetricsSource | None = None,
     keys: Collection[str] = (),
     version: str,
 ) -> FastAPI:
@@ -34,7 +36,8 @@ def management(
 
     `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
-    Endpoints works with; without it that is not served. `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
+    Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that is not
+    served either. `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
     app = FastAPI(title="Lamplighter", version=version, description=_DESCRIPTION, docs_url=None, redoc_url=None)
@@ -44,6 +47,9 @@ def management(
     app.state.access = Access(keys)
     for router in (endpoints.router, leases.router, health_router, pages.router):
         app.include_router(router)
+    if measured is not None:
+        app.state.metrics = measured
+        app.include_router(metrics.router)
     problems.install(app)
     other = wire(served, app.state.access) if served is not None else None
     app.add_middleware(Switch, wire=other)

@@ -28,6 +28,7 @@ from lamplighter.config.values import (
     FilePath,
     IdleTimeout,
     KeyDigest,
+    LogPlace,
     Name,
     Namespace,
     Network,
@@ -81,6 +82,10 @@ class ServerSettings(Section):
     """Reverse proxies whose X-Forwarded-For is believed, for the audit log: addresses, or networks."""
     namespace: Namespace = "lamplighter"
     """The namespace of this server's endpoints for clients of the management API."""
+    access_log: LogPlace = "off"
+    """Where a line of JSON is written for each request: off, stderr, or a file, which SIGHUP opens anew."""
+    tracing: bool | None = None
+    """Whether traces are made. Left out: where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them."""
 
 
 class PolicySettings(Section):

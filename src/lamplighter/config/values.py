@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, ValidationInfo, WithJsonSchema
@@ -141,6 +141,14 @@ def _path(value: object, info: ValidationInfo) -> Path:
         return context.folder / Path(text).expanduser()
     except RuntimeError as error:
         raise ValueError(f"can't be expanded: {error}") from None
+
+
+def _log_place(value: object, info: ValidationInfo) -> Path | str:
+    if isinstance(value, str) and value in {"off", "stderr"}:
+        return value
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("should be off, stderr or a path")
+    return _path(value, info)
 
 
 def _key_digest(value: object, info: ValidationInfo) -> str:
@@ -303,6 +311,9 @@ Substituted: TypeAlias = Annotated[
 ]
 FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_path), _schema("A path; a relative one begins at this file's folder.", "string")
+]
+LogPlace: TypeAlias = Annotated[
+    Path | Literal["off", "stderr"], BeforeValidator(_log_place), _schema("off, stderr, or a path.", "string")
 ]
 BoundOrNever: TypeAlias = Annotated[
     float | None, BeforeValidator(_longest), _schema("A duration, or never.", "number", "string")

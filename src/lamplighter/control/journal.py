@@ -152,6 +152,11 @@ class StoreJournal:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not known to be written."""
+        return len(self._queue)
+
     def problems(self) -> list[str]:
         """What keeps the history from being whole."""
         found = [f"{self.dropped} records could not be written"] if self.dropped else []

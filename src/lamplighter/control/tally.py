@@ -17,7 +17,9 @@ from lamplighter.store import AuditRecord
 MOST_ENDPOINTS = 4096
 """Endpoints that are counted at a time; the one first seen longest ago is forgotten for another."""
 
-_OWN = frozenset({"request", "policy", "provider", "server"})
+CAUSES = ("request", "policy", "operator", "server", "provider")
+RESULTS = ("ready", "refused", "lost", "failed")
+
 _OPERATOR = "operator"
 _STOPS = frozenset({"sleep", "pause"})
 
@@ -162,7 +164,7 @@ class Tally(Journal):
 
 def cause_of(actor: str) -> str:
     """Who is behind something, as one of few words."""
-    return actor if actor in _OWN else _OPERATOR
+    return actor if actor in CAUSES else _OPERATOR
 
 
 def _tallied(name: str, tally: EndpointTally, now: float) -> Tallied:

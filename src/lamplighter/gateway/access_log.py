@@ -115,6 +115,11 @@ class AccessLog:
             text = f"server.access_log: {path} can't be written to: {error.strerror}."
             raise InvalidInput(text, field="server.access_log") from error
 
+    @property
+    def waiting(self) -> int:
+        """Lines that wait to be written."""
+        return len(self._lines)
+
     def start(self) -> None:
         """Begin to write; once, on the event loop."""
         self._task = asyncio.create_task(self._work(), name="access-log")

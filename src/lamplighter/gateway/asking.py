@@ -41,7 +41,8 @@ def ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
     x.attempts += 1
     x.must(x.first_byte_time(), _no_first_byte)
     body = x.body if route.implied else _body_for(x, address)
-    head = relay.render_head(request, address, x.path, len(body))
+    more = b"" if x.trace is None else x.trace.attempt(name, address.origin)
+    head = relay.render_head(request, address, x.path, len(body), more)
     return connection.ask(head + body, head_only=request.method == "HEAD")
 
 
@@ -69,11 +70,11 @@ async def _ask(x: Exchange) -> None:
         x.state = services.standings.of(x.endpoint)
         x.trial = x.state.begin(monotonic())
     x.address = address = services.addresses.of(x.claim.replica)
-    more = proxied.hold_line(x) if address.proxied else b""
-    body = _body_for(x, address)
+    hold = proxied.hold_line(x) if address.proxied else b""
+    body, tried = _body_for(x, address), x.upstream
+    more = hold if x.trace is None else hold + x.trace.attempt(x.endpoint, address.origin, again=tried is not None)
     head = relay.render_head(request, address, x.path, len(body), more)
-    x.must(x.first_byte_time() + (x.time_left() or 0.0 if more else 0.0), _no_first_byte)
-    tried = x.upstream
+    x.must(x.first_byte_time() + (x.time_left() or 0.0 if hold else 0.0), _no_first_byte)
     if tried is None:
         x.attempts += 1
         x.upstream = await relay.ask(services.pool, address, head, body, method=request.method)

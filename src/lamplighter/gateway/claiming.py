@@ -58,12 +58,18 @@ async def claim_by_waiting(x: Exchange, patience: float | None = None) -> Claim:
     began, left = monotonic(), x.time_left()
     if patience is not None:
         left = patience if left is None else min(left, patience)
+    if x.trace is not None:
+        x.trace.waiting(x.endpoint)
     try:
         x.claim = await x.services.demand.claim(x.endpoint, left, _caller(x.key))
-    except BaseException:
+    except BaseException as error:
         x.waited += monotonic() - began
+        if x.trace is not None:
+            x.trace.not_granted(error)
         raise
     x.waited += x.claim.waited
+    if x.trace is not None:
+        x.trace.granted()
     return x.claim
 
 

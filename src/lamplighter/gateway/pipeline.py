@@ -41,6 +41,7 @@ async def serve(x: Exchange, surface: Surface) -> None:
     try:
         document = surface.enter(x)
         if document is not None:
+            x.outcome = Outcome.SERVED
             await send_json(x, 200, document, [])
             return
         if not body_at_once(x):
@@ -75,6 +76,7 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         x.status = x.status or CLIENT_GONE_STATUS
         return
     assert isinstance(error, LamplighterError)
+    x.error = error.code
     if error.status >= 500:
         _log_failure(x, error)
     if isinstance(error, UpstreamError):

@@ -7,8 +7,8 @@ request's span, and each attempt hands its own to the target.
 How the pipeline uses a trace, each time behind one `is not None`:
 
 - `Tracing.begin(x)` when the request's head is read; the result is kept as `x.trace`.
-- `waiting(target)` before a claim is waited for, `granted()` when it came, or `not_granted(code)`.
-- `attempt(target, host, port)` for each attempt: a header's line, to be sent with it.
+- `waiting(target)` before a claim is waited for, `granted()` when it came, or `not_granted(error)`.
+- `attempt(target, origin)` for each attempt: a header's line, to be sent with it.
 - `attempt_failed(code)` where another one may follow. One that was answered ends with the request.
 - `finish(x)` when the request has ended, whichever way. What is still open then ends, too.
 
@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from lamplighter.errors import ConfigError
+from lamplighter.errors import ConfigError, LamplighterError
 from lamplighter.gateway.access_log import Finished
+from lamplighter.gateway.address import Origin
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -169,21 +170,27 @@ class Trace:
         """What it waited for is awake."""
         self._end_wait(None)
 
-    def not_granted(self, code: str) -> None:
+    def not_granted(self, error: BaseException) -> None:
         """It waited in vain."""
-        self._end_wait(code)
+        self._end_wait(error.code if isinstance(error, LamplighterError) else "cancelled")
 
-    def attempt(self, target: str, host: str, port: int) -> bytes:
-        """The request is sent to a target. Returns the line of a header that tells the target of this span."""
-        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+    def attempt(self, target: str, origin: Origin, *, again: bool = False) -> bytes:
+        """The request is sent to a target. Returns the line of a header that tells the target of this span.
 
-        self._end_attempt(None)
-        attributes: dict[str, Any] = {"lamplighter.target": target, "server.address": host, "server.port": port}
-        self._asked = self._tracer.start_span(
-            f"attempt {target}", self._context, kind=SpanKind.CLIENT, attributes=attributes
-        )
+        `again`: it is the attempt that was begun last, sent once more on another connection.
+        """
+        if not again or self._asked is None:
+            self._end_attempt(None)
+            self._asked = self._begin_attempt(target, origin)
         context = self._asked.get_span_context()
         return b"traceparent: 00-%032x-%016x-%02x\r\n" % (context.trace_id, context.span_id, context.trace_flags)
+
+    def _begin_attempt(self, target: str, origin: Origin) -> Span:
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+        host, port, _ = origin
+        attributes: dict[str, Any] = {"lamplighter.target": target, "server.address": host, "server.port": port}
+        return self._tracer.start_span(f"attempt {target}", self._context, kind=SpanKind.CLIENT, attributes=attributes)
 
     def attempt_failed(self, code: str) -> None:
         """It gave no answer that counts; `code` is that of the error."""

@@ -1,0 +1,62 @@
+"""`GET /metrics`: what Prometheus, and whatever reads its format, is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fastapi import APIRouter, Request, Response
+
+from lamplighter.api.access import Actor
+from lamplighter.control.meter import Series
+from lamplighter.control.tally import Tallied
+from lamplighter.domain.endpoint import Endpoint
+
+router = APIRouter(tags=["health"])
+
+_OPENMETRICS = "application/openmetrics-text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a server knows of itself at one moment.
+
+    `errors` counts what clients were told, by code. `breakers` are states (closed, open, half-open) by target.
+    `waiting` and `dropped` tell of records by their kind (usage, journal, access_log, log): how many wait to be
+    written, how many were lost since the start.
+    """
+
+    version: str
+    in_progress: int = 0
+    series: Sequence[Series] = ()
+    errors: Mapping[str, int] = field(default_factory=dict)
+    endpoints: Sequence[Endpoint] = ()
+    tallies: Sequence[Tallied] = ()
+    breakers: Mapping[str, str] = field(default_factory=dict)
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+class MetricsSource(Protocol):
+    """Where the figures come from."""
+
+    def measure(self) -> Measured:
+        """Look at all of them, at one moment on the event loop. What it returns does not change any more."""
+
+
+@router.get("/metrics", operation_id="metrics", responses={200: {"content": {"text/plain": {}, _OPENMETRICS: {}}}})
+async def metrics(request: Request, actor: Actor) -> Response:  # noqa: ARG001 - being let in is all that it is for
+    """Tell all figures in the text format of Prometheus, or as OpenMetrics where that is asked for."""
+    source: MetricsSource = request.app.state.metrics
+    measured = source.measure()
+    openmetrics = _OPENMETRICS in request.headers.get("accept", "")
+    body, media_type = await asyncio.to_thread(_rendered, measured, openmetrics)  # many endpoints make a long text
+    return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
+
+
+def _rendered(measured: Measured, openmetrics: bool) -> tuple[bytes, str]:
+    from lamplighter.api.prometheus import render  # noqa: PLC0415 - a server that nobody scrapes does without
+
+    return render(measured, openmetrics=openmetrics)

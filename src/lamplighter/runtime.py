@@ -32,6 +32,7 @@ from lamplighter.control.meter import Meter
 from lamplighter.domain.endpoint import Policy
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.app import Gateway
+from lamplighter.gateway.descriptors import raise_file_limit
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.providers.base import Provider
@@ -185,6 +186,7 @@ def serve(
 
     SIGTERM and SIGINT end it in order, a second one in a hurry; SIGHUP calls `reload` and takes what it returns.
     """
+    raise_file_limit(settings.server.max_connections)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
         runner.run(_serve(settings, announce, reload))  # cancelled: told to stop while it started
     return 0
@@ -358,6 +360,7 @@ def _gateway_settings(settings: Settings) -> GatewaySettings:
         max_body_bytes=server.max_body,
         max_held_bytes=server.max_held,
         max_hold=server.max_hold,
+        max_connections=server.max_connections,
     )
 
 

@@ -68,6 +68,8 @@ class ServerSettings(Section):
     """How many bytes of requests may be held in all while endpoints wake."""
     max_hold: PositiveDuration = 3600.0
     """The longest time that a request may ask to be held."""
+    max_connections: int = Field(default=10_000, ge=1)
+    """How many connections of clients there may be at once; more are answered 503."""
     drain_timeout: Duration = 30.0
     """How long a shutdown waits for requests to end."""
     on_shutdown: Literal["stop", "leave"] = "stop"

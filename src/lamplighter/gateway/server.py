@@ -6,19 +6,34 @@ import array
 import asyncio
 import fcntl
 import socket
+import sys
 import termios
+from collections import deque
 from typing import Any, cast
 
-from uvicorn._types import HTTPScope
+import httptools
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
 from lamplighter.gateway.app import Gateway
+from lamplighter.gateway.descriptors import connections_possible
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.turned_away import TurnedAway
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_NOT_HTTP = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+_MAX_PIPELINED = 32
+"""How many requests may wait behind the one that is being answered. Each costs some KiB before anybody looks at it."""
+
+_REST_OF_BODY = 5.0
+"""How long the body of a request that was refused is read on, so that the connection can be kept (seconds)."""
+
+# Trailers are no headers (RFC 9110, section 6.5.1): a proxy before us that checks headers has not looked at them.
+_DROPPED: list[tuple[bytes, bytes]] = cast("list[tuple[bytes, bytes]]", deque(maxlen=0))
 
 _LINGER = 1.0
 """How long a connection has to be quiet until it is closed, when the address is handed over (seconds)."""
@@ -27,7 +42,10 @@ _LINGER_LOOK = 0.05
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with what it lacks: bounds on a head's size and on the time that it takes.
+    """uvicorn's protocol with what it lacks: bounds on connections, on a head's size and on the time that it takes.
+
+    What can't be understood ends a connection behind the answers to what came before it, and is never answered in
+    their place. A request to change the protocol is served without it, as RFC 9110 section 7.8 lets a server do.
 
     uvicorn starts and cancels a keep-alive timer for each request. Here a connection has one at a time: when that goes
     off, it looks since when the connection has been idle.
@@ -35,6 +53,17 @@ class GatewayProtocol(HttpToolsProtocol):
 
     max_head_bytes = GatewaySettings().max_head_bytes
     head_timeout = GatewaySettings().head_timeout
+    max_connections = GatewaySettings().max_connections
+    turn_away = TurnedAway()
+
+    # What few connections ever need stands on the class.
+    _overhead = 0
+    _body_seen: bytearray | None = None
+    _body_length = 0
+    _upgrade: tuple[bytes, int] | None = None
+    _resuming = False
+    _answering: RequestResponseCycle | None = None
+    """The one that is being answered while others wait behind it; `cycle` is the latest."""
 
     def __init__(
         self,
@@ -52,6 +81,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_too_large = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self.connections) >= self.max_connections:
+            self.turn_away(cast("asyncio.Transport", transport), self.max_connections)
+            return
         super().connection_made(cast("asyncio.Transport", transport))
         self._await_head()
 
@@ -62,26 +94,55 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.scope is scope and idle_since is not None:
             self._idle_since = idle_since  # line breaks between requests begin nothing
         if not self.scope.get("method"):  # set when a head is complete
-            self._head_goes_on(len(data))
+            self._head_goes_on(data)
         elif self._head_timer is not None:
             self._head_done()
+        elif self.cycle.more_body:
+            self._body_goes_on(len(data))
 
     def on_headers_complete(self) -> None:
         """Refuse a head that came whole and is too large; one that comes in pieces is cut short as it comes."""
         if self._much_at_once and sum(len(name) + len(value) for name, value in self.headers) > self.max_head_bytes:
             self._head_too_large = True
-            raise ValueError("the head is too large")  # stops the parser: uvicorn then calls the next method
+            raise ValueError("the head is too large")  # stops the parser: uvicorn then calls `send_400_response`
+        latest = self.cycle
+        if self.pipeline and len(self.pipeline) >= _MAX_PIPELINED:
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
+        self.headers = _DROPPED
+        if self.pipeline:
+            if len(self.pipeline) == 1:
+                self._answering = latest
+            self.flow.resume_reading()  # uvicorn has paused it, and a client that leaves would not be noticed
 
-    def send_400_response(self, msg: str) -> None:
-        if self._head_too_large:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser knows no more than that
+        self._break_off(_TOO_LARGE if self._head_too_large else _NOT_HTTP)
+
+    def _should_upgrade(self) -> bool:
+        """Asked for requests that want another protocol: True makes uvicorn call the next method instead of the app."""
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        """Called amid `data_received` for any such request: the parser has read its head, and takes no body."""
+        error = sys.exception()
+        assert isinstance(error, httptools.HttpParserUpgrade)
+        if self._resuming or self.scope["method"] == "CONNECT":
+            self._break_off(_NOT_HTTP)
         else:
-            super().send_400_response(msg)
+            self._upgrade = _head_without_upgrade(self.scope, self.url), error.args[0]
+            self.scope = cast("HTTPScope", {})
+
+    def _go_on_without_upgrade(self, head: bytes, rest: bytes) -> None:
+        self._upgrade = None
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._resuming = True
+        self.data_received(head + rest)
+        self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_done()
+        self._tell_who_is_answered()
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
@@ -90,6 +151,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As uvicorn does it, but for the timer."""
         if self.pipeline:
+            self._answering = self.pipeline[-1][0]
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -98,6 +160,12 @@ class GatewayProtocol(HttpToolsProtocol):
             self._idle_since = self.loop.time()
             if self.timeout_keep_alive_task is None:
                 self._time_idleness(self.timeout_keep_alive)
+
+    def _tell_who_is_answered(self) -> None:
+        """The latest request is told by uvicorn that the client is gone: another one if there are several."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def timeout_keep_alive_handler(self) -> None:
         """The keep-alive timer: close what has been idle for long enough."""
@@ -146,18 +214,90 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _head_goes_on(self, size: int) -> None:
+    def _head_goes_on(self, data: bytes) -> None:
+        if self._upgrade is not None:
+            head, at = self._upgrade
+            self._go_on_without_upgrade(head, data[at:])
+            return
         if self._head_timer is None:
             self._await_head()
-        self._head_bytes += size
+        self._head_bytes += len(data)
         if self._head_bytes > self.max_head_bytes:
             self._refuse(_TOO_LARGE)
 
+    def _body_goes_on(self, size: int) -> None:
+        """Bound what comes beside a body: trailers without end, and the rest of a body that nobody waits for."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            if self._idle_since is not None and self.loop.time() - self._idle_since > _REST_OF_BODY:
+                self.transport.close()
+            return
+        body = cycle.body  # another object when the last one was taken
+        grew = len(body) > (self._body_length if body is self._body_seen else 0)
+        self._body_seen, self._body_length = body, len(body)
+        self._overhead = 0 if grew else self._overhead + size
+        if self._overhead > self.max_head_bytes:
+            self._break_off(_TOO_LARGE)
+
     def _refuse(self, answer: bytes) -> None:
-        if not self.transport.is_closing():
-            if self._head_bytes and (self.cycle is None or self.cycle.response_complete):
-                self.transport.write(answer)
-            self.transport.close()
+        self._break_off(answer if self._head_bytes else b"")
+
+    def _break_off(self, answer: bytes) -> None:
+        """Believe nothing more that comes on this connection: answer what came before it, and hang up."""
+        cycle = self.cycle
+        if self.transport.is_closing():
+            return
+        if cycle is None or cycle.response_complete:
+            self._hang_up(answer if cycle is None or self.scope is not cycle.scope else b"")
+        elif not cycle.more_body:
+            self._listen_no_more()
+        elif self.pipeline:  # the broken one waits for its turn, and is told then
+            self.pipeline[0] = (cycle, _refuse_broken)
+            cycle.more_body = False
+            self._listen_no_more()
+        else:
+            self._hang_up(b"" if cycle.response_started else answer)
+
+    def _hang_up(self, last_words: bytes) -> None:
+        if last_words:
+            self.transport.write(last_words)
+        self.transport.close()
+
+    def _listen_no_more(self) -> None:
+        """Go on reading, so that a client's goodbye is noticed, and do nothing with what comes."""
+        self.cycle.keep_alive = False
+        self.scope = self.cycle.scope
+        self.parser = cast("httptools.HttpRequestParser", _Deaf())
+        self._head_done()
+        self.flow.resume_reading()
+
+
+class _Deaf:
+    """Stands where a parser would."""
+
+    def feed_data(self, data: bytes) -> None:
+        """Nobody listens."""
+
+    def should_upgrade(self) -> bool:
+        return False
+
+
+async def _refuse_broken(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG001
+    headers = [(b"content-length", b"0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 400, "headers": headers, "trailers": False})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _head_without_upgrade(scope: HTTPScope, url: bytes) -> bytes:
+    """The head of a request that asks to change the protocol, as it would be if it did not."""
+    lines = [b"%b %b HTTP/%b\r\n" % (scope["method"].encode(), url, scope["http_version"].encode())]
+    for name, value in scope["headers"]:
+        kept = value
+        if name == b"connection":
+            kept = b",".join(token for token in value.split(b",") if token.strip().lower() != b"upgrade")
+        if kept or not value:
+            lines.append(b"%b: %b\r\n" % (name, kept))
+    return b"".join(lines) + b"\r\n"
 
 
 class GatewayServer(Server):
@@ -220,7 +360,12 @@ def _unread(transport: asyncio.Transport) -> int:
 def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:
     """The options of uvicorn that the gateway's promises rest on; `options` are host, port, fd and the like."""
     settings = settings or GatewaySettings()
-    bounds = {"max_head_bytes": settings.max_head_bytes, "head_timeout": settings.head_timeout}
+    bounds = {
+        "max_head_bytes": settings.max_head_bytes,
+        "head_timeout": settings.head_timeout,
+        "max_connections": connections_possible(settings.max_connections),
+        "turn_away": TurnedAway(),
+    }
     return Config(
         gateway,
         http=type("BoundedGatewayProtocol", (GatewayProtocol,), bounds),

@@ -56,6 +56,24 @@ def test_check_tells_file_and_line_and_exits_2(folder: Path, capsys: pytest.Capt
     assert "c.yaml:3" in told
 
 
+def test_check_shows_where_routes_lead(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "lamplighter.yaml").write_text(
+        "endpoints:\n  a: {command: run}\n  b: {command: run}\n"
+        "upstreams:\n  far: {base_url: http://127.0.0.1:9/v1, model: org/m}\n"
+        "routes:\n"
+        "  best: {targets: [[a, b], {name: far, model: x}], aliases: [top], while_waking: bridge}\n"
+        "  a: {targets: [a, b]}\n"
+    )
+    assert main(["config", "check"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "ok: 2 endpoints, 1 upstream, 2 routes (lamplighter.yaml)"
+    assert told[3:] == [
+        "  upstream far: http://127.0.0.1:9/v1, as org/m",
+        "  route best (also top): a or b, then far as x; bridges a wake",
+        "  route a: a, then b",
+    ]
+
+
 def test_check_asks_the_engines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "c.yaml").write_text(
         "endpoints:\n  a: {engine: llamacp, model: SmolLM2-135M-Instruct}\n  b: {engine: llamacpp, model: smollm3}\n"

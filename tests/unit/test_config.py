@@ -9,6 +9,7 @@ import yaml
 
 from lamplighter.config import ConfigErrors, Settings, diff, find, json_schema, load, parse, starter_yaml
 from lamplighter.domain.endpoint import Creation, Policy, Remote, State
+from lamplighter.domain.routing import BreakerPolicy, RetryPolicy
 from lamplighter.errors import ConfigError
 
 
@@ -38,12 +39,14 @@ def test_what_the_starter_file_shows_is_right_too():
         for line in starter_yaml().splitlines()
         if not line.lstrip("# ").startswith(("The ", "A ", "Any ", "Holds ", "How "))
     )
-    settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t")
+    settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t", EXAMPLE_KEY="k")
     assert set(settings.specs()) == {"chat", "coder", "mine", "far"}
     assert settings.groups == {"evals": ("chat", "coder")}
     assert (settings.server.max_body, settings.server.max_hold) == (64_000_000, 3600.0)
     assert settings.server == read("", LAMPLIGHTER_KEYS="k", LAMPLIGHTER_HOST="127.0.0.1").server
     assert settings.providers["local"].resources == {"gpu": 1, "memory_gb": 16}
+    assert [target.name for target in settings.routes()["code"].targets] == ["coder", "router"]
+    assert (settings.breaker, settings.retry) == (BreakerPolicy(), RetryPolicy())
     assert settings.specs()["mine"].engine.command == ("my-server", "--port", "{port}")
 
 
@@ -218,7 +221,10 @@ def test_an_error_names_line_key_value_and_what_is_right(line, told):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("foo: 1", "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, providers, retry,"),
+        (
+            "foo: 1",
+            "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, providers, retry,",
+        ),
         ("- a\n- b", "line 1: should be a mapping of keys to values"),
         ("endpoints: []", "line 1: endpoints: [] should be a mapping"),
         ("endpoints:\n  chat: [", "line 2: this is not YAML: "),

@@ -21,8 +21,9 @@ from lamplighter.cli.base.lazy import Session
 from lamplighter.cli.checking import check_engines
 from lamplighter.cli.main import root
 from lamplighter.config import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, parse
-from lamplighter.config.environment import _KEYS, _OVERRIDES
+from lamplighter.config.environment import _FALLBACK, _KEYS, _OVERRIDES
 from lamplighter.config.file import known_keys
+from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, TargetSettings, UpstreamSettings
 from lamplighter.engines.llamacpp.options import tuning_parser
 from lamplighter.engines.presets import PRESETS
 from lamplighter.engines.registry import ENGINES
@@ -40,8 +41,20 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "defaults": PolicySettings,
     "providers": ProviderSettings,
     "endpoints": EndpointSettings,
+    "upstreams": UpstreamSettings,
+    "routes": RouteSettings,
+    "routes.targets": TargetSettings,
+    "breaker": BreakerSettings,
+    "retry": RetrySettings,
 }
-"""Each section of the file, and the model whose keys may stand in it (in each entry, for the last two)."""
+"""Each section of the file, and the model whose keys may stand in it (in each entry, where entries have names)."""
+_PATHS = {"routes.targets": ("routes", "chat", "targets")}
+_REQUIRED: dict[str, dict[str, object]] = {
+    "endpoints": {"engine": "vllm"},
+    "upstreams": {"base_url": "https://api.example.com/v1"},
+    "routes": {"targets": ["chat"]},
+    "routes.targets": {"name": "chat"},
+}
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -75,8 +88,8 @@ def rows(section: str) -> dict[str, str]:
 @by_page
 def test_every_configuration_that_is_shown_can_be_used(page: Path) -> None:
     for block in blocks(page, "yaml"):
-        environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}|env:(\w+)", block), "some value")
-        settings = parse(block, page.name, {name: "some value" for pair in environ for name in pair if name})
+        environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}|env:(\w+)", block), "some-value")
+        settings = parse(block, page.name, {name: "some-value" for pair in environ for name in pair if name})
         check_engines(settings)
 
 
@@ -97,7 +110,7 @@ def test_the_configuration_page_names_every_key_and_no_other(section: str) -> No
     if section == "endpoints":
         assert not named & set(rows("defaults"))
         named |= set(rows("defaults"))
-    assert named == set(known_keys(section))
+    assert named == set(known_keys(*_PATHS.get(section, (section,))))
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -106,10 +119,10 @@ def test_the_configuration_page_tells_the_defaults(section: str) -> None:
     for key, cell in rows(section).items():
         field = model.model_fields[key]
         if cell == "–":  # noqa: RUF001 - a dash, as the page has it
-            assert field.default in (None, ""), key
+            assert field.is_required() or field.default in (None, ""), key
             continue
         value = yaml.safe_load(cell.strip("`"))
-        required = {"engine": "vllm"} if section == "endpoints" else {}
+        required = _REQUIRED.get(section, {})
         built_in = model.model_validate(required)
         told = model.model_validate(required | {key: value})
         assert getattr(told, key) == getattr(built_in, key), key
@@ -117,7 +130,7 @@ def test_the_configuration_page_tells_the_defaults(section: str) -> None:
 
 def test_the_configuration_page_names_every_variable_of_the_environment() -> None:
     page = text_of("configuration.md")
-    assert [name for name in (*_OVERRIDES, _KEYS) if f"`{name}`" not in page] == []
+    assert [name for name in (*_OVERRIDES, _KEYS, _FALLBACK) if f"`{name}`" not in page] == []
 
 
 def test_every_variable_that_is_named_is_read_somewhere() -> None:

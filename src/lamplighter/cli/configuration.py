@@ -10,6 +10,7 @@ import click
 from lamplighter.cli.base.helping import examples
 from lamplighter.cli.show.words import count, whole
 from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.routing import Route, RouteTarget, Upstream, WhileWaking
 from lamplighter.errors import Conflict
 
 _FILE_NAME = "lamplighter.yaml"
@@ -57,9 +58,13 @@ def check(path: Path | None) -> None:
     check_engines(settings)
     for text in settings.warnings:
         click.echo(f"warning: {text}", err=True)
-    click.echo(f"ok: {count(len(specs), 'endpoint')} ({settings.source})")
-    for spec in specs:
-        click.echo(f"  {_described(spec)}")
+    routes, upstreams = settings.routes().values(), settings.upstreams().values()
+    more = "".join(
+        f", {count(len(found), thing)}" for found, thing in ((upstreams, "upstream"), (routes, "route")) if found
+    )
+    click.echo(f"ok: {count(len(specs), 'endpoint')}{more} ({settings.source})")
+    for line in (*map(_described, specs), *map(_upstream, upstreams), *map(_route, routes)):
+        click.echo(f"  {line}")
 
 
 @config.command(epilog=examples("lamplighter config schema > lamplighter.schema.json"))
@@ -85,3 +90,25 @@ def _described(spec: Spec) -> str:
     rest = "never sleeps by itself" if idle is None else f"sleeps after {whole(idle)}"
     warm = ", kept warm" if spec.policy.keep_warm else ""
     return f"{spec.name}{names}: {what} on {spec.engine.engine} at {spec.provider}, {rest}{warm}"
+
+
+def _upstream(upstream: Upstream) -> str:
+    model = f", as {upstream.model}" if upstream.model else ""
+    return f"upstream {upstream.name}: {upstream.url}{model}"
+
+
+def _route(route: Route) -> str:
+    names = f" (also {', '.join(route.aliases)})" if route.aliases else ""
+    way = ", then ".join(" or ".join(map(_target, tier)) for tier in route.tiers)
+    return f"route {route.name}{names}: {way}{_WAITS[route.while_waking]}{', rents' if route.rent else ''}"
+
+
+_WAITS = {
+    WhileWaking.HOLD: "",
+    WhileWaking.BRIDGE: "; bridges a wake",
+    WhileWaking.FAIL: "; waits for no wake",
+}
+
+
+def _target(target: RouteTarget) -> str:
+    return f"{target.name} as {target.model}" if target.model else target.name

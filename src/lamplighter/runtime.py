@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import random
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import raise_file_limit
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.listening import BACKLOG, Handed, listening_on, taken_over, url_of
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
 from lamplighter.store import Store, UsageWriter
@@ -43,7 +44,7 @@ from lamplighter.store.seal import KEY_FILE, Seal
 log = structlog.get_logger("lamplighter")
 
 PRUNE_EVERY = 3600.0
-_BACKLOG = 4096
+_TAKEOVER_LOOK = 0.1
 _LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as those that follow a log
 
 
@@ -117,16 +118,18 @@ class Health:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Server]:
+async def running(settings: Settings, handed: Handed | None = None) -> AsyncIterator[Server]:
     """Run a server while the context lasts, and end it in order: requests, endpoints, records.
 
-    Raises Conflict when the address or the database is taken, InvalidInput when an endpoint can't work, StoreError.
+    It listens where the settings say, or on a socket that was `handed` to it: then it waits for the server before it to
+    let go of the data, and refuses nobody while it ends. Raises Conflict when the address or the database is taken,
+    InvalidInput when an endpoint can't work, StoreError.
     """
     data = _own_folder(settings.server.data)
     _warn(settings)
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(_listen(settings.server.host, settings.server.port))
-        store = await Store.open(data / "lamplighter.db")
+        listener = stack.enter_context(_listen(settings, handed))
+        store = await _open_store(data / "lamplighter.db", patience=settings.server.takeover_wait if handed else 0.0)
         stack.push_async_callback(store.close)
         journal = StoreJournal(store, Clock())
         await journal.open()
@@ -170,9 +173,9 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
         )
         gateway = Gateway(fleet, meter, _gateway_settings(settings), api)
         server = Server(
-            settings, _url(listener), fleet, gateway, health, deployments=deployments, translator=translator
+            settings, url_of(listener), fleet, gateway, health, deployments=deployments, translator=translator
         )
-        async with _listening(gateway, listener, settings) as server.listener:
+        async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
             yield server
 
 
@@ -181,18 +184,24 @@ def serve(
     *,
     announce: Callable[[Server], None],
     reload: Callable[[], Settings] | None = None,
+    handed: Handed | None = None,
 ) -> int:
-    """Run a server until a signal ends it; returns the exit code.
+    """Run a server until a signal ends it; returns the exit code. `handed` is as `running` takes it.
 
     SIGTERM and SIGINT end it in order, a second one in a hurry; SIGHUP calls `reload` and takes what it returns.
     """
     raise_file_limit(settings.server.max_connections)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
-        runner.run(_serve(settings, announce, reload))  # cancelled: told to stop while it started
+        runner.run(_serve(settings, announce, reload, handed))  # cancelled: told to stop while it started
     return 0
 
 
-async def _serve(settings: Settings, announce: Callable[[Server], None], reload: Callable[[], Settings] | None) -> None:
+async def _serve(
+    settings: Settings,
+    announce: Callable[[Server], None],
+    reload: Callable[[], Settings] | None,
+    handed: Handed | None,
+) -> None:
     stop, hup = asyncio.Event(), asyncio.Event()
     servers: list[Server] = []
 
@@ -209,7 +218,7 @@ async def _serve(settings: Settings, announce: Callable[[Server], None], reload:
     # Signals count from before the first thing is started until the last has ended: a server that is told to stop
     # while it starts, or twice, must not leave engines behind.
     with _signals({signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: hup.set}):
-        async with running(settings) as server:
+        async with running(settings, handed) as server:
             servers.append(server)
             announce(server)
             async with (
@@ -251,8 +260,8 @@ async def _prune_for_ever(store: Store, retention: float) -> None:
 class _Listener(GatewayServer):
     """uvicorn's server, less its signal handlers, and with a word when it listens."""
 
-    def __init__(self, gateway: Gateway, config: uvicorn.Config, *, grace: float) -> None:
-        super().__init__(gateway, config, grace=grace)
+    def __init__(self, gateway: Gateway, config: uvicorn.Config, *, grace: float, hands_over: bool) -> None:
+        super().__init__(gateway, config, grace=grace, hands_over=hands_over)
         self.listens = asyncio.Event()
         self.serving: asyncio.Task[None]
 
@@ -266,16 +275,18 @@ class _Listener(GatewayServer):
 
 
 @asynccontextmanager
-async def _listening(gateway: Gateway, listener: socket.socket, settings: Settings) -> AsyncIterator[_Listener]:
+async def _listening(
+    gateway: Gateway, listener: socket.socket, settings: Settings, *, hands_over: bool
+) -> AsyncIterator[_Listener]:
     """Accept connections while the context lasts; then let the requests in progress end, as long as they may."""
     config = uvicorn_config(
         gateway,
         _gateway_settings(settings),
         log_config=None,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=int(_LAST_WORDS),
     )
-    web = _Listener(gateway, config, grace=settings.server.drain_timeout)
+    web = _Listener(gateway, config, grace=settings.server.drain_timeout, hands_over=hands_over)
     async with _background(web.listens.wait(), "wait until it listens") as listens:
         web.serving = serving = asyncio.create_task(web.serve(sockets=[listener]), name="listen")
         await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
@@ -312,24 +323,26 @@ def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[Non
             loop.remove_signal_handler(number)
 
 
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except socket.gaierror as error:
-        raise InvalidInput(f"server.host: {host!r} is no address: {error.strerror}.", field="server.host") from error
-    except OSError as error:
-        text = f"Can't listen on {host} port {port}: {os.strerror(error.errno or 0)}. Try another --port."
-        raise Conflict(text) from error
-    with listener:
-        listener.setblocking(False)
-        yield listener
+def _listen(settings: Settings, handed: Handed | None) -> AbstractContextManager[socket.socket]:
+    if handed is not None:
+        return taken_over(handed, keyless=not settings.server.keys)
+    return listening_on(settings.server.host, settings.server.port)
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+async def _open_store(database: Path, *, patience: float) -> Store:
+    """Open the database; a server before this one, which still ends, has `patience` seconds to let go of it."""
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return await Store.open(database)
+        except Conflict as taken:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.info("waiting for the server before this one to end", reason=taken.message, at_most=patience)
+                told = True
+        await asyncio.sleep(random.uniform(_TAKEOVER_LOOK / 2, _TAKEOVER_LOOK))  # noqa: S311 - no secret
 
 
 def _providers(settings: Settings, data: Path) -> dict[str, Provider]:

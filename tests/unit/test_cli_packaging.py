@@ -272,6 +272,8 @@ def test_systemd_takes_a_unit(name: str, tmp_path: Path) -> None:
     text = (UNITS / name).read_text("utf-8").replace("/opt/lamplighter/.venv/bin/lamplighter", str(program))
     copy = tmp_path / name.replace("@.", "@daytime.")
     copy.write_text(text.replace("User=lamplighter\nGroup=lamplighter\n", ""))
+    for beside in UNITS.glob("*.socket"):
+        shutil.copy(beside, tmp_path)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=30, check=False
     )

@@ -27,6 +27,13 @@ from lamplighter.cli.base.helping import examples
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="PORT", help="The same for the port; 0 takes a free one."
 )
+@click.option(
+    "--fd",
+    type=click.IntRange(0),
+    metavar="NUMBER",
+    help="Take over the listening socket that is this open file descriptor, instead of --host and --port. One of a "
+    "systemd socket unit is found without it.",
+)
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Keep records there.")
 @click.option("--demo", is_flag=True, help="Serve the demo's two endpoints instead of a configuration.")
 @click.option(
@@ -44,6 +51,7 @@ def serve(
     path: Path | None,
     host: str | None,
     port: int | None,
+    fd: int | None,
     data: Path | None,
     demo: bool,
     log_format: str,
@@ -56,11 +64,14 @@ def serve(
     """
     if demo and path:
         raise click.UsageError("--demo has its own configuration; leave --config out.")
+    if fd is not None and (host is not None or port is not None):
+        raise click.UsageError("--fd brings its own address; leave --host and --port out.")
     from lamplighter.cli.announcement import announce  # noqa: PLC0415 - help should not pay for the server
     from lamplighter.cli.checking import check_engines  # noqa: PLC0415
     from lamplighter.cli.demo.settings import demo_settings  # noqa: PLC0415
     from lamplighter.cli.reach.readiness import notify_ready  # noqa: PLC0415
     from lamplighter.config import Settings, load  # noqa: PLC0415
+    from lamplighter.listening import handed_over  # noqa: PLC0415
     from lamplighter.logs import configure_logging  # noqa: PLC0415
     from lamplighter.runtime import Server  # noqa: PLC0415
     from lamplighter.runtime import serve as serve_until_told  # noqa: PLC0415
@@ -77,9 +88,10 @@ def serve(
         check_engines(settings)
         return settings
 
+    handed = handed_over(fd)
     if demo:
-        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell)
-    return serve_until_told(read(), announce=tell, reload=read)
+        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell, handed=handed)
+    return serve_until_told(read(), announce=tell, reload=read, handed=handed)
 
 
 def overridden(

@@ -23,6 +23,10 @@ def opened(at: float = 0.0) -> Breaker:
     return breaker
 
 
+def state_of(breaker: Breaker) -> BreakerState:
+    return breaker.state
+
+
 def probe(breaker: Breaker, now: float) -> int:
     assert breaker.admits(now)
     begun = breaker.began(now)
@@ -40,13 +44,24 @@ def test_it_opens_at_its_rate_and_not_before_there_were_enough() -> None:
     assert not breaker.admits(5.9)
 
 
+def test_it_opens_at_exactly_its_rate() -> None:
+    breaker = Breaker(POLICY)
+    for _ in range(10):
+        breaker.succeeded(1.0, NO_PROBE)
+    for _ in range(9):
+        breaker.failed(1.0, NO_PROBE, jitter=0.0)
+    assert breaker.is_closed
+    breaker.failed(1.0, NO_PROBE, jitter=0.0)
+    assert state_of(breaker) is BreakerState.OPEN
+
+
 def test_below_its_rate_it_stays_closed() -> None:
     breaker = Breaker(POLICY)
     for _ in range(100):
         breaker.succeeded(1.0, NO_PROBE)
         breaker.succeeded(1.0, NO_PROBE)
         breaker.failed(1.0, NO_PROBE, jitter=0.0)
-    assert breaker.state is BreakerState.CLOSED
+    assert state_of(breaker) is BreakerState.CLOSED
 
 
 def test_old_failures_are_forgotten() -> None:
@@ -59,14 +74,14 @@ def test_old_failures_are_forgotten() -> None:
 def test_after_the_pause_one_request_at_a_time_probes() -> None:
     breaker = opened()
     first = probe(breaker, 5.0)
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert state_of(breaker) is BreakerState.HALF_OPEN
     assert not breaker.admits(5.0)
     assert breaker.began(5.0) == NO_PROBE  # one that is sent all the same has no say
     breaker.succeeded(5.5, first)
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert state_of(breaker) is BreakerState.HALF_OPEN
     breaker.succeeded(6.0, probe(breaker, 5.5))
     assert breaker.is_closed
-    assert breaker.state is BreakerState.CLOSED
+    assert state_of(breaker) is BreakerState.CLOSED
 
 
 def test_a_closed_breaker_has_forgotten_why_it_opened() -> None:
@@ -97,7 +112,7 @@ def test_a_failed_probe_counts_more_than_good_ones_before_it() -> None:
     breaker.succeeded(5.0, probe(breaker, 5.0))
     breaker.failed(5.1, probe(breaker, 5.1), jitter=0.0)
     breaker.succeeded(15.1, probe(breaker, 15.1))
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert state_of(breaker) is BreakerState.HALF_OPEN
 
 
 def test_a_pause_is_up_to_a_fifth_shorter() -> None:
@@ -117,10 +132,10 @@ def test_what_began_before_it_opened_tells_nothing_about_now() -> None:
     breaker.succeeded(5.1, NO_PROBE)
     breaker.succeeded(5.1, NO_PROBE)
     breaker.abandoned(NO_PROBE)
-    assert breaker.state is BreakerState.HALF_OPEN
+    assert state_of(breaker) is BreakerState.HALF_OPEN
     assert not breaker.admits(5.2)
     breaker.failed(5.3, current, jitter=0.0)
-    assert breaker.state is BreakerState.OPEN
+    assert state_of(breaker) is BreakerState.OPEN
 
 
 def test_a_probe_that_tells_nothing_gives_its_place_back() -> None:

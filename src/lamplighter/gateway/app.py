@@ -141,6 +141,11 @@ class Gateway:
         """Requests that are being answered or held."""
         return len(self._services.sweeper.active)
 
+    def take(self, routing: Routing) -> None:
+        """Take other routes: requests that come from now on go by them."""
+        self._services.router.take(routing.routes)
+        self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
+
     def begin_shutdown(self) -> None:
         """Refuse new requests from now on; those in progress go on, but for probes that wait for an awake endpoint."""
         self.closing = True

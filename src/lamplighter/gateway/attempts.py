@@ -30,6 +30,7 @@ from lamplighter.errors import (
 from lamplighter.gateway import asking, claiming
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.plan import Failure, Plan, plan_of
+from lamplighter.gateway.standing import TargetState
 from lamplighter.gateway.tokens import refuses_usage
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -195,14 +196,19 @@ def _may_recover(error: LamplighterError, route: Route) -> bool:
 
 async def _goes_on(x: Exchange, plan: Plan, failure: Failure) -> bool:
     """Whether there is another attempt: turns to its target, and waits the pause before a repetition."""
-    if not plan.may_go_on(x.request.method) or _is_late(x, plan):
+    if not plan.may_go_on(x.request.method) or _is_late(x, plan) or not plan.advance():
         return False
-    if not plan.advance():
-        return False
+    pause = 0.0
+    if plan.repetition and not plan.route.implied and not isinstance(failure.error, claiming.Waking):
+        pause = _pause_before(x, plan, failure.error)
+        if pause > _longest_pause(x, plan) or not _state(x, plan).budget.may_retry(monotonic()):
+            return False
     if x.has_answer:
         x.give_up_attempt(failure.error)
-    if plan.repetition and not plan.route.implied and not isinstance(failure.error, claiming.Waking):
-        return await _pause(x, plan, failure.error)
+    if pause:
+        x.may_last()
+        x.watch()
+        await asyncio.sleep(pause)
     return True
 
 
@@ -211,18 +217,19 @@ def _is_late(x: Exchange, plan: Plan) -> bool:
     return deadline is not None and monotonic() >= x.started + deadline
 
 
-async def _pause(x: Exchange, plan: Plan, error: LamplighterError) -> bool:
-    """Wait before the target is asked again, if its retries and the request's time allow."""
-    state = x.services.standings.of(plan.current.name)
+def _pause_before(x: Exchange, plan: Plan, error: LamplighterError) -> float:
     asked = error.retry_after if isinstance(error, RateLimited) else None
-    seconds = max(state.pause(plan.repetition), asked or 0.0)
+    return max(_state(x, plan).pause(plan.repetition), asked or 0.0)
+
+
+def _longest_pause(x: Exchange, plan: Plan) -> float:
+    """A client that said how long it waits is kept waiting, any other no longer than our own pauses take (seconds)."""
     left = x.time_left()
-    if (left is not None and seconds >= left) or not state.budget.may_retry(monotonic()):
-        return False
-    x.may_last()
-    x.watch()
-    await asyncio.sleep(seconds)
-    return True
+    return _state(x, plan).retry.cap if left is None else left
+
+
+def _state(x: Exchange, plan: Plan) -> TargetState:
+    return x.services.standings.of(plan.current.name)
 
 
 def _header(x: Exchange, name: bytes) -> str | None:

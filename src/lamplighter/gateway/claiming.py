@@ -35,7 +35,7 @@ async def claim(x: Exchange, plan: Plan) -> None:
     name = plan.current.name
     x.endpoint = name
     state = x.services.standings.of(name)
-    if plan.first_round or state.replica is not None:
+    if state.replica is not None or plan.first_round or not plan.missed:
         x.claim = claim_at_once(x, state, name)
         if x.claim is not None:
             return

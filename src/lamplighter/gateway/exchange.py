@@ -73,6 +73,8 @@ class Exchange:
     """The code of the error that the client was told, if any."""
     trace: Trace | None = None
     replied = False
+    feedback = False
+    """Whether the answer has begun with words about the wait: its head is gone, see `gateway.feedback`."""
     status = 0
     bytes_in = 0
     bytes_out = 0
@@ -202,9 +204,11 @@ class Exchange:
 
     def give_up_attempt(self, error: LamplighterError) -> None:
         """The target gave no answer that counts: hang up, say so of its replica, and let go of it."""
-        if self.upstream is not None:
-            self.upstream.abort()
-            self.upstream = None
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and upstream.complete and self.address is not None:
+            self.services.pool.give(self.address.origin, upstream)
+        elif upstream is not None:
+            upstream.abort()
         if self.trace is not None:
             self.trace.attempt_failed(error.code)
         claim, self.claim = self.claim, None

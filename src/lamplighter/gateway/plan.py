@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lamplighter.domain.choosing import order
 from lamplighter.domain.retrying import may_repeat
 from lamplighter.domain.routing import Route, RouteTarget
-from lamplighter.errors import LamplighterError, RateLimited, Unavailable
+from lamplighter.errors import LamplighterError, RateLimited, Unavailable, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from lamplighter.gateway.exchange import Exchange
@@ -79,6 +79,11 @@ class Plan:
         if failure.same_again:
             self._again.append(self.current)
 
+    @property
+    def missed(self) -> bool:
+        """Whether nobody was met at the last attempt, so that the endpoint may have to be woken."""
+        return bool(self.failures) and isinstance(self.failures[-1].error, UpstreamUnreachable)
+
     def may_go_on(self, method: str) -> bool:
         """Whether the request may be sent once more, after the last failure."""
         last = self.failures[-1]
@@ -106,7 +111,7 @@ class Plan:
     def verdict(self) -> LamplighterError:
         """What to tell the client: the one failure there was, or all of them."""
         failures = self.failures
-        if len({failure.target for failure in failures}) == 1 and (self.route.implied or len(self.order) == 1):
+        if len({failure.target for failure in failures}) == 1:
             return failures[-1].error
         said = "; ".join(f"{one.target}: {_reason(one.error)}" for one in _last_of_each(failures))
         text = f"No target of {self.route.name!r} could answer. {said}"

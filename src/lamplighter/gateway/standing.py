@@ -129,6 +129,17 @@ class Standings:
         self._retry = retry
         self._known: dict[str, TargetState] = {}
 
+    def take(self, upstreams: Mapping[str, Upstream], *, breaker: BreakerPolicy | None, retry: RetryPolicy) -> None:
+        """Take another configuration. What has not changed keeps its state; requests under way keep theirs anyway."""
+        alike = breaker == self._breaker and retry == self._retry
+        changed = {
+            name
+            for name in self._upstreams.keys() | upstreams.keys()
+            if self._upstreams.get(name) != upstreams.get(name)
+        }
+        self._known = {name: state for name, state in self._known.items() if alike and name not in changed}
+        self._upstreams, self._breaker, self._retry = upstreams, breaker, retry
+
     def of(self, name: str) -> TargetState:
         """The state of a target."""
         return self._known.get(name) or self._begin(name)

@@ -247,7 +247,9 @@ async def test_a_key_is_revoked_at_once_even_if_that_could_not_be_written(wall, 
 
 async def test_ended_keys_are_forgotten_but_the_last_one_keeps_the_server_closed(bare, wall):
     _, old = await bare.make("root", actor="api", role=Role.ADMIN)
+    wall.time += 1
     await bare.make("second", actor="api", role=Role.ADMIN)
+    wall.time += 1
     await bare.make("short", actor="api", expires_in=60.0)
     await bare.revoke("root", actor="api")
     wall.time += 1000

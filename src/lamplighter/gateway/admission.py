@@ -7,6 +7,7 @@ from collections.abc import Callable
 from lamplighter.errors import InvalidInput, NotAllowed
 from lamplighter.gateway.body import read_body
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.keys import WITHOUT_KEY
 from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UpgradeNotSupported
 from lamplighter.gateway.shortcuts import take_body
 
@@ -17,19 +18,27 @@ def nobody(_: Exchange) -> bool:
 
 
 def check_entry(x: Exchange, *, without_key: Callable[[Exchange], bool] = nobody) -> None:
-    """Refuse by the head alone. `without_key` is asked where no key is right. Raises NotAllowed, InvalidInput."""
+    """Refuse by the head alone, and learn whose request it is. `without_key` is asked where no key is right.
+
+    Raises NotAllowed, KeyRateLimited, InvalidInput.
+    """
     request, kept = x.request, x.request.kept
     try:
-        x.services.keys.check(kept)
+        holder = x.services.keys.check(kept)
     except NotAllowed:
         if not without_key(x):
             raise
+        holder = WITHOUT_KEY
+    x.key = holder.key
+    if holder.meter is not None:
+        holder.meter.enter(x.started)
+        x.meter = holder.meter
     if ".." in request.path and ".." in request.path.split("/"):
         raise InvalidInput("The path must not contain '..': it could lead out of the endpoint.")
     if b"upgrade" in kept and request.wants_websocket():
         raise UpgradeNotSupported
-    if request.method == "OPTIONS" and request.is_preflight():
-        raise MethodNotAllowed("Requests from other origins' pages are not served.", allow="GET, POST")
+    if request.method == "OPTIONS" and request.is_preflight():  # without an origin: no browser's
+        raise MethodNotAllowed("A preflight tells the origin of its page.", allow="GET, POST")
     if b"content-length" in kept and int(kept[b"content-length"]) > x.services.settings.max_body_bytes:
         raise BodyTooLarge(x.services.settings.max_body_bytes)
     if b"x-scale-up-timeout" in kept:

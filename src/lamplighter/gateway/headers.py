@@ -20,6 +20,19 @@ HOP_BY_HOP = frozenset(
     }
 )
 
+# Which pages may read an answer is decided here alone: see `origins`.
+CROSS_ORIGIN = frozenset(
+    {
+        b"access-control-allow-origin",
+        b"access-control-allow-credentials",
+        b"access-control-allow-headers",
+        b"access-control-allow-methods",
+        b"access-control-allow-private-network",
+        b"access-control-expose-headers",
+        b"access-control-max-age",
+    }
+)
+
 # What a client proves itself with is meant for this server. The endpoint gets its own headers from its replica.
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"proxy-authorization", b"cookie"})
 
@@ -27,18 +40,23 @@ NOT_SENT_UPSTREAM = (
     HOP_BY_HOP
     | CREDENTIALS
     | {b"host", b"content-length", b"expect", b"x-request-id", b"x-scale-up-timeout", b"x-lamplighter-model"}
+    | {b"origin"}
 )
 
 # `set-cookie` would let an endpoint set cookies for this server's own pages, and no cookie is passed on anyway.
-NOT_SENT_BACK = HOP_BY_HOP | {
-    b"proxy-authenticate",
-    b"set-cookie",
-    b"x-request-id",
-    b"x-lamplighter-target",
-    b"x-lamplighter-waited-ms",
-    b"x-lamplighter-fallback",
-    b"x-lamplighter-hold-limit",
-}
+NOT_SENT_BACK = (
+    HOP_BY_HOP
+    | CROSS_ORIGIN
+    | {
+        b"proxy-authenticate",
+        b"set-cookie",
+        b"x-request-id",
+        b"x-lamplighter-target",
+        b"x-lamplighter-waited-ms",
+        b"x-lamplighter-fallback",
+        b"x-lamplighter-hold-limit",
+    }
+)
 
 ORDINARY_CONNECTION = frozenset({b"keep-alive", b"close"})
 

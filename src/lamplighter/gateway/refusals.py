@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import InvalidInput, NotAllowed, Unavailable
+from lamplighter.gateway.asgi import Headers
 
 
 class ClientGone(Exception):
@@ -55,6 +56,43 @@ class UpgradeNotSupported(InvalidInput):
 
     def __init__(self) -> None:
         super().__init__("Websockets are not relayed here; send a plain HTTP request, streams included.")
+
+
+class WrongHost(InvalidInput):
+    """A server without keys was asked for under a name that is not this machine's."""
+
+    status = 421
+    code = "wrong_host"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"This server has no keys, so it answers to names of this machine alone, not to {host[:100]!r}. "
+            "Use 127.0.0.1 or localhost, or add the name to server.hosts."
+        )
+
+
+class ForeignPage(NotAllowed):
+    """A page of another web site wants to use a server without keys."""
+
+    status = 403
+    code = "foreign_origin"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Requests of pages from {origin[:100]!r} are refused while this server has no keys. "
+            "Add the origin to server.cors to let them in."
+        )
+
+
+class KeyRateLimited(Unavailable):
+    """A key has used what it may; `headers` tell how much that is."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: float, headers: Headers) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.headers = headers
 
 
 class TaskInvalid(InvalidInput):

@@ -11,7 +11,7 @@ import msgspec
 from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, Unavailable
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.refusals import MethodNotAllowed
+from lamplighter.gateway.refusals import KeyRateLimited, MethodNotAllowed
 from lamplighter.gateway.tasks.failures import kind_of_error
 from lamplighter.gateway.wording import proxy_error
 
@@ -33,6 +33,8 @@ def openai_error(error: LamplighterError) -> object:
     """An error as OpenAI's API words it, so that its clients raise their own exceptions with our text."""
     param = error.field if isinstance(error, InvalidInput) else "model" if isinstance(error, EndpointNotFound) else None
     kind = "invalid_request_error" if error.status < 500 else "server_error"
+    if isinstance(error, KeyRateLimited):
+        kind = "rate_limit_error"
     return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
 
 
@@ -47,6 +49,8 @@ def error_headers(error: LamplighterError) -> Headers:
     headers = []
     if isinstance(error, Unavailable):
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after or 1))))
+    if isinstance(error, KeyRateLimited):
+        headers += error.headers
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))
     if error.status == 401:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from lamplighter.errors import LamplighterError, QueueFull, RateLimited
-from lamplighter.gateway.refusals import TaskInvalid
+from lamplighter.gateway.refusals import KeyRateLimited, TaskInvalid
 
 _LIMIT = 2000
 
@@ -21,7 +21,7 @@ def kind_of_error(error: LamplighterError) -> str | None:
     """The `error_type` of an error of our own, None where clients know it by its status alone."""
     if isinstance(error, TaskInvalid):
         return "validation"
-    return "overloaded" if isinstance(error, QueueFull | RateLimited) else None
+    return "overloaded" if isinstance(error, QueueFull | RateLimited | KeyRateLimited) else None
 
 
 def failure(status: int, body: bytes) -> bytes:

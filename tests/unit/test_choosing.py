@@ -184,7 +184,8 @@ def test_a_target_that_cannot_serve_a_request_says_why(fit: Fit, demands: Demand
 @pytest.mark.parametrize("key", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
 def test_tokens_are_a_third_of_the_bytes_and_what_the_answer_may_have(key: str) -> None:
     request = body(messages=[{"role": "user", "content": "x" * 3000}], **{key: 500})
-    assert demands_of(request).tokens == len(request) // BYTES_PER_TOKEN + 500
+    demands = demands_of(request)
+    assert (demands.tokens, demands.answer) == (len(request) // BYTES_PER_TOKEN + 500, 500)
 
 
 @pytest.mark.parametrize("value", [None, "many", -5, True, 1.5, [3], 10**30])

@@ -40,9 +40,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demands:
-    """What a request asks of the target that serves it. `tokens`: its own and those of the longest answer it allows."""
+    """What a request asks of the target that serves it.
+
+    `tokens`: its own and those of the longest answer it allows; `answer` of them are for the answer, 0 where it does not
+    say.
+    """
 
     tokens: int = 0
+    answer: int = 0
     tools: bool = False
     images: bool = False
     json_schema: bool = False
@@ -155,8 +160,10 @@ def demands_of(body: bytes) -> Demands:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Demands()
     images = sum(1 for part in (asked.messages, asked.input) for _ in _IMAGE.finditer(part))
+    answer = _answer(asked)
     return Demands(
-        tokens=_tokens(body, images) + _answer(asked),
+        tokens=_tokens(body, images) + answer,
+        answer=answer,
         tools=not (_NOTHING.fullmatch(asked.tools) and _NOTHING.fullmatch(asked.functions)),
         images=images > 0,
         json_schema=bool(_SCHEMA.search(asked.response_format) or _SCHEMA.search(asked.text)),

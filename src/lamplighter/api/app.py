@@ -7,12 +7,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from lamplighter.api import endpoints, leases, metrics, pages, problems
+from lamplighter.api import alarms as alarm_routes
+from lamplighter.api import audit, endpoints, leases, metrics, pages, problems
 from lamplighter.api.access import Access
+from lamplighter.api.alarms import Alarms
+from lamplighter.api.audit import AuditRecords
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
+from lamplighter.api.sources import Sources
 from lamplighter.control.demand import Leases, Operations
 
 _DESCRIPTION = """\
@@ -29,6 +33,9 @@ def management(
     held: Leases | None = None,
     served: ServedWire | None = None,
     measured: MetricsSource | None = None,
+    alarms: Alarms | None = None,
+    audited: AuditRecords | None = None,
+    trusted_proxies: Collection[str] = (),
     keys: Collection[str] = (),
     version: str,
 ) -> FastAPI:
@@ -37,22 +44,26 @@ def management(
     `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
     Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that is not
-    served either. `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
+    served either. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
+    `trusted_proxies` are the addresses whose X-Forwarded-For is put on record. `/healthz`, `/readyz`, `/openapi.json`
+    and `/docs` are open.
     Nothing here contacts another host.
     """
     app = FastAPI(title="Lamplighter", version=version, description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.operations = operations
     app.state.health = health
     app.state.leases = held
+    app.state.alarms = alarms
+    app.state.audit = audited
     app.state.access = Access(keys)
-    for router in (endpoints.router, leases.router, health_router, pages.router):
+    for router in (endpoints.router, leases.router, alarm_routes.router, audit.router, health_router, pages.router):
         app.include_router(router)
     if measured is not None:
         app.state.metrics = measured
         app.include_router(metrics.router)
     problems.install(app)
     other = wire(served, app.state.access) if served is not None else None
-    app.add_middleware(Switch, wire=other)
+    app.add_middleware(Switch, wire=other, sources=Sources(trusted_proxies))
     if other is not None:
         _describe_together(app, other)
     return app

@@ -17,6 +17,7 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.places import NotDelivered, Place
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Watch
 from lamplighter.domain.bulletin import Bulletin, Case, Notice
 from lamplighter.domain.endpoint import Endpoint
@@ -83,9 +84,11 @@ class AlarmKeeper:
         *,
         breakers: Breakers | None = None,
         memory: Path | None = None,
+        recorder: Recorder | None = None,
         delivery: Delivery | None = None,
     ) -> None:
         """`memory` is the file that keeps what was told; without one it is forgotten with the process."""
+        self._recorder = recorder
         self._endpoints = endpoints
         self._breakers = breakers or NoBreakers()
         self._clock = clock
@@ -137,8 +140,10 @@ class AlarmKeeper:
         """By name, where alarms are told, and what the last attempt there failed with; None: nothing."""
         return {post.name: post.trouble for post in self._posts}
 
-    async def test(self) -> Mapping[str, str | None]:
-        """Send a message to every place, at once and once; tells by name what went wrong, None for nothing."""
+    async def test(self, *, actor: str = "server") -> Mapping[str, str | None]:
+        """Send a message to every place, at once and once, on record; tells by name what went wrong, None: nothing."""
+        if self._recorder is not None:
+            await self._recorder.write("test alarms", None, actor)
         now = self._clock.wall()
         alarm = Alarm(
             kind=AlarmKind.TEST,

@@ -16,7 +16,8 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.demand import Lease
-from lamplighter.control.journal import Journal, log_fields
+from lamplighter.control.journal import Journal
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.endpoint import Endpoint, State
 from lamplighter.errors import (
     EndpointNotFound,
@@ -27,7 +28,7 @@ from lamplighter.errors import (
     QueueFull,
     StoreError,
 )
-from lamplighter.store import AuditRecord, SavedLease
+from lamplighter.store import SavedLease
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -87,7 +88,7 @@ class LeaseKeeper:
     def __init__(self, fleet: Holding, store: LeaseStore, journal: Journal, clock: Clock) -> None:
         self._fleet = fleet
         self._store = store
-        self._journal = journal
+        self._recorder = Recorder(journal, clock)
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
@@ -117,6 +118,12 @@ class LeaseKeeper:
     # Leases.
 
     async def open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool, actor: str) -> Lease:
+        async with self._recorder.recorded("begin lease", name, actor) as note:
+            lease = await self._open(name, holder=holder, ttl=ttl, pause_at_end=pause_at_end, actor=actor)
+            note.change = _described(lease)
+        return lease
+
+    async def _open(self, name: str, *, holder: str, ttl: float, pause_at_end: bool, actor: str) -> Lease:
         _check(holder, ttl)
         name = self._fleet.endpoint(name).spec.name
         async with self._lock(name):
@@ -141,7 +148,6 @@ class LeaseKeeper:
                 await self._forget(lease.id)
                 raise
             self._keep(lease)
-        await self._record("begin lease", lease, actor)
         return lease
 
     async def _resume(self, lease: Lease, actor: str) -> None:
@@ -168,7 +174,9 @@ class LeaseKeeper:
         if entry is not None:
             await self._end(entry.lease, "end lease", actor)
         elif lease_id not in self._ended:
-            raise NotFound("This lease ended long ago, or was never given.")
+            error = NotFound("This lease ended long ago, or was never given.")
+            await self._recorder.write("end lease", None, actor, error=error)
+            raise error
         return entry.lease if entry is not None else self._ended[lease_id]
 
     def list(self, name: str | None = None) -> Sequence[Lease]:
@@ -181,15 +189,15 @@ class LeaseKeeper:
 
     async def _end(self, lease: Lease, operation: str, actor: str) -> None:
         """End a lease, once; done again from the start if it was interrupted."""
-        name = lease.endpoint
-        async with self._lock(name):
+        async with self._lock(lease.endpoint):
             if (entry := self._entries.get(lease.id)) is None:
                 return
             lease = entry.lease  # as it is now: it may have taken over another one's wish
-            if self._counts(lease):
-                await self._carry_out(lease, actor)
-            await self._drop(lease)
-        await self._record(operation, lease, actor)
+            async with self._recorder.recorded(operation, lease.endpoint, actor) as note:
+                note.change = _described(lease)
+                if self._counts(lease):
+                    await self._carry_out(lease, actor)
+                await self._drop(lease)
 
     async def _drop(self, lease: Lease) -> None:
         self._fleet_let_go(lease)
@@ -306,17 +314,10 @@ class LeaseKeeper:
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
 
-    async def _record(self, operation: str, lease: Lease, actor: str) -> None:
-        record = AuditRecord(
-            at=self._clock.wall(),
-            actor=actor,
-            operation=operation,
-            endpoint=lease.endpoint,
-            success=True,
-            change=f"holder {lease.holder}, ttl {lease.ttl:g} s, pause at end: {'yes' if lease.pause_at_end else 'no'}",
-        )
-        await self._journal.operation(record)
-        log.info("operation", **log_fields(record))
+
+def _described(lease: Lease) -> str:
+    """What of a lease is worth having on record; its id would let others end it."""
+    return f"holder {lease.holder}, ttl {lease.ttl:g} s, pause at end: {'yes' if lease.pause_at_end else 'no'}"
 
 
 def _check(holder: str, ttl: float) -> None:

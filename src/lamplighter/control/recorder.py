@@ -35,19 +35,19 @@ class Recorder:
     async def write(
         self,
         operation: str,
-        name: str,
+        name: str | None,
         actor: str,
         *,
         error: BaseException | None = None,
         change: str | None = None,
     ) -> None:
-        """Record one operation on the endpoint `name`; with `error`, that it was refused or failed."""
+        """Record one operation on the endpoint `name` (None: on the server); with `error`, that it was not to be."""
         origin = ORIGIN.get()
         record = AuditRecord(
             at=self._clock.wall(),
             actor=actor,
             operation=operation,
-            endpoint=name[:_LONGEST_NAME],
+            endpoint=None if name is None else name[:_LONGEST_NAME],
             success=error is None,
             error=None if error is None else str(error) or type(error).__name__,
             change=change,
@@ -58,7 +58,7 @@ class Recorder:
         await self._journal.operation(record)
 
     @contextlib.asynccontextmanager
-    async def recorded(self, operation: str, name: str, actor: str) -> AsyncIterator[Note]:
+    async def recorded(self, operation: str, name: str | None, actor: str) -> AsyncIterator[Note]:
         """Record what is done inside when it ends, however it does."""
         note = Note()
         error: BaseException | None = None

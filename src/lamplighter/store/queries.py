@@ -12,7 +12,15 @@ from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.store import tables
-from lamplighter.store.records import AuditRecord, AuditRow, SavedDeployment, SavedEndpoint, SavedLease, UsageBucket
+from lamplighter.store.records import (
+    AuditFilter,
+    AuditRecord,
+    AuditRow,
+    SavedDeployment,
+    SavedEndpoint,
+    SavedLease,
+    UsageBucket,
+)
 
 _LONGEST_TEXT = 2000
 """Characters kept of a text that comes from outside (a path, an error): rows must not grow with what clients send."""
@@ -89,18 +97,21 @@ def select_audit(connection: Connection, endpoint: str | None, since: float | No
     return [AuditRecord(**_without_id(row)) for row in rows]
 
 
-def select_audit_page(
-    connection: Connection, endpoint: str | None, actor: str | None, before: int | None, limit: int
-) -> list[AuditRow]:
-    """Find the newest operations first, those with a number below `before`."""
-    query = select(tables.audit).order_by(tables.audit.c.id.desc()).limit(limit)
-    if endpoint is not None:
-        query = query.where(tables.audit.c.endpoint == endpoint)
-    if actor is not None:
-        query = query.where(tables.audit.c.actor == actor)
-    if before is not None:
-        query = query.where(tables.audit.c.id < before)
-    rows = connection.execute(query).mappings()
+def select_audit_page(connection: Connection, wanted: AuditFilter, limit: int) -> list[AuditRow]:
+    """Find the newest operations first."""
+    audit = tables.audit.c
+    bounds = (
+        None if wanted.endpoint is None else audit.endpoint == wanted.endpoint,
+        None if wanted.actor is None else audit.actor == wanted.actor,
+        None if wanted.operation is None else audit.operation == wanted.operation,
+        None if wanted.success is None else audit.success == wanted.success,
+        None if wanted.since is None else audit.at >= wanted.since,
+        None if wanted.until is None else audit.at < wanted.until,
+        None if wanted.before is None else audit.id < wanted.before,
+        None if wanted.after is None else audit.id > wanted.after,
+    )
+    query = select(tables.audit).where(*(bound for bound in bounds if bound is not None))
+    rows = connection.execute(query.order_by(audit.id.desc()).limit(limit)).mappings()
     return [AuditRow(id=row["id"], record=AuditRecord(**_without_id(row))) for row in rows]
 
 

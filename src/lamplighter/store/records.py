@@ -36,6 +36,23 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which operations are looked for; None: any. `since` (included) and `until` are Unix time.
+
+    `before` and `after` are numbers of rows, and excluded.
+    """
+
+    endpoint: str | None = None
+    actor: str | None = None
+    operation: str | None = None
+    success: bool | None = None
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageBucket:
     """What requests of one status used in one step of time that begins at the Unix time `at`. Durations are sums."""
 

@@ -16,7 +16,15 @@ from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
 from lamplighter.store import queries, tables
 from lamplighter.store.database import Database
-from lamplighter.store.records import AuditRecord, AuditRow, SavedDeployment, SavedEndpoint, SavedLease, UsageBucket
+from lamplighter.store.records import (
+    AuditFilter,
+    AuditRecord,
+    AuditRow,
+    SavedDeployment,
+    SavedEndpoint,
+    SavedLease,
+    UsageBucket,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,11 +122,9 @@ class Store:
         """Find recorded operations, the newest first; `since` is Unix time, and included."""
         return await self._run(queries.select_audit, endpoint, since, limit)
 
-    async def audit_page(
-        self, *, endpoint: str | None, actor: str | None, before: int | None, limit: int
-    ) -> list[AuditRow]:
-        """Find recorded operations, the newest first; those with a number below `before`."""
-        return await self._run(queries.select_audit_page, endpoint, actor, before, limit)
+    async def audit_page(self, wanted: AuditFilter, *, limit: int) -> list[AuditRow]:
+        """Find recorded operations, the newest first."""
+        return await self._run(queries.select_audit_page, wanted, limit)
 
     async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]:
         """Add up what requests used in each `step` (seconds) of a window (Unix time), by status, the oldest first."""
@@ -164,14 +170,17 @@ class Store:
         """Remove keys for good; one that is not there is no error."""
         await self._run(queries.forget_keys, ids)
 
-    async def prune(self, before: float) -> int:
-        """Delete transitions, starts, usage and audit older than the Unix time `before`; returns how many rows.
+    async def prune(self, before: float, *, audit_before: float | None = None) -> int:
+        """Delete transitions, starts and usage older than the Unix time `before`; returns how many rows.
 
-        Works in small steps, so that others can write meanwhile.
+        Audit rows older than `audit_before`, or than `before` where that is not given. Works in small steps, so that
+        others can write meanwhile.
         """
+        until = before if audit_before is None else audit_before
         deleted = 0
         for table in (tables.transitions, tables.starts, tables.usage, tables.audit):
-            while count := await self._run(queries.prune, table, before, _PRUNED_AT_ONCE):
+            moment = until if table is tables.audit else before
+            while count := await self._run(queries.prune, table, moment, _PRUNED_AT_ONCE):
                 deleted += count
         return deleted
 

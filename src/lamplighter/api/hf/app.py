@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.api.access import Access
 from lamplighter.api.hf import aliases, audit, catalog, endpoints, hardware, hub, logs, metrics, problems
 from lamplighter.api.hf.context import ServedWire
+from lamplighter.api.sources import Sources
 from lamplighter.control.origin import ORIGIN, Origin
 
 _DESCRIPTION = """\
@@ -52,9 +53,10 @@ class Switch:
     send those, and a redirect would cost them their body or their key.
     """
 
-    def __init__(self, app: ASGIApp, *, wire: ASGIApp | None) -> None:
+    def __init__(self, app: ASGIApp, *, wire: ASGIApp | None, sources: Sources) -> None:
         self._management = app
         self._wire = wire
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,7 +66,7 @@ class Switch:
         mine = self._wire is not None and _is_served(scope["path"])
         if mine:
             scope = _tidied(scope)
-        token = ORIGIN.set(Origin(source=(scope.get("client") or (None,))[0], request_id=number))
+        token = ORIGIN.set(Origin(source=self._sources.of(scope), request_id=number))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

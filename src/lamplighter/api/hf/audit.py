@@ -10,7 +10,7 @@ from lamplighter.api.hf import moments
 from lamplighter.api.hf.context import Caller, Served
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.errors import InvalidInput, NotFound
-from lamplighter.store.records import AuditRow
+from lamplighter.store.records import AuditFilter, AuditRow
 
 router = APIRouter(tags=["audit"], responses=RESPONSES)
 
@@ -30,8 +30,8 @@ async def audit_log(
     """List recorded operations. What controllers did of themselves stands among them, by `policy` or `request`."""
     if served.records is None:
         raise NotFound("This server keeps no records.")
-    before = _number(cursor)
-    rows = await served.records.audit_page(endpoint=endpoint, actor=username, before=before, limit=limit + 1)
+    wanted = AuditFilter(endpoint=endpoint, actor=username, before=_number(cursor))
+    rows = await served.records.audit_page(wanted, limit=limit + 1)
     page = rows[:limit]
     return {"items": [_item(row) for row in page], "nextCursor": str(page[-1].id) if len(rows) > limit else None}
 

@@ -14,15 +14,13 @@ from lamplighter.api.hf.translate import Translator
 from lamplighter.control.demand import Deployments, Leases, Operations
 from lamplighter.control.meter import Meter
 from lamplighter.domain.endpoint import Transition
-from lamplighter.store.records import AuditRow, UsageBucket
+from lamplighter.store.records import AuditFilter, AuditRow, UsageBucket
 
 
 class Records(Protocol):
     """What was written down: `Store` is one. Every method raises StoreError."""
 
-    async def audit_page(
-        self, *, endpoint: str | None, actor: str | None, before: int | None, limit: int
-    ) -> list[AuditRow]: ...
+    async def audit_page(self, wanted: AuditFilter, *, limit: int) -> list[AuditRow]: ...
 
     async def transitions(
         self, endpoint: str | None = None, *, since: float | None = None, limit: int = 100

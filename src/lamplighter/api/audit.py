@@ -1,0 +1,120 @@
+"""`/api/audit`: who operated what, when, from where, and how it went."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Protocol, TypeAlias
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict
+
+from lamplighter.api.access import Actor
+from lamplighter.api.problems import FAILED, RESPONSES
+from lamplighter.errors import InvalidInput, NotFound
+from lamplighter.store.records import AuditFilter, AuditRow
+
+router = APIRouter(prefix="/api", tags=["audit"], responses=RESPONSES)
+
+_MOST = 1000
+
+
+class AuditRecords(Protocol):
+    """Where operations are recorded: `Store` is one."""
+
+    async def audit_page(self, wanted: AuditFilter, *, limit: int) -> list[AuditRow]:
+        """Find operations, the newest first. Raises StoreError."""
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class AuditEntry(_Wire):
+    """One operation. It is never changed, and deleted only when `server.audit_retention` is over."""
+
+    id: int
+    """Its number: later ones have higher numbers."""
+    at: float
+    """When, in Unix seconds."""
+    actor: str
+    """Who: a key, or what of this server acted by itself, such as `policy` or `request`."""
+    operation: str
+    """What was done. `ask …` is what somebody asked for; without `ask`, what the provider was told to do for it."""
+    endpoint: str | None
+    """To which endpoint."""
+    success: bool
+    """Whether it went well."""
+    error: str | None
+    """What went wrong."""
+    change: str | None
+    """What was to be different."""
+    source: str | None
+    """The address that it came from; null for what this server did by itself."""
+    request_id: str | None
+    """The `x-request-id` of the request that it came in."""
+
+    @classmethod
+    def of(cls, row: AuditRow) -> AuditEntry:
+        """Describe a recorded operation."""
+        record = row.record
+        return cls(id=row.id, **{name: getattr(record, name) for name in cls.model_fields if name != "id"})
+
+
+class AuditPage(_Wire):
+    """Recorded operations, the newest first."""
+
+    success: Literal[True] = True
+    """Always true here."""
+    entries: list[AuditEntry]
+    """As many as there are, up to `limit`."""
+    next_cursor: str | None
+    """What to give as `cursor` for older ones; null where there are none."""
+
+
+def _records(request: Request) -> AuditRecords:
+    records: AuditRecords | None = request.app.state.audit
+    if records is None:
+        raise NotFound("This server keeps no records.")
+    return records
+
+
+Recorded: TypeAlias = Annotated[AuditRecords, Depends(_records)]
+
+
+@router.get("/audit", operation_id="audit", responses=FAILED)
+async def audit(
+    records: Recorded,
+    _: Actor,
+    *,
+    endpoint: Annotated[str | None, Query(max_length=200, description="To this endpoint alone.")] = None,
+    actor: Annotated[str | None, Query(max_length=200, description="By this actor alone.")] = None,
+    operation: Annotated[str | None, Query(max_length=200, description="This operation alone.")] = None,
+    success: Annotated[bool | None, Query(description="Those that went well, or those that did not.")] = None,
+    since: Annotated[float | None, Query(description="From this Unix time on.")] = None,
+    until: Annotated[float | None, Query(description="Before this Unix time.")] = None,
+    after: Annotated[int | None, Query(ge=0, description="Later than the operation with this `id`.")] = None,
+    cursor: Annotated[str | None, Query(max_length=20, description="Where to go on: a page's `next_cursor`.")] = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST, description="How many at most.")] = 100,
+) -> AuditPage:
+    """List recorded operations, the newest first. What a server did by itself stands among them."""
+    wanted = AuditFilter(
+        endpoint=endpoint,
+        actor=actor,
+        operation=operation,
+        success=success,
+        since=since,
+        until=until,
+        before=_number(cursor),
+        after=after,
+    )
+    rows = await records.audit_page(wanted, limit=limit + 1)
+    page = rows[:limit]
+    more = str(page[-1].id) if len(rows) > limit else None
+    return AuditPage(entries=[AuditEntry.of(row) for row in page], next_cursor=more)
+
+
+def _number(cursor: str | None) -> int | None:
+    if not cursor:
+        return None
+    if not cursor.isdecimal() or len(cursor) > 18:
+        raise InvalidInput(f"cursor: {cursor!r} is none; take it from `next_cursor` of a page.", field="cursor")
+    return int(cursor)

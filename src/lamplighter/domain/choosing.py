@@ -42,8 +42,7 @@ class Standing:
 class Demands:
     """What a request asks of the target that serves it.
 
-    `tokens`: its own and those of the longest answer it allows; `answer` of them are for the answer, 0 where it does not
-    say.
+    `tokens`: its own and those of the longest answer it allows. `answer`: the latter alone, 0 where it does not say.
     """
 
     tokens: int = 0
@@ -64,10 +63,21 @@ def order(
     """
     if len(route.tiers) == 1 and len(route.tiers[0]) == 1:
         return route.tiers[0]
+    free: list[RouteTarget] = []
+    for tier in route.tiers:
+        free += _ranked(
+            [(target, known) for target in tier if (known := standing(target.name)).admitted and not known.full],
+            sticky,
+            draw,
+        )
+    return free or _last_resort(route, standing, sticky, draw)
+
+
+def _last_resort(
+    route: Route, standing: Callable[[str], Standing], sticky: str | None, draw: float
+) -> list[RouteTarget]:
     tiers = [[(target, standing(target.name)) for target in tier] for tier in route.tiers]
-    free = [[(target, known) for target, known in tier if known.admitted and not known.full] for tier in tiers]
-    chosen = free if any(free) else tiers
-    return [target for tier in chosen for target in _ranked(tier, sticky, draw)]
+    return [target for tier in tiers for target in _ranked(tier, sticky, draw)]
 
 
 def _ranked(tier: Sequence[tuple[RouteTarget, Standing]], sticky: str | None, draw: float) -> Iterable[RouteTarget]:

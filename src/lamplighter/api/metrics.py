@@ -13,6 +13,7 @@ from lamplighter.api.access import Actor
 from lamplighter.control.meter import Series
 from lamplighter.control.tally import Tallied
 from lamplighter.domain.endpoint import Endpoint
+from lamplighter.errors import NotFound
 
 router = APIRouter(tags=["health"])
 
@@ -49,7 +50,9 @@ class MetricsSource(Protocol):
 @router.get("/metrics", operation_id="metrics", responses={200: {"content": {"text/plain": {}, _OPENMETRICS: {}}}})
 async def metrics(request: Request, actor: Actor) -> Response:  # noqa: ARG001 - being let in is all that it is for
     """Tell all figures in the text format of Prometheus, or as OpenMetrics where that is asked for."""
-    source: MetricsSource = request.app.state.metrics
+    source: MetricsSource | None = request.app.state.metrics
+    if source is None:
+        raise NotFound("Nothing is measured here.")
     measured = source.measure()
     openmetrics = _OPENMETRICS in request.headers.get("accept", "")
     body, media_type = await asyncio.to_thread(_rendered, measured, openmetrics)  # many endpoints make a long text

@@ -144,8 +144,10 @@ def _path(value: object, info: ValidationInfo) -> Path:
 
 
 def _log_place(value: object, info: ValidationInfo) -> Path | str:
-    if isinstance(value, str) and value in {"off", "stderr"}:
-        return value
+    if value is False or value == "off":  # YAML of the older kind reads `off` as false
+        return "off"
+    if value == "stderr":
+        return "stderr"
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("should be off, stderr or a path")
     return _path(value, info)

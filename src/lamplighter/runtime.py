@@ -23,19 +23,28 @@ from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Settings, diff
+from lamplighter.config.file import ServerSettings
+from lamplighter.control.alarms import FILE as ALARMS_FILE
+from lamplighter.control.alarms import AlarmKeeper, rules_of
 from lamplighter.control.clock import Clock
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
+from lamplighter.control.recorder import Recorder
+from lamplighter.control.tally import Tally
 from lamplighter.domain.endpoint import Policy
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
+from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import raise_file_limit
+from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.tracing import open_tracing
 from lamplighter.listening import BACKLOG, Handed, listening_on, taken_over, url_of
+from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
 from lamplighter.store import Store, UsageWriter
@@ -52,6 +61,7 @@ class Server:
     """A server that listens. Made by `running`."""
 
     listener: _Listener
+    access_log: AccessLog | None = None
 
     def __init__(
         self,
@@ -63,6 +73,7 @@ class Server:
         *,
         deployments: DeploymentKeeper,
         translator: Translator,
+        alarms: AlarmKeeper,
     ) -> None:
         self.settings = settings
         self.url = url
@@ -71,11 +82,17 @@ class Server:
         self._gateway = gateway
         self._deployments = deployments
         self._translator = translator
+        self._alarms = alarms
 
     @property
     def in_progress(self) -> int:
         """Requests that are being answered or held."""
         return self._gateway.in_progress
+
+    def reopen_logs(self) -> None:
+        """Go on in new files: the old ones were moved away."""
+        if self.access_log is not None:
+            self.access_log.reopen()
 
     def hurry(self) -> None:
         """Stop waiting for requests: somebody asked a second time to stop."""
@@ -84,9 +101,12 @@ class Server:
     async def apply(self, settings: Settings) -> None:
         """Take a new configuration: touches only what changed and drops no request."""
         changes = diff(self.settings, settings)
+        if settings.alarms != self.settings.alarms:  # first: an address of no use refuses the whole of it
+            self._alarms.apply(await asyncio.to_thread(rules_of, settings.alarms))
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
+        self._gateway.take(_routing(settings))
         _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
@@ -138,7 +158,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         usage.start()
         stack.push_async_callback(usage.close)
         providers = _providers(settings, data)
-        fleet = Fleet(providers, journal)
+        tally = Tally(journal, Clock())
+        fleet = Fleet(providers, tally)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)
         deployments = DeploymentKeeper(
@@ -150,12 +171,22 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         stack.push_async_callback(deployments.close)
         deployments.go_on()
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
-        await stack.enter_async_context(_background(_prune_for_ever(store, settings.server.retention), "prune"))
+        await stack.enter_async_context(_background(_prune_for_ever(store, settings.server), "prune"))
         health = Health(store, fleet, usage, journal, deployments)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)
+        recorder = Recorder(journal, Clock())
+        rules = await asyncio.to_thread(rules_of, settings.alarms)
+        alarms = AlarmKeeper(fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder)
         meter = Meter(usage)
+        access_log = await _access_log(stack, settings)
+        tracing = open_tracing(settings.server.tracing, __version__)
+        if tracing is not None:
+            stack.push_async_callback(tracing.close)
+        measuring = Measuring(
+            fleet=fleet, tally=tally, meter=meter, usage=usage, journal=journal, access_log=access_log
+        )
         served = ServedWire(
             operations=fleet,
             deployments=deployments,
@@ -169,12 +200,40 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             loads=Loads(fleet),
         )
         api = management(
-            fleet, health=health, held=leases, served=served, keys=settings.server.keys, version=__version__
+            fleet,
+            health=health,
+            held=leases,
+            served=served,
+            measured=measuring,
+            keys=settings.server.keys,
+            version=__version__,
+            alarms=alarms,
+            audited=store,
+            trusted_proxies=settings.server.trusted_proxies,
         )
-        gateway = Gateway(fleet, meter, _gateway_settings(settings), api)
+        gateway = measuring.gateway = Gateway(
+            fleet,
+            meter,
+            _gateway_settings(settings),
+            api,
+            routing=_routing(settings),
+            access_log=access_log,
+            tracing=tracing,
+        )
+        alarms.breakers = gateway
+        await alarms.start()
+        stack.push_async_callback(alarms.close)
         server = Server(
-            settings, url_of(listener), fleet, gateway, health, deployments=deployments, translator=translator
+            settings,
+            url_of(listener),
+            fleet,
+            gateway,
+            health,
+            deployments=deployments,
+            translator=translator,
+            alarms=alarms,
         )
+        server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
             yield server
 
@@ -235,6 +294,7 @@ async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[
     while True:
         await hup.wait()
         hup.clear()
+        server.reopen_logs()
         if reload is None:
             log.warning("reload refused", reason="this server has no configuration file")
             continue
@@ -247,10 +307,21 @@ async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[
             log.exception("reload broke")  # the next one may work: this task has to live
 
 
-async def _prune_for_ever(store: Store, retention: float) -> None:
+async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | None:
+    place = settings.server.access_log
+    if place == "off":
+        return None
+    log = AccessLog(place if isinstance(place, Path) else None)
+    log.start()
+    stack.push_async_callback(log.close)
+    return log
+
+
+async def _prune_for_ever(store: Store, settings: ServerSettings) -> None:
     while True:
         try:
-            count = await store.prune(time.time() - retention)
+            now = time.time()
+            count = await store.prune(now - settings.retention, audit_before=now - settings.audit_retention)
             log.debug("pruned", rows=count)
         except LamplighterError as error:
             log.warning("pruning failed", error=error.message)
@@ -364,6 +435,16 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
 def _policy(settings: Settings) -> Policy:
     """That of endpoints which say nothing themselves."""
     return settings.defaults.over(settings.defaults)
+
+
+def _routing(settings: Settings) -> Routing:
+    return Routing(
+        routes=settings.routes(),
+        upstreams=settings.upstreams(),
+        prices=settings.prices(),
+        breaker=settings.breaker,
+        retry=settings.retry,
+    )
 
 
 def _gateway_settings(settings: Settings) -> GatewaySettings:

@@ -43,8 +43,8 @@ def management(
 
     `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
-    Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that is not
-    served either. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
+    Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells
+    nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
     `trusted_proxies` are the addresses whose X-Forwarded-For is put on record. `/healthz`, `/readyz`, `/openapi.json`
     and `/docs` are open.
     Nothing here contacts another host.
@@ -53,14 +53,20 @@ def management(
     app.state.operations = operations
     app.state.health = health
     app.state.leases = held
+    app.state.metrics = measured
     app.state.alarms = alarms
     app.state.audit = audited
     app.state.access = Access(keys)
-    for router in (endpoints.router, leases.router, alarm_routes.router, audit.router, health_router, pages.router):
+    for router in (
+        endpoints.router,
+        leases.router,
+        alarm_routes.router,
+        audit.router,
+        health_router,
+        metrics.router,
+        pages.router,
+    ):
         app.include_router(router)
-    if measured is not None:
-        app.state.metrics = measured
-        app.include_router(metrics.router)
     problems.install(app)
     other = wire(served, app.state.access) if served is not None else None
     app.add_middleware(Switch, wire=other, sources=Sources(trusted_proxies))

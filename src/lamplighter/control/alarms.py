@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 import structlog
 
+from lamplighter.config.file import AlarmSettings
 from lamplighter.control.clock import Clock
-from lamplighter.control.places import NotDelivered, Place
+from lamplighter.control.places import NotDelivered, Place, places_of
 from lamplighter.control.recorder import Recorder
 from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Watch
 from lamplighter.domain.bulletin import Bulletin, Case, Notice
@@ -73,6 +74,20 @@ class Rules:
     places: Sequence[Place] = ()
 
 
+def rules_of(settings: AlarmSettings) -> Rules:
+    """What the configuration says. Raises InvalidInput for an address of no use, without the address in it."""
+    return Rules(
+        bounds=Bounds(
+            awake=settings.awake_longer_than,
+            overdue=settings.overdue_longer_than,
+            idle=settings.idle_longer_than,
+            unknown=settings.unknown_longer_than,
+        ),
+        repeat_every=settings.repeat_every,
+        places=places_of(settings.urls, settings.webhook),
+    )
+
+
 class AlarmKeeper:
     """One task looks every few seconds; one task per place sends what there is to tell. Nothing waits for either."""
 
@@ -90,7 +105,7 @@ class AlarmKeeper:
         """`memory` is the file that keeps what was told; without one it is forgotten with the process."""
         self._recorder = recorder
         self._endpoints = endpoints
-        self._breakers = breakers or NoBreakers()
+        self.breakers: Breakers = breakers or NoBreakers()
         self._clock = clock
         self._memory = memory
         self._delivery = delivery or Delivery()
@@ -168,7 +183,7 @@ class AlarmKeeper:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        found = self._watch.look(self._endpoints(), self._breakers.breakers, now)
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, now)
         for notice in self._bulletin.news(found, now):
             _log(notice)
             for post in self._posts:

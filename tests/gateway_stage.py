@@ -87,6 +87,9 @@ class StageDemand:
     def root_tasks(self, name: str) -> RootTasks | None:
         return self.tasks
 
+    def idle_timeout(self, name: str) -> float | None:
+        return 900.0
+
     def wake_timeout(self, name: str) -> float:
         return self.patience
 

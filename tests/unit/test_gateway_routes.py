@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from lamplighter.domain.routing import (
     RetryPolicy,
     Route,
     RouteTarget,
+    TokenPrice,
     Upstream,
     WhileWaking,
 )
@@ -60,6 +62,46 @@ async def test_the_first_target_answers_and_the_name_is_its_own() -> None:
     assert "x-lamplighter-fallback" not in reply.headers
     assert seen == [("POST /v1/chat/completions HTTP/1.1", "Bearer s3cret", ASK | {"model": "org/big"})]
     assert (record.model, record.endpoint, record.tokens_in, record.tokens_out) == ("smart", "far", 3, 5)
+
+
+async def test_a_base_url_stands_for_the_version_in_a_path() -> None:
+    lines: list[str] = []
+
+    async def script(visit: Visit) -> None:
+        lines.append((await visit.request())[0])
+        await visit.say(answer())
+
+    async with endpoint(script) as there:
+        ups = {"far": Upstream(name="far", url=f"{there.url}/v1beta/openai/")}
+        async with stage(routing=routing("far", upstreams=ups)) as s:
+            await s.ask(body=ASK)
+    assert lines == ["POST /v1beta/openai/chat/completions HTTP/1.1"]
+
+
+RENT = TokenPrice(input=1.0, output=10.0)
+
+
+async def test_an_upstream_answers_as_long_as_that_is_cheaper_than_a_wake() -> None:
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=WhileWaking.BRIDGE, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0})  # a wake: 907 s, about $1.01
+        async with stage(StageDemand(), routing=config) as s:
+            for _ in range(3):
+                assert (await s.ask(body=ASK)).status == 200
+                assert s.demand.wanted == 0
+            assert (await s.ask(body=ASK)).status == 200
+            assert s.demand.wanted == 1
+
+
+async def test_without_prices_an_endpoint_is_woken() -> None:
+    async with endpoint(always(answer())) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=WhileWaking.BRIDGE, rent=True)
+        async with stage(StageDemand(), routing=config) as s:
+            await s.ask(body=ASK)
+            assert s.demand.wanted == 1
 
 
 @pytest.mark.parametrize("status", [429, 503, 529, 401, 403])

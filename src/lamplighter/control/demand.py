@@ -119,6 +119,9 @@ class Demand(Protocol):
     def in_flight(self, name: str) -> int:
         """Requests that the endpoint is answering; 0 for a name that is not known."""
 
+    def idle_timeout(self, name: str) -> float | None:
+        """After how many seconds without a request it is put to sleep; None for never. Raises EndpointNotFound."""
+
     def wake_timeout(self, name: str) -> float:
         """How long a request for this endpoint is held unless it says otherwise (seconds)."""
 

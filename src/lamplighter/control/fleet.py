@@ -419,6 +419,10 @@ class Fleet:
             text = f"Endpoint {name!r} is being replaced, and its predecessor has not ended yet. Try again."
             raise WakeTimeout(text, retry_after=_ARRIVAL) from None
 
+    def idle_timeout(self, name: str) -> float | None:
+        policy = (self._coming.get(name) or self._find(name).spec).policy
+        return None if policy.keep_warm else policy.idle_timeout
+
     def wake_timeout(self, name: str) -> float:
         return (self._coming.get(name) or self._find(name).spec).policy.wake_timeout
 

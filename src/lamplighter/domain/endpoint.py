@@ -206,7 +206,7 @@ class Replica:
 
     `proxied` says that a provider's proxy stands before it, whose own 503 and 400 tell that the endpoint fell asleep,
     and which holds a request that comes with `X-Scale-Up-Timeout`. `model` is the name under which it knows its model,
-    where that differs from the name that clients use here.
+    where that differs from the name that clients use here. `strip` is taken from the front of a request's path.
     """
 
     id: str
@@ -214,6 +214,7 @@ class Replica:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     proxied: bool = False
     model: str | None = None
+    strip: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

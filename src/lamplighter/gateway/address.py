@@ -28,7 +28,7 @@ class Origin(NamedTuple):
 class Address:
     """`lines` are the Host header and the replica's own; `owned` are the names that a client's headers may not take.
 
-    `proxied` and `model`: see `Replica`.
+    `proxied`, `model` and `strip`: see `Replica`.
     """
 
     origin: Origin
@@ -37,6 +37,7 @@ class Address:
     owned: frozenset[bytes]
     proxied: bool = False
     model: str | None = None
+    strip: bytes = b""
 
 
 class Addresses:
@@ -83,4 +84,5 @@ def render(replica: Replica) -> Address:
         owned=frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM,
         proxied=replica.proxied,
         model=replica.model,
+        strip=replica.strip.encode(),
     )

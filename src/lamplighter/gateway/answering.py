@@ -8,6 +8,7 @@ from lamplighter.domain.usage import Outcome
 from lamplighter.errors import UpstreamTimeout
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.feedback import can_be_passed_on, end_with_answer
 from lamplighter.gateway.shortcuts import respond
 from lamplighter.gateway.surface import send_json
 from lamplighter.gateway.tasks.answering import answer_translated
@@ -23,7 +24,7 @@ def answer_at_once(x: Exchange) -> bool:
     upstream, address = x.upstream, x.address
     assert upstream is not None
     assert address is not None
-    if not upstream.complete or x.translation is not None or x.asks_usage:
+    if not upstream.complete or x.translation is not None or x.asks_usage or x.feedback:
         return False
     body = upstream.whole()
     if not respond(x.send, upstream.status, upstream.headers + own_headers(x), body):
@@ -58,6 +59,23 @@ async def answer(x: Exchange) -> None:
     x.must(x.services.settings.between_bytes_timeout, _silence)
     x.first_byte_at = monotonic()
     await x.send(start)
+    await _pass_all_on(x, upstream, tokens)
+
+
+async def answer_behind_feedback(x: Exchange) -> None:
+    """Pass on the body of a stream whose head the client has had already; anything else becomes an error in it."""
+    upstream = x.upstream
+    assert upstream is not None
+    if not can_be_passed_on(upstream):
+        await end_with_answer(x)
+        return
+    x.drop_body()
+    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.first_byte_at = monotonic()
+    await _pass_all_on(x, upstream, _tokens_of(x, upstream))
+
+
+async def _pass_all_on(x: Exchange, upstream: UpstreamConnection, tokens: StreamTokens | AnswerTokens | None) -> None:
     try:
         while not await _pass_on(x, upstream, tokens):
             await upstream.more()
@@ -84,6 +102,10 @@ def own_headers(x: Exchange) -> Headers:
     plan = x.plan
     if plan is not None and not plan.route.implied and plan.is_fallback(x.endpoint):
         headers.append((b"x-lamplighter-fallback", plan.reason.encode("ascii")))
+    if x.meter is not None:
+        if x.upstream is not None:
+            x.meter.drop_others(x.upstream.headers)
+        headers += x.meter.standing(monotonic())
     return headers
 
 

@@ -23,6 +23,7 @@ from lamplighter.gateway.origins import Origins
 from lamplighter.gateway.passthrough import PLAIN
 from lamplighter.gateway.pipeline import serve
 from lamplighter.gateway.pool import Pool
+from lamplighter.gateway.renting import Renting
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.router import Router, Routing
 from lamplighter.gateway.services import Services
@@ -78,6 +79,7 @@ class Gateway:
             pool=pool,
             router=Router(demand, routing.routes),
             standings=Standings(demand, routing.upstreams, breaker=routing.breaker, retry=routing.retry),
+            renting=Renting(demand, routing),
             addresses=Addresses(),
             held=HeldBytes(settings.max_held_bytes),
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
@@ -144,6 +146,7 @@ class Gateway:
     def take(self, routing: Routing) -> None:
         """Take other routes: requests that come from now on go by them."""
         self._services.router.take(routing.routes)
+        self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
 
     def begin_shutdown(self) -> None:

@@ -10,6 +10,7 @@ from lamplighter.errors import UpstreamTimeout, UpstreamUnreachable
 from lamplighter.gateway import claiming, proxied, relay
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.feedback import plain
 from lamplighter.gateway.model import renamed
 from lamplighter.gateway.plan import plan_of
 
@@ -42,7 +43,7 @@ def ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
     x.must(x.first_byte_time(), _no_first_byte)
     body = x.body if route.implied else _body_for(x, address)
     more = b"" if x.trace is None else x.trace.attempt(name, address.origin)
-    head = relay.render_head(request, address, x.path, len(body), more)
+    head = relay.render_head(request, address, x.path.removeprefix(address.strip), len(body), more)
     return connection.ask(head + body, head_only=request.method == "HEAD")
 
 
@@ -69,11 +70,12 @@ async def _ask(x: Exchange) -> None:
     if x.state is None:
         x.state = services.standings.of(x.endpoint)
         x.trial = x.state.begin(monotonic())
-    x.address = address = services.addresses.of(x.claim.replica)
+    address = services.addresses.of(x.claim.replica)
+    x.address = address = plain(address) if x.feedback else address
     hold = proxied.hold_line(x) if address.proxied else b""
     body, tried = _body_for(x, address), x.upstream
     more = hold if x.trace is None else hold + x.trace.attempt(x.endpoint, address.origin, again=tried is not None)
-    head = relay.render_head(request, address, x.path, len(body), more)
+    head = relay.render_head(request, address, x.path.removeprefix(address.strip), len(body), more)
     x.must(x.first_byte_time() + (x.time_left() or 0.0 if hold else 0.0), _no_first_byte)
     if tried is None:
         x.attempts += 1

@@ -134,6 +134,8 @@ async def _judge(x: Exchange, plan: Plan) -> Failure | None:
         state.abandoned(x.trial)
     elif is_failure(status):
         state.failed(now, x.trial)
+        if x.claim is not None:
+            x.claim.struggled()
     else:
         state.worked(now, x.trial)
     if plan.route.implied or (status in _REFUSED_KEY and state.replica is None) or status == 501:

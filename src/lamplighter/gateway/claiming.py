@@ -9,6 +9,7 @@ from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.routing import Route, WhileWaking
 from lamplighter.errors import QueueFull, Unavailable
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.feedback import hold_with_feedback, is_wanted
 from lamplighter.gateway.plan import Plan
 from lamplighter.gateway.standing import TargetState
 
@@ -61,7 +62,8 @@ async def claim_by_waiting(x: Exchange, patience: float | None = None) -> Claim:
     if x.trace is not None:
         x.trace.waiting(x.endpoint)
     try:
-        x.claim = await x.services.demand.claim(x.endpoint, left, _caller(x.key))
+        claim = x.services.demand.claim(x.endpoint, left, _caller(x.key))
+        x.claim = await (hold_with_feedback(x, claim) if is_wanted(x) else claim)
     except BaseException as error:
         x.waited += monotonic() - began
         if x.trace is not None:
@@ -102,7 +104,7 @@ def _patience(x: Exchange, plan: Plan, name: str) -> float | None:
     route = plan.route
     if route.while_waking is WhileWaking.HOLD or _is_last_hope(route, plan):
         return None if x.time_left() != 0.0 or plan.first_target(name) else 0.0
-    if plan.first_target(name) and x.key.may_wake:
+    if plan.first_target(name) and x.key.may_wake and not x.services.renting.rents(x, plan, name):
         x.services.demand.want(name)
         if route.while_waking is WhileWaking.BRIDGE and x.services.demand.expected_wait(name) <= route.bridge_after:
             return route.bridge_after

@@ -72,6 +72,8 @@ class Exchange:
     error = ""
     """The code of the error that the client was told, if any."""
     trace: Trace | None = None
+    rented = False
+    """Whether an upstream answers because that is cheaper than waking the endpoint."""
     replied = False
     feedback = False
     """Whether the answer has begun with words about the wait: its head is gone, see `gateway.feedback`."""
@@ -242,7 +244,12 @@ class Exchange:
             self._give_back()
         if self.endpoint and not self.probe:  # a question about the endpoint is no use of it
             self._note_usage()
-        services = self.services
+        self._tell(self.services)
+
+    def _tell(self, services: Services) -> None:
+        """Say how it went, to whom that is of use beside the usage records."""
+        if self.rented and self.outcome is Outcome.SERVED:
+            services.renting.note(self)
         if self.error:
             services.refusals[self.error] = services.refusals.get(self.error, 0) + 1
         if services.access_log is not None:

@@ -22,10 +22,11 @@ from lamplighter.errors import (
 )
 from lamplighter.gateway import attempts
 from lamplighter.gateway.admission import body_at_once, body_in_time
-from lamplighter.gateway.answering import answer, answer_at_once, answer_probe, target_header
+from lamplighter.gateway.answering import answer, answer_at_once, answer_behind_feedback, answer_probe, target_header
 from lamplighter.gateway.asking import ask_at_once
 from lamplighter.gateway.claiming import claim_for_probe
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.feedback import end_with_error
 from lamplighter.gateway.refusals import ClientGone
 from lamplighter.gateway.shortcuts import abort
 from lamplighter.gateway.surface import Surface, error_headers, send_json
@@ -56,7 +57,7 @@ async def serve(x: Exchange, surface: Surface) -> None:
         if not (x.has_answer and attempts.passes_on(x)):
             await attempts.until_answered(x)
         if not answer_at_once(x):
-            await answer(x)
+            await (answer_behind_feedback(x) if x.feedback else answer(x))
     except asyncio.CancelledError:
         why = x.interruption()
         if not isinstance(why, Exception):  # the server ends us: its own deadline for going away has passed
@@ -81,14 +82,19 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         _log_failure(x, error)
     if isinstance(error, UpstreamError):
         _blame(x, error)
-    if x.replied:
+    if x.replied and (not x.feedback or x.first_byte_at is not None):
         x.outcome = Outcome.CUT
         await _cut(x)
         return
     x.outcome = _outcome_of(error)
+    if x.feedback:
+        await end_with_error(x, error)
+        return
     headers = error_headers(error)
     if x.endpoint:
         headers.append(target_header(x))
+    if x.meter is not None:
+        headers += x.meter.standing(monotonic())
     await send_json(x, error.status, surface.describe(error), headers)
 
 

@@ -12,10 +12,14 @@ from lamplighter.errors import EndpointNotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """What the configuration says of routes. `breaker` None: no target is ever left alone for its failures."""
+    """What the configuration says of routes.
+
+    `prices` are those of endpoints, in $ per hour awake. `breaker` None: no target is left alone for its failures.
+    """
 
     routes: Mapping[str, Route] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    prices: Mapping[str, float] = field(default_factory=dict)
     breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

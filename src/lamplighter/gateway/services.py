@@ -11,6 +11,7 @@ from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.body import HeldBytes
 from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.pool import Pool
+from lamplighter.gateway.renting import Renting
 from lamplighter.gateway.router import Router
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.standing import Standings
@@ -29,6 +30,7 @@ class Services:
     pool: Pool
     router: Router
     standings: Standings
+    renting: Renting
     addresses: Addresses
     held: HeldBytes
     sweeper: Sweeper

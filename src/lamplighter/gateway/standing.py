@@ -165,7 +165,6 @@ class Standings:
 
 
 def _replica_of(upstream: Upstream) -> Replica:
-    """Where it is. A base URL ends with `/v1` by custom, and so do the paths that come here begin."""
-    url = upstream.url.rstrip("/").removesuffix("/v1")
-    headers = tuple(upstream.headers.items())
-    return Replica(id=f"upstream {upstream.name}", url=url, headers=headers, model=upstream.model)
+    """Where it is. What its clients call the base URL stands for the `/v1` that the paths here begin with."""
+    url, headers = upstream.url.rstrip("/"), tuple(upstream.headers.items())
+    return Replica(id=f"upstream {upstream.name}", url=url, headers=headers, model=upstream.model, strip="/v1")

@@ -1,0 +1,57 @@
+"""Whether a request is answered by an upstream for its price, instead of waking an endpoint for its own."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from lamplighter.control.demand import Demand
+from lamplighter.domain.choosing import demands_of
+from lamplighter.domain.renting import Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
+from lamplighter.domain.routing import TokenPrice
+from lamplighter.gateway.plan import Plan
+from lamplighter.gateway.router import Routing
+
+if TYPE_CHECKING:
+    from lamplighter.gateway.exchange import Exchange
+
+
+class Renting:
+    """Keeps what each route has spent on upstreams while its endpoint slept."""
+
+    def __init__(self, demand: Demand, routing: Routing) -> None:
+        self._demand = demand
+        self._rents: dict[str, Rent] = {}
+        self.take(routing)
+
+    def take(self, routing: Routing) -> None:
+        """Take other prices and routes. What was spent stays with its route."""
+        self._routing = routing
+        self._rents = {name: self._rents.get(name) or Rent() for name, route in routing.routes.items() if route.rent}
+
+    def rents(self, x: Exchange, plan: Plan, endpoint: str) -> bool:
+        """Whether this request is to leave the endpoint asleep. Needs the prices of both, else it is woken."""
+        rent, price = self._rents.get(plan.route.name), self._routing.prices.get(endpoint)
+        upstream = self._price_of_upstream(plan)
+        if rent is None or price is None or upstream is None:
+            return False
+        wake = cost_of_wake(price, start=self._demand.expected_wait(endpoint), tail=self._demand.idle_timeout(endpoint))
+        demands = demands_of(x.body)
+        request = cost_of_tokens(upstream, tokens_in=demands.tokens - demands.answer, tokens_out=demands.answer)
+        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=request)
+        if not x.rented:
+            rent.settle()
+        return x.rented
+
+    def note(self, x: Exchange) -> None:
+        """A request was answered while the endpoint slept: remember what that cost."""
+        upstream = self._routing.upstreams.get(x.endpoint)
+        rent = self._rents.get(x.way.name)
+        if upstream is not None and upstream.price is not None and rent is not None:
+            rent.add(cost_of_tokens(upstream.price, tokens_in=x.tokens_in, tokens_out=x.tokens_out), monotonic())
+
+    def _price_of_upstream(self, plan: Plan) -> TokenPrice | None:
+        """Of the first target of this request that is always on."""
+        known = (self._routing.upstreams.get(target.name) for target in plan.order)
+        first = next((upstream for upstream in known if upstream is not None), None)
+        return first.price if first is not None else None

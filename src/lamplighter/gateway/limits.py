@@ -50,9 +50,9 @@ class Meter:
         if tokens and self._tokens is not None:
             self._tokens.charge(tokens, now)
 
-    def mark(self, headers: Headers, now: float) -> Headers:
-        """The headers of an answer with this key's standing, instead of what somebody behind us told of ours there."""
-        return without(headers, _NAMES) + self.standing(now)
+    def drop_others(self, headers: Headers) -> None:
+        """Take out of an answer's headers what its target tells of our standing there: it is not the client's."""
+        headers[:] = without(headers, _NAMES)
 
     def standing(self, now: float) -> Headers:
         """The customary headers: what may be used, how much of it is left, when all of it will be."""

@@ -49,7 +49,9 @@ def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
 
 def abort(send: Send) -> bool:
     """Hang up on the client at once, dropping what it has not been sent; False if that can't be done here."""
-    cycle = getattr(getattr(send, "inner", send), "__self__", None)
+    while hasattr(send, "inner"):
+        send = send.inner
+    cycle = getattr(send, "__self__", None)
     if type(cycle) is not RequestResponseCycle:
         return False
     cycle.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from lamplighter.errors import InvalidInput, NotAllowed
 from lamplighter.gateway.body import read_body
@@ -17,7 +18,9 @@ def nobody(_: Exchange) -> bool:
     return False
 
 
-def check_entry(x: Exchange, *, without_key: Callable[[Exchange], bool] = nobody) -> None:
+def check_entry(  # noqa: C901 - a list of refusals, in one place because a call costs more than a look
+    x: Exchange, *, without_key: Callable[[Exchange], bool] = nobody
+) -> None:
     """Refuse by the head alone, and learn whose request it is. `without_key` is asked where no key is right.
 
     Raises NotAllowed, KeyRateLimited, InvalidInput.
@@ -39,10 +42,19 @@ def check_entry(x: Exchange, *, without_key: Callable[[Exchange], bool] = nobody
         raise UpgradeNotSupported
     if request.method == "OPTIONS" and request.is_preflight():  # without an origin: no browser's
         raise MethodNotAllowed("A preflight tells the origin of its page.", allow="GET, POST")
-    if b"content-length" in kept and int(kept[b"content-length"]) > x.services.settings.max_body_bytes:
-        raise BodyTooLarge(x.services.settings.max_body_bytes)
+    if b"content-length" in kept:
+        if int(kept[b"content-length"]) > x.services.settings.max_body_bytes:
+            raise BodyTooLarge(x.services.settings.max_body_bytes)
+    elif b"transfer-encoding" in kept and kept[b"transfer-encoding"].lower() != b"chunked":
+        _refuse_coding(kept[b"transfer-encoding"])
     if b"x-scale-up-timeout" in kept:
         _set_hold(x)
+
+
+def _refuse_coding(coding: bytes) -> NoReturn:
+    """The chunks are taken apart here, and the endpoint would not learn how that is coded which was within them."""
+    shown = coding[:40].decode("latin-1")
+    raise InvalidInput(f"Transfer-Encoding must be 'chunked' alone; got {shown!r}.", field="Transfer-Encoding")
 
 
 def body_at_once(x: Exchange) -> bool:

@@ -8,7 +8,6 @@ import fcntl
 import socket
 import sys
 import termios
-from collections import deque
 from typing import Any, cast
 
 import httptools
@@ -26,14 +25,29 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _NOT_HTTP = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
+_AROUND_HEADER = 4
+"""Bytes of a header that are neither its name nor its value."""
+
 _MAX_PIPELINED = 32
 """How many requests may wait behind the one that is being answered. Each costs some KiB before anybody looks at it."""
 
 _REST_OF_BODY = 5.0
 """How long the body of a request that was refused is read on, so that the connection can be kept (seconds)."""
 
-# Trailers are no headers (RFC 9110, section 6.5.1): a proxy before us that checks headers has not looked at them.
-_DROPPED: list[tuple[bytes, bytes]] = cast("list[tuple[bytes, bytes]]", deque(maxlen=0))
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes them and keeps none: a proxy before us that checks headers has not looked at them.
+
+    Those that would change how a message is read are not allowed there (RFC 9110, section 6.5.1). The parser itself
+    refuses the others; with this one it would silently drop what follows.
+    """
+
+    def append(self, trailer: tuple[bytes, bytes]) -> None:
+        if trailer[0] == b"connection":
+            raise ValueError("a trailer that says how to read the message")
+
+
+_DROPPED = _Trailers()
 
 _LINGER = 1.0
 """How long a connection has to be quiet until it is closed, when the address is handed over (seconds)."""
@@ -102,7 +116,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse a head that came whole and is too large; one that comes in pieces is cut short as it comes."""
-        if self._much_at_once and sum(len(name) + len(value) for name, value in self.headers) > self.max_head_bytes:
+        if self._much_at_once and self._head_size() > self.max_head_bytes:
             self._head_too_large = True
             raise ValueError("the head is too large")  # stops the parser: uvicorn then calls `send_400_response`
         latest = self.cycle
@@ -114,6 +128,9 @@ class GatewayProtocol(HttpToolsProtocol):
             if len(self.pipeline) == 1:
                 self._answering = latest
             self.flow.resume_reading()  # uvicorn has paused it, and a client that leaves would not be noticed
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _AROUND_HEADER for name, value in self.headers)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser knows no more than that
         self._break_off(_TOO_LARGE if self._head_too_large else _NOT_HTTP)

@@ -106,6 +106,14 @@ def test_the_more_specific_policy_wins():
     assert specs["own"].policy == Policy(idle_timeout=None, wake_timeout=60.0, max_waiting=7)
 
 
+def test_a_replicas_concurrency_is_bounded_by_default_or_by_endpoint_and_null_lifts_the_bound():
+    text = "defaults: {concurrency: 4}\nendpoints: {a: {engine: x}, b: {engine: x, concurrency: 1}, c: {engine: x, concurrency: null}}"
+    specs = read(text).specs()
+    assert [specs[name].policy.concurrency for name in "abc"] == [4, 1, None]
+    with pytest.raises(ConfigError, match="concurrency"):
+        read("endpoints: {a: {engine: x, concurrency: 0}}")
+
+
 def test_the_built_in_policy_is_the_domains():
     assert read("endpoints: {a: {engine: b}}").specs()["a"].policy == Policy()
 

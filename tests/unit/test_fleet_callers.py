@@ -160,7 +160,10 @@ async def test_a_caller_who_may_not_wake_waits_for_a_wake_that_others_want() -> 
     async with stage() as s:
         other = asyncio.create_task(s.serve())
         await asyncio.sleep(1)
-        assert await _serve_guest(s) == pytest.approx(4.0, abs=0.1)
+        guest = asyncio.create_task(_serve_guest(s))
+        await asyncio.sleep(1)
+        assert s.fleet.endpoint("chat").waiting == 2
+        assert await guest == pytest.approx(4.0, abs=0.1)
         await other
         assert s.provider.counts("chat") == (1, 0)
 

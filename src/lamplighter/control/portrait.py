@@ -38,7 +38,7 @@ def paint(
         starting_for=history.starting_for() if seen is Phase.STARTING else None,
         expected_start=history.expected_start(),
         in_flight=view.in_flight,
-        waiting=view.waiting,
+        waiting=view.waiting + view.bystanders,
         held_by=held_by(view) if seen is Phase.RUNNING else (),
         paused=view.paused,
         leaving=leaving,

@@ -22,7 +22,7 @@ from lamplighter.api import management
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
-from lamplighter.config import Settings, diff
+from lamplighter.config import Changes, Settings, diff
 from lamplighter.config.file import ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, rules_of
@@ -74,7 +74,9 @@ class Server:
         deployments: DeploymentKeeper,
         translator: Translator,
         alarms: AlarmKeeper,
+        recorder: Recorder,
     ) -> None:
+        self.recorder = recorder
         self.settings = settings
         self.url = url
         self.fleet = fleet
@@ -98,8 +100,8 @@ class Server:
         """Stop waiting for requests: somebody asked a second time to stop."""
         self._gateway.hurry()
 
-    async def apply(self, settings: Settings) -> None:
-        """Take a new configuration: touches only what changed and drops no request."""
+    async def apply(self, settings: Settings) -> Changes:
+        """Take a new configuration: touches only what changed and drops no request. Tells what that was."""
         changes = diff(self.settings, settings)
         if settings.alarms != self.settings.alarms:  # first: an address of no use refuses the whole of it
             self._alarms.apply(await asyncio.to_thread(rules_of, settings.alarms))
@@ -115,6 +117,7 @@ class Server:
         for key in changes.restart:
             log.warning("takes effect at the next start", key=key)
         log.info("reloaded", added=changes.added, removed=changes.removed, changed=changes.changed)
+        return changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             deployments=deployments,
             translator=translator,
             alarms=alarms,
+            recorder=recorder,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -299,8 +303,9 @@ async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[
             log.warning("reload refused", reason="this server has no configuration file")
             continue
         try:
-            settings = await asyncio.to_thread(reload)
-            await server.apply(settings)
+            async with server.recorder.recorded("reload", None, "signal") as note:
+                changes = await server.apply(await asyncio.to_thread(reload))
+                note.change = str(changes) or None
         except LamplighterError as error:
             log.error("reload refused: the configuration in force stays", error=error.message)  # noqa: TRY400
         except Exception:

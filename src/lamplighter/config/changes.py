@@ -29,6 +29,11 @@ class Changes:
     policies: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """For the record: `added coder; changed chat, mert`. Empty where nothing differs."""
+        parts = ((name, getattr(self, name)) for name in ("added", "removed", "changed", "groups", "restart"))
+        return "; ".join(f"{name} {', '.join(keys)}" for name, keys in parts if keys)
+
     def __bool__(self) -> bool:
         return any(getattr(self, part) for part in self.__slots__)
 

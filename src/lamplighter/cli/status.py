@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lamplighter.cli.base.helping import examples
+from lamplighter.cli.base.refusals import Refused
 from lamplighter.cli.options import asks_where, complete_name, one_form, quiet_option, watch_option
 from lamplighter.cli.reach.connection import Connection, Reply
 from lamplighter.cli.reach.place import Asked, Place, find_place
@@ -46,6 +47,8 @@ def status(asked: Asked, name: str | None, *, watching: bool, as_json: bool, qui
             watch(lambda: _ask(connection, name), name, as_json=as_json)
         else:
             _print(_ask(connection, name), name, as_json, quiet)
+            if not as_json and not quiet:
+                _print_alarms(connection, name)
 
 
 def _ask(connection: Connection, name: str | None) -> Reply:
@@ -68,6 +71,23 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
     console.print(
         picture.one(console, views[0], time.time()) if name else picture.overview(console, views, time.time())
     )
+
+
+def _print_alarms(connection: Connection, name: str | None) -> None:
+    """A line for each alarm that stands, of one endpoint or all. A server that knows no alarms has none."""
+    try:
+        found = connection.alarms().body.get("alarms") or []
+    except Refused:
+        return
+    shown = [alarm for alarm in found if name is None or alarm.get("endpoint") == name]
+    if not shown:
+        return
+    from lamplighter.cli.show import sounding  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import out  # noqa: PLC0415
+
+    console = out()
+    for line in sounding.lines(console, shown, time.time()):
+        console.print(line, soft_wrap=True)
 
 
 def _of_management(place: Place, name: str | None, *, watching: bool, as_json: bool, quiet: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,6 +81,18 @@ class Connection(AbstractContextManager["Connection"]):
         """Begin to wake or to put to sleep; answers at once."""
         return self._ask("POST", f"/api/endpoints/{verb}/{quote(name, safe='')}")
 
+    def alarms(self) -> Reply:
+        """The alarms that stand, and where they are told."""
+        return self._ask("GET", "/api/alarms")
+
+    def test_alarms(self) -> Reply:
+        """Have a test message sent to every place; tells which of them took it."""
+        return self._ask("POST", "/api/alarms/test")
+
+    def audit(self, query: Mapping[str, str]) -> Reply:
+        """A page of the audit log; see `/api/audit` for the query."""
+        return self._ask("GET", "/api/audit", query)
+
     def logs(self, name: str, *, tail: int, follow: bool) -> Iterator[str]:
         """Pieces of the engine's output, as they come; for ever with `follow`."""
         import httpx2  # noqa: PLC0415
@@ -94,9 +106,9 @@ class Connection(AbstractContextManager["Connection"]):
                 raise refusal(self.url, response.status_code, response.text)
             yield from response.iter_text()
 
-    def _ask(self, method: str, path: str) -> Reply:
+    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Reply:
         with self._told():
-            response = self._client.request(method, path)
+            response = self._client.request(method, path, params=query)
         return self._read(response)
 
     def _read(self, response: httpx2.Response) -> Reply:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo test check bench soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -31,8 +31,11 @@ check: install  ## lint, formatting, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk runs some groups
+bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk,production runs some groups
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+soak: install  ## half an hour at half rate with a fault every second; MINUTES=3 is shorter, Ctrl-C ends it with what it has
+	$(BIN)/python -m tests.bench --only soak $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:  ## remove what the other targets made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

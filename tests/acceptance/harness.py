@@ -42,13 +42,16 @@ class LamplighterProcess:
         environ: dict[str, str] | None = None,
         server: str = "drain_timeout: 5s",
         port: int = 0,
+        own_session: bool = False,
     ) -> None:
+        """In a session of its own it gets no signal that a terminal sends to whoever started it."""
         self.folder = folder
         self.data = folder / "data"
         self.config = folder / "lamplighter.yaml"
         self._environ = {**os.environ, **(environ or {})}
         self._server = server
         self._port = port
+        self._own_session = own_session
         self.write(configuration)
         self.process: subprocess.Popen[str]
         self.lines: list[str] = []
@@ -68,6 +71,7 @@ class LamplighterProcess:
             text=True,
             env=self._environ,
             cwd=self.folder,
+            start_new_session=self._own_session,
         )
         self.lines = []
         threading.Thread(target=self._read, args=(self.process, self.lines), daemon=True).start()

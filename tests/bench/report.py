@@ -17,18 +17,21 @@ PAGE = DOCS / "benchmarks.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A measured value. `target` is an upper bound in the same unit; `against` is a peer's value in the same run.
+    """A measured value. `target` is an upper bound in the same unit, `at_least` a lower one.
 
-    `max_ratio` is the target for `value / against`, where there is one.
+    `against` is a peer's value in the same run; `max_ratio` is the target for `value / against`, `peer_at_least` the one
+    for `against / value`.
     """
 
     figure: str
     value: float
     unit: str
     target: float | None = None
+    at_least: float | None = None
     against: str | None = None
     against_value: float | None = None
     max_ratio: float | None = None
+    peer_at_least: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -41,14 +44,30 @@ class Figure:
         checks = []
         if self.target is not None:
             checks.append(self.value <= self.target)
+        if self.at_least is not None:
+            checks.append(self.value >= self.at_least)
         if self.max_ratio is not None and self.ratio is not None:
             checks.append(self.ratio <= self.max_ratio)
+        if self.peer_at_least is not None and self.ratio is not None:
+            checks.append(self.ratio * self.peer_at_least <= 1)
         return all(checks) if checks else None
 
     def as_line(self) -> dict[str, object]:
         """What is printed and kept."""
         fields = asdict(self) | {"met": self.met, "ratio": self.ratio}
-        return {key: round(value, 3) if isinstance(value, float) else value for key, value in fields.items()}
+        return {key: _short(value) if isinstance(value, float) else value for key, value in fields.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """What could not be measured here, and why."""
+
+    skipped: str
+    why: str
+
+    def as_line(self) -> dict[str, object]:
+        """What is printed and kept."""
+        return asdict(self)
 
 
 def machine() -> dict[str, object]:
@@ -86,7 +105,8 @@ def render(kept: dict[str, dict[str, object]]) -> str:
         out += ["| figure | value | target | met | against | ratio |", "|---|---|---|---|---|---|"]
         figures = run["figures"]
         assert isinstance(figures, list)
-        out += [_row(line) for line in figures]
+        out += [_row(line) for line in figures if "figure" in line]
+        out += [f"\nNot measured: {line['skipped']}; {line['why']}" for line in figures if "skipped" in line]
         out.append("")
     return "\n".join(out)
 
@@ -98,13 +118,26 @@ def show(line: dict[str, object]) -> None:
 
 def _row(line: dict[str, object]) -> str:
     unit = line["unit"]
-    target = [f"≤ {line['target']:g} {unit}"] if line["target"] is not None else []
-    if line["max_ratio"] is not None:
-        target.append(f"≤ {line['max_ratio']:g} x")
+    bounds = (
+        ("target", "≤ {:g} " + str(unit)),
+        ("at_least", "≥ {:g} " + str(unit)),
+        ("max_ratio", "≤ {:g} x"),
+        ("peer_at_least", "≤ 1/{:g} x"),
+    )
+    target = [text.format(line[key]) for key, text in bounds if line.get(key) is not None]
     against = f"{line['against']}: {line['against_value']:g} {unit}" if line["against_value"] else ""
-    ratio = f"{line['ratio']:.2f} x" if line["ratio"] else ""
+    ratio = _ratio(float(str(line["ratio"]))) if line["ratio"] else ""
     met = {True: "yes", False: "no", None: ""}[line["met"]]  # type: ignore[index]
     return f"| {line['figure']} | {line['value']:g} {unit} | {', '.join(target)} | {met} | {against} | {ratio} |"
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f} x" if ratio >= 0.1 else f"1/{1 / ratio:.0f} x"
+
+
+def _short(value: float) -> float:
+    """Three places, or three digits of what is smaller."""
+    return round(value, 3) if abs(value) >= 0.1 else float(f"{value:.3g}")
 
 
 def _lines(path: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +24,13 @@ BODY = json.dumps(
         "max_tokens": 60,
     }
 )
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "OpenAI/Python 3.52.0"}
 _SCRIPT = f"""
 wrk.method = "POST"
 wrk.path = "/v1/chat/completions"
 wrk.body = [==[{BODY}]==]
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Accept"] = "application/json"
-wrk.headers["User-Agent"] = "OpenAI/Python 3.52.0"
-wrk.headers["Authorization"] = "Bearer {KEY}"
 """
+_PATIENCE = 20  # seconds for one answer; wrk's own 2 are too short for a slow peer
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -45,13 +44,23 @@ class Load:
     p99: float
 
 
-def run(folder: Path, port: int, *, connections: int, seconds: int) -> Load:
+def run(
+    folder: Path,
+    port: int,
+    *,
+    connections: int,
+    seconds: int,
+    key: str = KEY,
+    headers: Mapping[str, str] | None = None,
+) -> Load:
     """Chat completions as fast as they are answered. Fails if any answer is not a success."""
     script = folder / "post.lua"
-    script.write_text(_SCRIPT)
+    lines = {**HEADERS, "Authorization": f"Bearer {key}", **(headers or {})}
+    script.write_text(_SCRIPT + "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in lines.items()))
     command = [program("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(script)]
-    command.append(f"http://127.0.0.1:{port}")
-    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 20).stdout
+    command += ["--timeout", f"{_PATIENCE}s", f"http://127.0.0.1:{port}"]
+    limit = seconds + _PATIENCE + 10
+    text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=limit).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         raise SystemExit(f"the load met failures:\n{text}")
     return Load(

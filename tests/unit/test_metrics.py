@@ -22,7 +22,7 @@ from lamplighter.api.prometheus import render
 from lamplighter.config import parse
 from lamplighter.control.meter import Meter
 from lamplighter.domain.usage import Outcome, UsageRecord
-from lamplighter.runtime import Server, running
+from lamplighter.runtime import Server, _reload_for_ever, running
 from tests.gateway_stage import always, answer, endpoint, until
 
 ROOT = Path(__file__).parents[2]
@@ -130,9 +130,13 @@ async def test_the_access_log_and_its_rotation_in_a_server(tmp_path: Path) -> No
         await said(server)
         await until(path.read_text)
         path.rename(old)
-        server.reopen_logs()
+        hup = asyncio.Event()
+        hup.set()
+        reloading = asyncio.create_task(_reload_for_ever(server, hup, None))
+        await until(lambda: not hup.is_set())
         await said(server, "nobody")
         await until(lambda: path.exists() and path.read_text())
+        reloading.cancel()
     (first,), (second,) = ([json.loads(line) for line in one.read_text().splitlines()] for one in (old, path))
     assert (first["status"], first["tokens_in"], first["attempts"]) == (200, 3, 1)
     assert "error" not in first

@@ -66,10 +66,20 @@ class Figures:
             found[status] = found.get(status, 0) + count
         return found
 
+    def copy(self) -> Figures:
+        """One like it, that what is counted later does not change."""
+        twin = Figures()
+        twin.latency, twin.first_byte = self.latency.copy(), self.first_byte.copy()
+        twin._add_counters(self)
+        return twin
+
     def absorb(self, other: Figures) -> None:
         """Add up."""
         self.latency.absorb(other.latency)
         self.first_byte.absorb(other.first_byte)
+        self._add_counters(other)
+
+    def _add_counters(self, other: Figures) -> None:
         self.plain += other.plain
         for answer, count in other._others.items():
             self._others[answer] = self._others.get(answer, 0) + count
@@ -131,7 +141,7 @@ class Meter:
     def series(self) -> list[Series]:
         """All that was counted, as it is now: what is counted later does not change it."""
         return [
-            Series(model=model, target=target, figures=_copy(figures))
+            Series(model=model, target=target, figures=figures.copy())
             for (target, model), figures in self._figures.items()
         ]
 
@@ -140,9 +150,3 @@ class Meter:
             del self._figures[next(iter(self._figures))]
         self._figures[pair] = figures = Figures()
         return figures
-
-
-def _copy(figures: Figures) -> Figures:
-    twin = Figures()
-    twin.absorb(figures)
-    return twin

@@ -168,14 +168,12 @@ def cause_of(actor: str) -> str:
 
 
 def _tallied(name: str, tally: EndpointTally, now: float) -> Tallied:
-    starts = Histogram()
-    starts.absorb(tally.starts)
     return Tallied(
         endpoint=name,
         wakes=dict(tally.wakes),
         sleeps=dict(tally.sleeps),
         states=dict(tally.states),
-        starts=starts,
+        starts=tally.starts.copy(),
         failed_stops=tally.failed_stops,
         awake_seconds=tally.awake_seconds(now),
     )

@@ -42,6 +42,12 @@ class Histogram:
             self.buckets[-1] += 1
         self.total += seconds
 
+    def copy(self) -> Histogram:
+        """One like it, that what is counted later does not change."""
+        twin = Histogram()
+        twin.buckets, twin.total = self.buckets[:], self.total
+        return twin
+
     def absorb(self, other: Histogram) -> None:
         """Add up."""
         self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]

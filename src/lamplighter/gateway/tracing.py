@@ -100,9 +100,12 @@ class Tracing:
     """Makes the traces of a gateway. Nothing of it is global."""
 
     def __init__(self, provider: TracerProvider, version: str = "") -> None:
+        from opentelemetry.trace import SpanKind, set_span_in_context  # noqa: PLC0415 - an extra
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         self._provider = provider
+        self.server_kind, self.client_kind = SpanKind.SERVER, SpanKind.CLIENT
+        self.below = set_span_in_context
         self.tracer = provider.get_tracer("lamplighter", version)
         self._extract = TraceContextTextMapPropagator().extract
 
@@ -130,11 +133,9 @@ class Tracing:
 class Trace:
     """The spans of one request. Belongs to the request's task; none of its methods raises or waits."""
 
-    __slots__ = ("_asked", "_context", "_span", "_tracer", "_wait")
+    __slots__ = ("_asked", "_context", "_span", "_tracing", "_wait")
 
     def __init__(self, tracing: Tracing, x: Traced, parent: Context | None) -> None:
-        from opentelemetry.trace import SpanKind, set_span_in_context  # noqa: PLC0415
-
         request = x.request
         attributes: dict[str, Any] = {
             "http.request.method": request.method,
@@ -144,15 +145,15 @@ class Trace:
         client = request.scope.get("client")
         if client:
             attributes["client.address"] = client[0]
-        self._tracer = tracing.tracer
-        self._span = self._tracer.start_span(
+        self._tracing = tracing
+        self._span = tracing.tracer.start_span(
             request.method,
             parent,
-            kind=SpanKind.SERVER,
+            kind=tracing.server_kind,
             attributes=attributes,
             start_time=time_ns() - int((monotonic() - x.started) * 1e9),
         )
-        self._context = set_span_in_context(self._span)
+        self._context = tracing.below(self._span)
         self._wait: Span | None = None
         self._asked: Span | None = None
 
@@ -164,7 +165,9 @@ class Trace:
     def waiting(self, target: str) -> None:
         """The request waits for a target."""
         self._end_wait(None)
-        self._wait = self._tracer.start_span(f"wait {target}", self._context, attributes={"lamplighter.target": target})
+        self._wait = self._tracing.tracer.start_span(
+            f"wait {target}", self._context, attributes={"lamplighter.target": target}
+        )
 
     def granted(self) -> None:
         """What it waited for is awake."""
@@ -186,11 +189,10 @@ class Trace:
         return b"traceparent: 00-%032x-%016x-%02x\r\n" % (context.trace_id, context.span_id, context.trace_flags)
 
     def _begin_attempt(self, target: str, origin: Origin) -> Span:
-        from opentelemetry.trace import SpanKind  # noqa: PLC0415
-
         host, port, _ = origin
         attributes: dict[str, Any] = {"lamplighter.target": target, "server.address": host, "server.port": port}
-        return self._tracer.start_span(f"attempt {target}", self._context, kind=SpanKind.CLIENT, attributes=attributes)
+        kind = self._tracing.client_kind
+        return self._tracing.tracer.start_span(f"attempt {target}", self._context, kind=kind, attributes=attributes)
 
     def attempt_failed(self, code: str) -> None:
         """It gave no answer that counts; `code` is that of the error."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -323,6 +325,13 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Hang up with a reset, which the other side sees as an error, and drop what was not sent."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
 Script = Callable[["Visit"], Awaitable[None]]
 
 
@@ -354,7 +363,7 @@ class Visit:
 
     def reset(self) -> None:
         """Hang up with a reset rather than a goodbye."""
-        self.writer.transport.abort()
+        reset(self.writer)
 
 
 @dataclass

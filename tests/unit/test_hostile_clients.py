@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import socket
-import struct
 
 import pytest
 
@@ -20,6 +19,7 @@ from tests.gateway_stage import (
     endpoint,
     relayed,
     request,
+    reset,
     stage,
     until,
 )
@@ -459,10 +459,10 @@ async def test_a_client_that_stops_reading_a_stream_that_never_ends_and_leaves_i
 def depart(client: Client, way: str) -> None:
     if way == "half-closes":
         client.writer.write_eof()
-        return
-    if way == "reset":
-        client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.writer.transport.abort() if way == "reset" else client.writer.close()
+    elif way == "reset":
+        reset(client.writer)
+    else:
+        client.writer.close()
 
 
 # Dawdling

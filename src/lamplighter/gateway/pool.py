@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 from time import monotonic
 
-from lamplighter.errors import UpstreamUnreachable
+from lamplighter.errors import QueueFull, UpstreamUnreachable
 from lamplighter.gateway.address import Origin
 from lamplighter.gateway.upstream import UpstreamConnection
 
 # A connection that was used this short a time ago has not been closed for being idle; asking costs a system call.
 TRUSTED_FOR = 0.05
+# Open files, ports and buffers that have run out here say nothing about the endpoint.
+_OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Pool:
@@ -53,7 +57,7 @@ class Pool:
             connection.abort()
 
     async def connect(self, origin: Origin) -> UpstreamConnection:
-        """Open a new connection. Raises UpstreamUnreachable. Cancel it to give up."""
+        """Open a new connection. Raises UpstreamUnreachable, QueueFull. Cancel it to give up."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_timeout):
@@ -68,7 +72,11 @@ class Pool:
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
             raise UpstreamUnreachable(f"No secure connection to the endpoint: {reason}.") from error
+        except (socket.gaierror, UnicodeError) as error:  # the latter for what can't even be asked for
+            raise UpstreamUnreachable("The endpoint's host name is not known.") from error
         except OSError as error:
+            if error.errno in _OUR_OWN_LACK:
+                raise QueueFull("This server has no connection left to ask with; try again shortly.") from error
             raise UpstreamUnreachable("The endpoint does not accept connections.") from error
         return connection
 

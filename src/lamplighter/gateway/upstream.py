@@ -248,10 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            if status == 101:
-                raise UpstreamBroken("a change of protocol that was not asked for")
-            self._collected = []
-            self.length = None
+            self._pass_over(status)
             return
         if status > 599:
             raise UpstreamBroken("a status that HTTP does not know")
@@ -267,6 +264,19 @@ class UpstreamConnection(asyncio.Protocol):
             self.length = None  # it speaks of another answer, and a server that sees it would wait for a body
         if self._head_only:
             self.complete = True
+
+    def _pass_over(self, status: int) -> None:
+        """Forget an interim answer. Raises UpstreamBroken for one that is none."""
+        if status == 101:
+            raise UpstreamBroken("a change of protocol that was not asked for")
+        if status < 100:
+            raise UpstreamBroken("a status that HTTP does not know")
+        if self._framed and self.length != b"0":
+            raise UpstreamBroken("an interim answer that has a body")  # its body would become part of the next one's
+        self._collected = []
+        self._named = frozenset()
+        self._framed = False
+        self.length = None
 
     def on_body(self, data: bytes) -> None:
         self._overhead = 0

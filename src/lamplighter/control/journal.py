@@ -122,7 +122,8 @@ class StoreJournal:
     """Writes to the store, in order, from one task.
 
     A write that the database refuses stays first in the queue and is tried again with growing pauses, while at most
-    10,000 others wait behind it; then the oldest are dropped, counted in `dropped` and logged.
+    10,000 others wait behind it; then the oldest are dropped, counted in `dropped` and logged. Once a change has waited
+    in vain for as long as its patience lasts, those behind it are only queued, until the database works again.
     """
 
     def __init__(self, store: Store, clock: Clock, *, bound: int = _BOUND, patience: float = PATIENCE) -> None:
@@ -214,10 +215,14 @@ class StoreJournal:
     async def _write(self, write: Callable[[], Awaitable[None]]) -> None:
         if len(self._queue) >= self._bound:
             self._drop(self._queue.popleft())
-        entry = _Entry(write, asyncio.get_running_loop().create_future(), self._clock.now())
+        now = self._clock.now()
+        entry = _Entry(write, asyncio.get_running_loop().create_future(), now)
+        # One change waits for a database that fails. Those behind it would wait in vain, each of them: a wake is four.
+        stuck = bool(self._queue) and now - self._queue[0].since >= self._patience
         self._queue.append(entry)
         self._some.set()
-        await asyncio.wait([entry.done], timeout=self._patience)
+        if not stuck:
+            await asyncio.wait([entry.done], timeout=self._patience)
 
     def _drop(self, entry: _Entry) -> None:
         self.dropped += 1

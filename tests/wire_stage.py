@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 
 from lamplighter.api import management
 from lamplighter.api.hf import ServedWire
@@ -22,6 +23,7 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
+from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
 from lamplighter.domain.endpoint import EngineSpec, Spec
@@ -93,6 +95,7 @@ class WireStage:
     meter: Meter
     leases: LeaseKeeper
     memory: MemoryProvider
+    app: FastAPI
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
         content = {"json": body} if body is not None else {}
@@ -134,6 +137,8 @@ async def wire_stage(
     data: Path,
     *specs: Spec,
     keys: tuple[str, ...] = (),
+    keyring: Keyring | None = None,
+    rate: int | None = None,
     base: str = "http://localhost:8470",
     more: Mapping[str, Provider] | None = None,
     translator: Translator | None = None,
@@ -176,7 +181,15 @@ async def wire_stage(
             records=store,
         )
         digests = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
-        app = management(fleet, health=Healthy(), held=leases, served=served, keys=digests, version="1.2.3")
+        app = management(
+            fleet,
+            health=Healthy(),
+            held=leases,
+            served=served,
+            keyring=keyring or Keyring(digests),
+            rate=rate,
+            version="1.2.3",
+        )
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         http = await stack.enter_async_context(httpx2.AsyncClient(transport=transport, base_url=base))
-        yield WireStage(http, fleet, deployments, store, meter, leases, provider)
+        yield WireStage(http, fleet, deployments, store, meter, leases, provider, app)

@@ -30,6 +30,7 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
+from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
 from lamplighter.control.recorder import Recorder
@@ -39,6 +40,7 @@ from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import raise_file_limit
+from lamplighter.gateway.hosts import is_own_name
 from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
@@ -157,6 +159,14 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         journal = StoreJournal(store, Clock())
         await journal.open()
         stack.push_async_callback(journal.close)
+        recorder = Recorder(journal, Clock())
+        keyring = Keyring(
+            settings.server.keys,
+            store=store,
+            recorder=recorder,
+            resolve=lambda name: gateway.resolve(name),  # noqa: PLW0108 - the gateway is made later, with this keyring
+        )
+        await keyring.open()
         usage = UsageWriter(store)
         usage.start()
         stack.push_async_callback(usage.close)
@@ -174,12 +184,11 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         stack.push_async_callback(deployments.close)
         deployments.go_on()
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
-        await stack.enter_async_context(_background(_prune_for_ever(store, settings.server), "prune"))
+        await stack.enter_async_context(_background(_prune_for_ever(store, keyring, settings.server), "prune"))
         health = Health(store, fleet, usage, journal, deployments)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)
-        recorder = Recorder(journal, Clock())
         rules = await asyncio.to_thread(rules_of, settings.alarms)
         alarms = AlarmKeeper(fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder)
         meter = Meter(usage)
@@ -208,7 +217,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             held=leases,
             served=served,
             measured=measuring,
-            keys=settings.server.keys,
+            keyring=keyring,
+            rate=settings.server.management_rate,
             version=__version__,
             alarms=alarms,
             audited=store,
@@ -219,6 +229,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             meter,
             _gateway_settings(settings),
             api,
+            keyring=keyring,
             routing=_routing(settings),
             access_log=access_log,
             tracing=tracing,
@@ -322,11 +333,12 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     return log
 
 
-async def _prune_for_ever(store: Store, settings: ServerSettings) -> None:
+async def _prune_for_ever(store: Store, keyring: Keyring, settings: ServerSettings) -> None:
     while True:
         try:
             now = time.time()
             count = await store.prune(now - settings.retention, audit_before=now - settings.audit_retention)
+            await keyring.forget(now - settings.retention)
             log.debug("pruned", rows=count)
         except LamplighterError as error:
             log.warning("pruning failed", error=error.message)
@@ -455,7 +467,8 @@ def _routing(settings: Settings) -> Routing:
 def _gateway_settings(settings: Settings) -> GatewaySettings:
     server = settings.server
     return GatewaySettings(
-        keys=frozenset(server.keys),
+        hosts=frozenset(server.hosts) if is_own_name(server.host) else None,
+        cors=frozenset(server.cors),
         max_body_bytes=server.max_body,
         max_held_bytes=server.max_held,
         max_hold=server.max_hold,

@@ -51,8 +51,8 @@ async def test_failures_are_described_as_they_are_answered(http):
     api = (await http.get("/openapi.json")).json()
     assert "HTTPValidationError" not in api["components"]["schemas"]
     wake = api["paths"]["/api/endpoints/wake/{name}"]["post"]["responses"]
-    assert {"200", "202", "401", "403", "404", "422", "502", "503"} == set(wake)
-    for status in ("401", "404", "422", "503"):
+    assert {"200", "202", "401", "403", "404", "422", "429", "502", "503"} == set(wake)
+    for status in ("401", "404", "422", "429", "503"):
         assert wake[status]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
 
 

@@ -1,6 +1,7 @@
 """Who calls what, how much of it, and from where: decided at the gateway's door."""
 
 import asyncio
+from typing import Any
 
 import openai
 import pytest
@@ -10,15 +11,15 @@ from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.gateway.limits import Meter, Meters
 from lamplighter.gateway.refusals import KeyRateLimited
 from lamplighter.gateway.settings import GatewaySettings
-from tests.gateway_stage import SOON, always, answer, relayed, request, stage, until
+from tests.gateway_stage import SOON, Reply, Stage, always, answer, relayed, request, stage, until
 
 CHAT = "/v1/chat/completions"
 USED = b'{"usage": {"prompt_tokens": 30, "completion_tokens": 12}}'
 
 
-async def ring_with(*made: tuple[str, dict], **options) -> tuple[Keyring, dict[str, str]]:
+async def ring_with(*made: tuple[str, dict[str, Any]]) -> tuple[Keyring, dict[str, str]]:
     """A closed keyring, and what each key is shown as."""
-    ring, shown = Keyring(**options), {}
+    ring, shown = Keyring(), {}
     for name, given in (("root", {"role": Role.ADMIN}), *made):
         _, secret = await ring.make(name, actor="test", **given)
         shown[name] = f"Bearer {secret.reveal()}"
@@ -209,9 +210,9 @@ NAMED = GatewaySettings(sweep_every=0.01, cors=frozenset({APP}))
 ANY = GatewaySettings(sweep_every=0.01, cors=frozenset({"*"}))
 
 
-async def preflight(s, path=CHAT, origin=APP, **headers):
-    asked = {"origin": origin, "access-control-request-method": "POST", **headers}
-    return await s.ask(path, b"", method="OPTIONS", **asked)
+async def preflight(s: Stage, path: str = CHAT, origin: str = APP, **headers: str) -> Reply:
+    asked = {"access-control-request-method": "POST", **headers}
+    return await s.ask(path, b"", method="OPTIONS", origin=origin, **asked)
 
 
 async def test_a_preflight_of_a_named_origin_needs_no_key_and_wakes_nothing():

@@ -510,7 +510,7 @@ async def test_slashes_too_many_lead_nowhere_else(here):
 async def test_whoami_says_that_this_is_a_lamplighter(here):
     raw = (await here.ask("GET", "/api/whoami-v2")).json()
     assert (raw["type"], raw["name"], raw["orgs"]) == ("user", NAMESPACE, [])
-    assert raw["lamplighter"] == {"version": "1.2.3"}
+    assert raw["lamplighter"] == {"version": "1.2.3", "role": "admin"}
 
 
 async def test_listings_come_whole_or_in_pages_that_skip_nothing(here):

@@ -4,8 +4,10 @@ import hashlib
 
 import pytest
 
+from lamplighter.control.clock import Clock
 from lamplighter.control.journal import MemoryJournal
 from lamplighter.control.keyring import KeyExpired, KeyRevoked, Keyring, MemoryKeys
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.keys import KeyLimits, Role
 from lamplighter.errors import Conflict, EndpointNotFound, InvalidInput, NotAllowed, NotFound, StoreError
 from lamplighter.store import Store
@@ -50,13 +52,18 @@ def journal():
 
 
 @pytest.fixture
-def ring(wall, journal):
-    return Keyring({CONFIGURED}, journal=journal, resolve=resolve, wall=wall)
+async def recorder(journal):
+    return Recorder(journal, Clock())
 
 
 @pytest.fixture
-def bare(wall, journal):
-    return Keyring(journal=journal, resolve=resolve, wall=wall)
+def ring(wall, recorder):
+    return Keyring({CONFIGURED}, recorder=recorder, resolve=resolve, wall=wall)
+
+
+@pytest.fixture
+def bare(wall, recorder):
+    return Keyring(recorder=recorder, resolve=resolve, wall=wall)
 
 
 async def test_a_configured_key_is_an_admins_under_the_name_of_its_digest(ring):
@@ -203,9 +210,9 @@ async def test_what_is_not_right_is_named(ring, field, given):
     assert len(ring.list()) == 1
 
 
-async def test_keys_outlive_the_process_and_so_does_their_end(tmp_path, wall, journal):
+async def test_keys_outlive_the_process_and_so_does_their_end(tmp_path, wall, recorder):
     async def opened(store: Store, *digests: str) -> Keyring:
-        ring = Keyring(digests, store=store, journal=journal, wall=wall)
+        ring = Keyring(digests, store=store, recorder=recorder, wall=wall)
         await ring.open()
         return ring
 
@@ -225,17 +232,17 @@ async def test_keys_outlive_the_process_and_so_does_their_end(tmp_path, wall, jo
     await store.close()
 
 
-async def test_a_key_that_could_not_be_written_was_not_made(wall, journal):
-    ring = Keyring({CONFIGURED}, store=Failing(), journal=journal, wall=wall)
+async def test_a_key_that_could_not_be_written_was_not_made(wall, recorder):
+    ring = Keyring({CONFIGURED}, store=Failing(), recorder=recorder, wall=wall)
     with pytest.raises(StoreError):
         await ring.make("ci", actor="api")
     assert [key.name for key in ring.list()] == [CONFIGURED[:8]]
 
 
-async def test_a_key_is_revoked_at_once_even_if_that_could_not_be_written(wall, journal):
+async def test_a_key_is_revoked_at_once_even_if_that_could_not_be_written(wall, recorder):
     store = Failing()
-    ring = Keyring({CONFIGURED}, store=store, journal=journal, wall=wall)
-    other = Keyring({CONFIGURED}, journal=journal, wall=wall)
+    ring = Keyring({CONFIGURED}, store=store, recorder=recorder, wall=wall)
+    other = Keyring({CONFIGURED}, recorder=recorder, wall=wall)
     key, secret = await other.make("ci", actor="api")
     store.keys[key.id] = key
     await ring.open()
@@ -261,11 +268,11 @@ async def test_ended_keys_are_forgotten_but_the_last_one_keeps_the_server_closed
     assert [key.name for key in bare.list()] == ["second"]
 
 
-async def test_a_server_whose_only_key_has_ended_stays_closed(wall, journal):
+async def test_a_server_whose_only_key_has_ended_stays_closed(wall, recorder):
     store = MemoryKeys()
-    first = Keyring({CONFIGURED}, store=store, journal=journal, wall=wall)
+    first = Keyring({CONFIGURED}, store=store, recorder=recorder, wall=wall)
     await first.make("short", actor="api", expires_in=60.0)
-    later = Keyring(store=store, journal=journal, wall=wall)  # the configured key was taken out
+    later = Keyring(store=store, recorder=recorder, wall=wall)  # the configured key was taken out
     await later.open()
     wall.time += 10_000
     await later.forget(wall.time)

@@ -1,56 +1,133 @@
-"""Who may use the management routes, and under which name it is recorded."""
+"""Who may use the management routes, how often, and under which name it is recorded."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Collection
+import time
+from collections import OrderedDict
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from lamplighter.errors import NotAllowed
+from lamplighter.control.keyring import Keyring
+from lamplighter.control.origin import ORIGIN
+from lamplighter.domain.keys import ANYBODY, ApiKey, Role
+from lamplighter.domain.rate import Bucket
+from lamplighter.errors import NotAllowed, Unavailable
+
+log = structlog.get_logger("lamplighter.api")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_BUCKETS = 10_000
 
 _bearer = HTTPBearer(auto_error=False, description="A key of this server; not needed where it has none.")
 
 
+class RoleMissing(NotAllowed):
+    """The key is known, and its role does not do this."""
+
+    status = 403
+    code = "role_missing"
+
+    def __init__(self, key: ApiKey, needed: Role) -> None:
+        super().__init__(f"This takes a key with the role {needed.value!r}; {key.name!r} has {key.role.value!r}.")
+
+
+class TooManyRequests(Unavailable):
+    """More management requests than one key or address may make."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
 class Access:
-    """The digests of the keys that open the management routes."""
+    """The keys that open the management routes, and how often each is used: `rate` requests a minute, None: any.
 
-    def __init__(self, digests: Collection[str]) -> None:
-        self._digests = tuple(sorted(digest.lower() for digest in digests))
+    Requests without a key that is right are counted by their address.
+    """
 
-    @property
-    def is_open(self) -> bool:
-        """Whether there is no key at all."""
-        return not self._digests
+    def __init__(self, keyring: Keyring, *, rate: int | None = None) -> None:
+        self.keyring = keyring
+        self._rate = rate
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
-    def actor(self, key: str | None) -> str:
-        """Who is behind `key`, for the record. Raises NotAllowed."""
-        if self.is_open:
-            return "api"
-        if not key:
+    def enter(self, shown: bytes | None, source: str, now: float) -> ApiKey:
+        """The key that is shown by somebody at the address `source`, at a monotonic moment.
+
+        Raises NotAllowed, TooManyRequests.
+        """
+        try:
+            key = self._find(shown)
+        except NotAllowed:
+            self.count(source, now)
+            raise
+        self.count(source if key is ANYBODY else key.id, now)
+        return key
+
+    def count(self, who: str, now: float) -> None:
+        """Count a request. Raises TooManyRequests."""
+        if self._rate is None:
+            return
+        bucket = self._buckets.get(who)
+        if bucket is None:
+            bucket = self._buckets[who] = Bucket(self._rate)
+            if len(self._buckets) > _MOST_BUCKETS:
+                self._buckets.popitem(last=False)  # the one that was used the longest time ago: most likely full again
+        self._buckets.move_to_end(who)
+        if not bucket.take(now):
+            text = f"More than {self._rate} management requests a minute; server.management_rate is the bound."
+            raise TooManyRequests(text, retry_after=bucket.wait(now))
+
+    def _find(self, shown: bytes | None) -> ApiKey:
+        if self.keyring.is_open:
+            return ANYBODY
+        if not shown:
             raise NotAllowed("No key was given. Send it as 'Authorization: Bearer <key>', or as 'x-api-key'.")
-        shown = hashlib.sha256(key.encode()).hexdigest()
-        # All are compared, each in constant time: how long it takes must tell nothing.
-        if not sum(hmac.compare_digest(shown, known) for known in self._digests):
-            raise NotAllowed("This key is not known here.")
-        return f"key:{shown[:8]}"
+        return self.keyring.find(shown, time.time())
 
 
-def _actor(
+async def _key(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
-) -> str:
-    access: Access = request.app.state.access
-    if access.is_open:
+) -> ApiKey:
+    access = _access(request)
+    if access.keyring.is_open:
         _refuse_other_sites(request)
-    key = credentials.credentials if credentials else request.headers.get("x-api-key")
-    return access.actor(key.strip() if key else None)
+    shown = credentials.credentials if credentials else request.headers.get("x-api-key")
+    return access.enter(shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic())
+
+
+async def _counted(request: Request) -> None:
+    _access(request).count(_source(), time.monotonic())
+
+
+async def _operator(request: Request, key: AnyKey) -> str:
+    return _with_role(request, key, Role.OPERATE)
+
+
+async def _admin(request: Request, key: AnyKey) -> str:
+    return _with_role(request, key, Role.ADMIN)
+
+
+def _with_role(request: Request, key: ApiKey, needed: Role) -> str:
+    actor = "api" if key is ANYBODY else key.actor
+    if not key.role.covers(needed):
+        log.warning(
+            "role missing", actor=actor, needed=needed.value, method=request.method, path=request.url.path[:200]
+        )
+        raise RoleMissing(key, needed)
+    return actor
+
+
+def _access(request: Request) -> Access:
+    access: Access = request.app.state.access
+    return access
+
+
+def _source() -> str:
+    return ORIGIN.get().source or "somewhere"
 
 
 def _refuse_other_sites(request: Request) -> None:
@@ -74,5 +151,14 @@ def _is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
-Actor: TypeAlias = Annotated[str, Depends(_actor)]
-"""Takes a valid key and gives the name to record: `key:` and the first 8 digits of its digest, or `api`."""
+AnyKey: TypeAlias = Annotated[ApiKey, Depends(_key)]
+"""Takes any valid key, and gives it; ANYBODY where there are none."""
+
+Operator: TypeAlias = Annotated[str, Depends(_operator)]
+"""Takes a key that may operate, and gives the name to record: `key:` and the key's name, or `api` without keys."""
+
+Admin: TypeAlias = Annotated[str, Depends(_admin)]
+"""The same for a key that may make, change and delete."""
+
+Counted: TypeAlias = Annotated[None, Depends(_counted)]
+"""Takes no key, and counts the request by its address."""

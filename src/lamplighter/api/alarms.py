@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Operator
 from lamplighter.api.problems import RESPONSES
 from lamplighter.domain.bulletin import Case
 from lamplighter.errors import NotFound
@@ -98,13 +98,13 @@ Kept: TypeAlias = Annotated[Alarms, Depends(_alarms)]
 
 
 @router.get("", operation_id="alarms")
-async def standing_alarms(alarms: Kept, _: Actor) -> AllAlarms:
+async def standing_alarms(_: Operator, alarms: Kept) -> AllAlarms:
     """Tell which alarms stand, and where people are told of them."""
     return AllAlarms(alarms=[StandingAlarm.of(case) for case in alarms.standing], places=_places(alarms.places))
 
 
 @router.post("/test", operation_id="test_alarms")
-async def test_alarms(alarms: Kept, actor: Actor) -> TestedPlaces:
+async def test_alarms(actor: Operator, alarms: Kept) -> TestedPlaces:
     """Send a test message to every place, and tell which of them took it."""
     return TestedPlaces(places=_places(await alarms.test(actor=actor)))
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
-from lamplighter.api import audit, endpoints, leases, metrics, pages, problems
+from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, problems
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -18,6 +18,7 @@ from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.api.sources import Sources
 from lamplighter.control.demand import Leases, Operations
+from lamplighter.control.keyring import Keyring
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
@@ -36,12 +37,14 @@ def management(
     alarms: Alarms | None = None,
     audited: AuditRecords | None = None,
     trusted_proxies: Collection[str] = (),
-    keys: Collection[str] = (),
+    keyring: Keyring | None = None,
+    rate: int | None = None,
     version: str,
 ) -> FastAPI:
     """Make the management application.
 
-    `keys` are SHA-256 hex digests of the keys that open `/api`; none opens it to all who can reach it. `held` are the
+    `keyring` holds the keys that open these routes; an empty one, or none, opens them to all who can reach them. `rate`
+    is how many requests a minute each key, or each address without one, may make; None: any number. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
     Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells
     nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
@@ -56,9 +59,10 @@ def management(
     app.state.metrics = measured
     app.state.alarms = alarms
     app.state.audit = audited
-    app.state.access = Access(keys)
+    app.state.access = Access(keyring or Keyring(), rate=rate)
     for router in (
         endpoints.router,
+        keys.router,
         leases.router,
         alarm_routes.router,
         audit.router,

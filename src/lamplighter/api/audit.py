@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Admin
 from lamplighter.api.problems import FAILED, RESPONSES
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import AuditFilter, AuditRow
@@ -82,8 +82,8 @@ Recorded: TypeAlias = Annotated[AuditRecords, Depends(_records)]
 
 @router.get("/audit", operation_id="audit", responses=FAILED)
 async def audit(
+    _: Admin,
     records: Recorded,
-    _: Actor,
     *,
     endpoint: Annotated[str | None, Query(max_length=200, description="To this endpoint alone.")] = None,
     actor: Annotated[str | None, Query(max_length=200, description="By this actor alone.")] = None,

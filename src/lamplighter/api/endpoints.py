@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from lamplighter.api import verbs
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Operator
 from lamplighter.api.problems import FAILED, NAMED, RESPONSES, ErrorDetails, Responses, answer, details
 from lamplighter.api.verbs import Outcome, Verb
 from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus
@@ -41,25 +41,25 @@ _BEGUN: Responses = {200: {"description": "Done, within the time that was given 
 
 
 @router.get("/status", operation_id="status_of_all")
-async def status_of_all(request: Request, operations: Asked, _: Actor) -> AllStatuses:
+async def status_of_all(request: Request, operations: Asked, _: Operator) -> AllStatuses:
     """Tell how all endpoints are. Wakes nothing."""
     return AllStatuses(endpoints={e.spec.name: _status(e, request) for e in operations.endpoints()})
 
 
 @router.get("/status/{name}", operation_id="status", responses=NAMED)
-async def status(name: str, request: Request, operations: Asked, _: Actor) -> OneStatus:
+async def status(name: str, request: Request, operations: Asked, _: Operator) -> OneStatus:
     """Tell how one endpoint is. Wakes nothing."""
     return OneStatus(endpoint=_status(operations.endpoint(name), request))
 
 
 @router.post("/wake", operation_id="wake_all", status_code=202, response_model=AllBegun, responses=_BEGUN)
-async def wake_all(request: Request, operations: Asked, actor: Actor, wait: Wait = None) -> Response:
+async def wake_all(request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to wake all endpoints. One that fails does not keep the others from it: `errors` tells which."""
     return _all(await verbs.all_of_them(operations, Verb.WAKE, actor, wait), Verb.WAKE, request)
 
 
 @router.post("/wake/{name}", operation_id="wake", status_code=202, response_model=OneBegun, responses=_BEGUN | NAMED)
-async def wake(name: str, request: Request, operations: Asked, actor: Actor, wait: Wait = None) -> Response:
+async def wake(name: str, request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to wake an endpoint, or join a wake under way.
 
     Answers 202 at once, or with `wait` 200 when it is running. When the time to wait is over first: 202 with
@@ -69,13 +69,13 @@ async def wake(name: str, request: Request, operations: Asked, actor: Actor, wai
 
 
 @router.post("/sleep", operation_id="sleep_all", status_code=202, response_model=AllBegun, responses=_BEGUN)
-async def sleep_all(request: Request, operations: Asked, actor: Actor, wait: Wait = None) -> Response:
+async def sleep_all(request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to put all endpoints to sleep, each when nothing is in flight or waits."""
     return _all(await verbs.all_of_them(operations, Verb.SLEEP, actor, wait), Verb.SLEEP, request)
 
 
 @router.post("/sleep/{name}", operation_id="sleep", status_code=202, response_model=OneBegun, responses=_BEGUN | NAMED)
-async def sleep(name: str, request: Request, operations: Asked, actor: Actor, wait: Wait = None) -> Response:
+async def sleep(name: str, request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to put an endpoint to sleep, as soon as nothing is in flight and nothing waits. The next request wakes it.
 
     Answers 202 at once, or with `wait` 200 when its provider has confirmed it. When the time to wait is over first:
@@ -88,7 +88,7 @@ async def sleep(name: str, request: Request, operations: Asked, actor: Actor, wa
 async def logs(
     name: str,
     operations: Asked,
-    _: Actor,
+    _: Operator,
     tail: Annotated[int, Query(ge=0, le=_MOST_LINES, description="How many of the last lines.")] = 100,
     follow: Annotated[bool, Query(description="Go on with each further line as it comes.")] = False,
 ) -> StreamingResponse:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Operator
 from lamplighter.api.problems import FAILED, NAMED, RESPONSES, Problem, Responses
 from lamplighter.control import demand
 from lamplighter.control.leases import LONGEST, LONGEST_HOLDER, SHORTEST
@@ -89,14 +89,14 @@ _ENDED: Responses = {404: {"model": Problem, "description": "It has ended; what 
 
 @router.get("/leases", operation_id="leases", responses=NAMED)
 async def list_leases(
-    leases: Held, _: Actor, endpoint: Annotated[str | None, Query(description="Of this endpoint alone.")] = None
+    _: Operator, leases: Held, endpoint: Annotated[str | None, Query(description="Of this endpoint alone.")] = None
 ) -> AllLeases:
     """Tell which leases are held."""
     return AllLeases(leases=[LeaseInfo.of(lease) for lease in leases.list(endpoint)])
 
 
 @router.post("/endpoints/{name}/leases", operation_id="open_lease", status_code=201, responses=NAMED | FAILED)
-async def open_lease(name: str, form: LeaseForm, leases: Held, actor: Actor) -> OneLease:
+async def open_lease(name: str, form: LeaseForm, actor: Operator, leases: Held) -> OneLease:
     """Begin a lease: withdraws a pause, begins to wake the endpoint, and keeps it awake until the lease ends.
 
     Answers at once; whether the endpoint is ready is another question.
@@ -106,12 +106,12 @@ async def open_lease(name: str, form: LeaseForm, leases: Held, actor: Actor) -> 
 
 
 @router.put("/leases/{lease_id}", operation_id="renew_lease", responses=_ENDED)
-async def renew_lease(lease_id: LeaseId, leases: Held, _: Actor) -> OneLease:
+async def renew_lease(lease_id: LeaseId, _: Operator, leases: Held) -> OneLease:
     """Take a heartbeat: the lease lasts another `ttl` seconds from now. 404 once it has ended."""
     return OneLease(lease=LeaseInfo.of(await leases.renew(lease_id)))
 
 
 @router.delete("/leases/{lease_id}", operation_id="end_lease", responses=_ENDED)
-async def end_lease(lease_id: LeaseId, leases: Held, actor: Actor) -> OneLease:
+async def end_lease(lease_id: LeaseId, actor: Operator, leases: Held) -> OneLease:
     """End a lease. The last one out pauses the endpoint, if any of them asked for it."""
     return OneLease(lease=LeaseInfo.of(await leases.end(lease_id, actor=actor)))

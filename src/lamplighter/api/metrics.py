@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Operator
 from lamplighter.control.meter import Series
 from lamplighter.control.tally import Tallied
 from lamplighter.domain.endpoint import Endpoint
@@ -48,7 +48,7 @@ class MetricsSource(Protocol):
 
 
 @router.get("/metrics", operation_id="metrics", responses={200: {"content": {"text/plain": {}, _OPENMETRICS: {}}}})
-async def metrics(request: Request, actor: Actor) -> Response:  # noqa: ARG001 - being let in is all that it is for
+async def metrics(request: Request, actor: Operator) -> Response:  # noqa: ARG001 - being let in is all that it is for
     """Tell all figures in the text format of Prometheus, or as OpenMetrics where that is asked for."""
     source: MetricsSource | None = request.app.state.metrics
     if source is None:

@@ -52,7 +52,8 @@ class Problem(BaseModel):
 
 RESPONSES: Responses = {
     401: {"model": Problem, "description": "No key, or one that is not known here"},
-    403: {"model": Problem, "description": "Refused to a page of another web site"},
+    403: {"model": Problem, "description": "A role that does not do, or a page of another web site"},
+    429: {"model": Problem, "description": "Too many management requests; see `Retry-After`"},
     422: {"model": Problem, "description": "An input is not right; `field` names it"},
 }
 """What any management route may answer."""

@@ -39,6 +39,7 @@ from lamplighter.config.values import (
     Substituted,
     Words,
 )
+from lamplighter.config.web import HostName, PageOrigin
 from lamplighter.domain.endpoint import Creation, Deployment, EngineSpec, Policy, Remote, Spec, State
 
 _POLICY = Policy()
@@ -59,7 +60,13 @@ class ServerSettings(Section):
     port: int = Field(default=8470, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     keys: frozenset[KeyDigest] = Field(default=frozenset(), repr=False)
-    """Who may use this server: each key by its place (env:NAME, file:PATH) or its digest (sha256:…). None: all."""
+    """Admins' keys: each by its place (env:NAME, file:PATH) or its digest (sha256:…). Others are made while it runs."""
+    cors: tuple[PageOrigin, ...] = ()
+    """The origins of web pages that may read answers: exact ones (https://app.example.com), or "*" for all."""
+    hosts: tuple[HostName, ...] = ()
+    """Further names under which a server without keys on this machine's own address may be asked for."""
+    management_rate: int = Field(default=600, ge=1, le=1_000_000)
+    """How many management requests a minute each key, or each address without one, may make."""
     data: FilePath = Field(default=Path("~/.local/state/lamplighter"), validate_default=True)
     """The folder of the database, run files and logs. By default `lamplighter` in $XDG_STATE_HOME."""
     max_body: Size = 64_000_000

@@ -16,18 +16,17 @@ import hmac
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import structlog
 
-from lamplighter.control.journal import Journal, MemoryJournal, log_fields
-from lamplighter.control.origin import ORIGIN
+from lamplighter.control.recorder import Note, Recorder
 from lamplighter.domain.keyrules import check_new_key, described, written
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import Conflict, EndpointNotFound, InvalidInput, NotAllowed, NotFound, StoreError
-from lamplighter.store import AuditRecord
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -93,20 +92,20 @@ class Keyring:
         digests: Collection[str] = (),
         *,
         store: KeyStore | None = None,
-        journal: Journal | None = None,
+        recorder: Recorder | None = None,
         resolve: Callable[[str], str] = str,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`digests` are the SHA-256 hex digests of the configured keys; `open` reads the others.
 
-        `resolve` gives the name of the model behind a name or an alias, or raises EndpointNotFound. `wall` tells Unix
-        time.
+        `recorder` puts on record what is made and revoked. `resolve` gives the name of the model behind a name or an
+        alias, or raises EndpointNotFound. `wall` tells Unix time.
         """
         self._configured = tuple(_configured(digest) for digest in sorted({one.lower() for one in digests}))
         self._by_digest = {key.digest: key for key in self._configured}
         self._made: dict[str, ApiKey] = {}
         self._store = store or MemoryKeys()
-        self._journal = journal or MemoryJournal()
+        self._recorder = recorder
         self._resolve = resolve
         self._wall = wall
         self._turn = asyncio.Lock()
@@ -185,7 +184,7 @@ class Keyring:
                 created_by=actor,
                 expires_at=None if expires_in is None else now + expires_in,
             )
-            note.text = described(key)
+            note.change = described(key)
             await self._store.add_key(key)
             self._keep(key)
             self._changed()
@@ -199,7 +198,7 @@ class Keyring:
         """
         async with self._turn, self._recorded("revoke key", which, actor) as note:
             key = self._find_made(which)
-            note.text = described(key)
+            note.change = described(key)
             now = self._wall()
             if self._is_last(key, now):
                 raise Conflict(
@@ -303,38 +302,11 @@ class Keyring:
                 f"start: revoke it again. {error.message}"
             ) from error
 
-    @contextlib.asynccontextmanager
-    async def _recorded(self, operation: str, name: str, actor: str) -> AsyncIterator[_Note]:
+    def _recorded(self, operation: str, name: str, actor: str) -> AbstractAsyncContextManager[Note]:
         """Put on record what is done inside, however it ends, before anybody is told."""
-        note = _Note(name[:80])
-        failure: BaseException | None = None
-        try:
-            yield note
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            origin = ORIGIN.get()
-            record = AuditRecord(
-                at=self._wall(),
-                actor=actor,
-                operation=operation,
-                endpoint=None,
-                success=failure is None,
-                error=None if failure is None else str(failure) or type(failure).__name__,
-                change=note.text,
-                source=origin.source,
-                request_id=origin.request_id,
-            )
-            log.info("operation", key=name[:80], **log_fields(record))
-            await self._journal.operation(record)
-
-
-@dataclasses.dataclass(slots=True)
-class _Note:
-    """Which key an operation is about, for the record."""
-
-    text: str
+        if self._recorder is None:
+            return contextlib.nullcontext(Note(name[:80]))
+        return self._recorder.recorded(operation, None, actor, change=name[:80])
 
 
 def ended(key: ApiKey) -> NotAllowed:

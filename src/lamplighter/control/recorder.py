@@ -58,9 +58,11 @@ class Recorder:
         await self._journal.operation(record)
 
     @contextlib.asynccontextmanager
-    async def recorded(self, operation: str, name: str | None, actor: str) -> AsyncIterator[Note]:
-        """Record what is done inside when it ends, however it does."""
-        note = Note()
+    async def recorded(
+        self, operation: str, name: str | None, actor: str, *, change: str | None = None
+    ) -> AsyncIterator[Note]:
+        """Record what is done inside when it ends, however it does. `change` is what is known of it before."""
+        note = Note(change)
         error: BaseException | None = None
         try:
             yield note

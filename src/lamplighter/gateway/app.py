@@ -149,6 +149,10 @@ class Gateway:
         self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
 
+    def resolve(self, model: str) -> str:
+        """The name of the route or endpoint behind a name that clients use. Raises EndpointNotFound."""
+        return self._services.router.find(model).name
+
     def begin_shutdown(self) -> None:
         """Refuse new requests from now on; those in progress go on, but for probes that wait for an awake endpoint."""
         self.closing = True

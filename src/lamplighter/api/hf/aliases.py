@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Admin, Operator
 from lamplighter.api.hf import documents, endpoints, logs, metrics
 from lamplighter.api.hf.context import Caller, Served
 from lamplighter.api.hf.problems import RESPONSES
@@ -17,13 +17,13 @@ _WORDS = ("paused", "running")
 
 
 @router.get("")
-async def list_of_this_server(request: Request, served: Served, actor: Actor, wanted: endpoints.Asked) -> Response:
+async def list_of_this_server(request: Request, served: Served, actor: Operator, wanted: endpoints.Asked) -> Response:
     """List the endpoints of this server's namespace."""
     return await endpoints.list_endpoints(request, served, actor, wanted)
 
 
 @router.post("")
-async def create_in_this_server(request: Request, served: Served, actor: Actor) -> Response:
+async def create_in_this_server(request: Request, served: Served, actor: Admin) -> Response:
     """Make an endpoint in this server's namespace."""
     return await endpoints.create_endpoint(request, served, actor)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from lamplighter.api.hf import moments
-from lamplighter.api.hf.context import Caller, Served
+from lamplighter.api.hf.context import AdminCaller, Served
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import AuditFilter, AuditRow
@@ -20,7 +20,7 @@ _ROOT = "/v2/audit-logs/{namespace}"
 @router.get(_ROOT)
 async def audit_log(
     served: Served,
-    _: Caller,
+    _: AdminCaller,
     *,
     endpoint: Annotated[str | None, Query(description="Of this endpoint alone.")] = None,
     username: Annotated[str | None, Query(description="By this actor alone.")] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Admin, Operator
 from lamplighter.api.hf import documents
 from lamplighter.api.hf.context import Served, ServedWire, check_namespace
 from lamplighter.api.hf.endpoints import answer, refusals_on_record
@@ -58,7 +58,7 @@ def recipes() -> list[Recipe]:
 @router.get("/list")
 async def list_catalog(
     served: Served,
-    _: Actor,
+    _: Operator,
     *,
     accelerator: Annotated[str | None, Query(description="Only recipes for `cpu` or `gpu`.")] = None,
     engine: Annotated[str | None, Query(description="Only recipes of this engine.")] = None,
@@ -83,7 +83,7 @@ async def list_catalog(
 
 
 @router.post("/model/{repo_id:path}/deploy")
-async def deploy_model(repo_id: Repository, request: Request, served: Served, actor: Actor) -> Response:
+async def deploy_model(repo_id: Repository, request: Request, served: Served, actor: Admin) -> Response:
     """Deploy a model by its first recipe, or that for the `accelerator` and `ggufFile` that the body names."""
     body = _body(await documents.body_of(request))
     named = [one for one in recipes() if one.model.repository.lower() == repo_id.lower()]
@@ -98,7 +98,7 @@ async def deploy_model(repo_id: Repository, request: Request, served: Served, ac
 
 
 @router.post("/recipe/{recipe_id}/deploy")
-async def deploy_recipe(recipe_id: RecipeId, request: Request, served: Served, actor: Actor) -> Response:
+async def deploy_recipe(recipe_id: RecipeId, request: Request, served: Served, actor: Admin) -> Response:
     """Deploy a recipe; the body names the namespace, and may name the endpoint: `{"config": {"name": …}}`."""
     body = _body(await documents.body_of(request))
     base, _, accelerator = recipe_id.rpartition("-")

@@ -7,7 +7,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 from fastapi import Depends, Path, Request
 
-from lamplighter.api.access import Actor
+from lamplighter.api.access import Admin, Operator
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.problems import WrongNamespace
 from lamplighter.api.hf.translate import Translator
@@ -63,11 +63,23 @@ def check_namespace(served: ServedWire, namespace: str) -> None:
 def _caller(
     namespace: Annotated[str, Path(description="This server's namespace, as whoami tells it.")],
     served: Served,
-    actor: Actor,
+    actor: Operator,
+) -> str:
+    check_namespace(served, namespace)
+    return actor
+
+
+def _admin_caller(
+    namespace: Annotated[str, Path(description="This server's namespace, as whoami tells it.")],
+    served: Served,
+    actor: Admin,
 ) -> str:
     check_namespace(served, namespace)
     return actor
 
 
 Caller: TypeAlias = Annotated[str, Depends(_caller)]
-"""Takes a valid key and this server's namespace, and gives the name to record."""
+"""Takes a key that may operate and this server's namespace, and gives the name to record."""
+
+AdminCaller: TypeAlias = Annotated[str, Depends(_admin_caller)]
+"""The same for a key that may make, change and delete."""

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from lamplighter.api.hf import documents
-from lamplighter.api.hf.context import Caller, Served, ServedWire
+from lamplighter.api.hf.context import AdminCaller, Caller, Served, ServedWire
 from lamplighter.api.hf.pages import Page, page_of
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.hf.views import all_of_them, one_of_them
@@ -68,7 +68,7 @@ async def list_endpoints(request: Request, served: Served, _: Caller, wanted: As
 
 
 @router.post(_ROOT)
-async def create_endpoint(request: Request, served: Served, caller: Caller) -> Response:
+async def create_endpoint(request: Request, served: Served, caller: AdminCaller) -> Response:
     """Make an endpoint and begin to start it. The body is a whole `Endpoint`; see docs/wire.md for what runs here."""
     async with refusals_on_record(served, "create", caller) as asked:
         body = await documents.body_of(request)
@@ -85,7 +85,7 @@ async def read_endpoint(name: str, request: Request, served: Served, _: Caller) 
 
 
 @router.put(_ONE)
-async def update_endpoint(name: str, request: Request, served: Served, caller: Caller) -> Response:
+async def update_endpoint(name: str, request: Request, served: Served, caller: AdminCaller) -> Response:
     """Change an endpoint that was made over this API: what is not named stays; lists and `model.image` are replaced."""
     async with refusals_on_record(served, "update", caller, name):
         body = await documents.body_of(request)
@@ -96,7 +96,7 @@ async def update_endpoint(name: str, request: Request, served: Served, caller: C
 
 
 @router.delete(_ONE)
-async def delete_endpoint(name: str, served: Served, caller: Caller, *, forget: Forget = False) -> Response:
+async def delete_endpoint(name: str, served: Served, caller: AdminCaller, *, forget: Forget = False) -> Response:
     """Delete an endpoint that was made over this API. What is in flight ends first; until then it can still be read."""
     await served.deployments.delete(name, actor=caller, forget=forget)
     return answer({})

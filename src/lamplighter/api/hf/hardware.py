@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from lamplighter.api.access import Counted
 from lamplighter.api.hf.context import Caller, Served
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.domain.hardware import Hardware
@@ -19,7 +20,7 @@ _QUOTAS = "/v2/provider/quotas/{namespace}"
 
 
 @router.get("/v2/provider")
-async def list_hardware(served: Served) -> dict[str, Any]:
+async def list_hardware(served: Served, _: Counted) -> dict[str, Any]:
     """List vendors, regions and hardware, to anybody. The quota reads 0: it is told to who has a key."""
     listed = [offer.hardware for offer in await served.deployments.offers()]
     return by_vendor([dataclasses.replace(one, max_accelerators=0, used_accelerators=0) for one in listed])

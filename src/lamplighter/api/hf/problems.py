@@ -79,7 +79,10 @@ class Failure(BaseModel):
 RESPONSES: Responses = {
     400: {"model": Failure, "description": "Something that was given is not right"},
     401: {"model": Failure, "description": "No key, or one that is not known here"},
-    403: {"model": Failure, "description": "Not a namespace of this server, or a page of another web site"},
+    403: {
+        "model": Failure,
+        "description": "Not a namespace of this server, a role that does not do, or a page of another web site",
+    },
     404: {"model": Failure, "description": "No such endpoint"},
     "default": {"model": Failure, "description": "Anything else that went wrong; `code` tells"},
 }

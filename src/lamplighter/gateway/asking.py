@@ -40,7 +40,7 @@ def ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
     x.state = state
     x.trial = state.begin(x.started)
     x.attempts += 1
-    x.must(x.first_byte_time(), _no_first_byte)
+    x.must(services.settings.first_byte_timeout if route.implied else x.first_byte_time(), _no_first_byte)
     body = x.body if route.implied else _body_for(x, address)
     more = b"" if x.trace is None else x.trace.attempt(name, address.origin)
     head = relay.render_head(request, address, x.path.removeprefix(address.strip), len(body), more)

@@ -162,7 +162,7 @@ class Exchange:
 
     def tick(self, now: float) -> None:
         """Called by the sweeper."""
-        if self.replied:
+        if self.replied and (not self.feedback or self.first_byte_at is not None):
             self._note_progress(now)
         if now >= self._deadline:
             self.stop(self._late())

@@ -17,6 +17,8 @@ from lamplighter.gateway.tokens import ASKED_AT, wants_usage
 
 _MODELS = "/v1/models"
 _HEADER = b"x-lamplighter-model"
+_STREAM = b'"stream"'
+_COMPRESSION = frozenset({b"accept-encoding"})
 
 # Paths that a wrong method is told about; a POST to any other path is relayed as well.
 _POSTED = frozenset(
@@ -62,17 +64,22 @@ def route(x: Exchange) -> None:
     x.by_model = True
     path = x.request.path
     x.route = path if path in _POSTED else "/v1/*"
-    if path in ASKED_AT and (asking := wants_usage(x.body)) is not None:
-        _ask_for_usage(x, asking)
+    if path in ASKED_AT and _STREAM in x.body:
+        _ask_for_usage(x)
     if x.request.query:
         x.path = x.request.raw_path + b"?" + x.request.query
 
 
-def _ask_for_usage(x: Exchange, body: bytes) -> None:
-    """Ask for a stream's usage in the client's place, unless the target is known to refuse that."""
-    if x.services.standings.of(x.endpoint).takes_usage:
+def _ask_for_usage(x: Exchange) -> None:
+    """Ask for a stream's usage in the client's place, unless the target is known to refuse that.
+
+    What is compressed can't be taken out again.
+    """
+    body = wants_usage(x.body)
+    if body is not None and x.services.standings.of(x.endpoint).takes_usage:
         x.asks_usage = True
         x.plain_body, x.body = x.body, body
+        x.request.lines = x.request.lines_without(_COMPRESSION)
 
 
 def _model_of(x: Exchange) -> str:

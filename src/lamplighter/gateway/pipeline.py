@@ -12,6 +12,7 @@ from time import monotonic
 
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import (
+    EndpointBusy,
     LamplighterError,
     QueueFull,
     ShuttingDown,
@@ -109,7 +110,7 @@ def _blame(x: Exchange, error: UpstreamError) -> None:
 
 
 def _outcome_of(error: LamplighterError) -> Outcome:
-    if isinstance(error, WakeTimeout):
+    if isinstance(error, WakeTimeout | EndpointBusy):
         return Outcome.DEADLINE
     return Outcome.REFUSED if isinstance(error, QueueFull | ShuttingDown) or error.status < 500 else Outcome.FAILED
 

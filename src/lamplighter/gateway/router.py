@@ -59,7 +59,7 @@ class Router:
         endpoint = self._demand.resolve(model)
         if endpoint is None:
             raise EndpointNotFound(model, [*self._routes, *self._demand.known()])
-        return self.implied(endpoint)
+        return self._implied.get(endpoint) or self.implied(endpoint)
 
     def implied(self, endpoint: str) -> Route:
         """The route that an endpoint has by itself: it alone, and a request waits for it."""

@@ -166,5 +166,6 @@ class Standings:
 
 def _replica_of(upstream: Upstream) -> Replica:
     """Where it is. What its clients call the base URL stands for the `/v1` that the paths here begin with."""
-    url, headers = upstream.url.rstrip("/"), tuple(upstream.headers.items())
+    url = upstream.url.rstrip("/")
+    headers = (*upstream.headers.items(), ("accept-encoding", "identity"))  # what is compressed tells no tokens
     return Replica(id=f"upstream {upstream.name}", url=url, headers=headers, model=upstream.model, strip="/v1")

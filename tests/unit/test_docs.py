@@ -22,7 +22,7 @@ from lamplighter.cli.checking import check_engines
 from lamplighter.cli.main import root
 from lamplighter.config import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, parse
 from lamplighter.config.environment import _FALLBACK, _KEYS, _OVERRIDES
-from lamplighter.config.file import known_keys
+from lamplighter.config.file import AlarmSettings, known_keys
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, TargetSettings, UpstreamSettings
 from lamplighter.engines.llamacpp.options import tuning_parser
 from lamplighter.engines.presets import PRESETS
@@ -39,6 +39,7 @@ PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 SECTIONS: dict[str, type[BaseModel]] = {
     "server": ServerSettings,
     "defaults": PolicySettings,
+    "alarms": AlarmSettings,
     "providers": ProviderSettings,
     "endpoints": EndpointSettings,
     "upstreams": UpstreamSettings,
@@ -85,11 +86,15 @@ def rows(section: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)` \| .*? \| (\S.*?) \|", body, re.MULTILINE))
 
 
+_SOME = {"SLACK_URL": "json://localhost", "ALARM_HOOK": "https://localhost/hook"}
+"""What variables of the pages hold where that has to be an address."""
+
+
 @by_page
 def test_every_configuration_that_is_shown_can_be_used(page: Path) -> None:
     for block in blocks(page, "yaml"):
-        environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}|env:(\w+)", block), "some-value")
-        settings = parse(block, page.name, {name: "some-value" for pair in environ for name in pair if name})
+        names = [name for pair in re.findall(r"\$\{(\w+)\}|env:(\w+)", block) for name in pair if name]
+        settings = parse(block, page.name, {name: _SOME.get(name, "some-value") for name in names})
         check_engines(settings)
 
 

@@ -18,6 +18,8 @@ class Script:
     answers: dict[str, list[tuple[int, dict[str, Any] | str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    """Of the requests that had one."""
     url: str = ""
 
     def put(self, path: str, *answers: dict[str, Any] | str, status: int = 200) -> None:
@@ -56,7 +58,9 @@ def scripted_server() -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length") or 0))
+            content = self.rfile.read(int(self.headers.get("content-length") or 0))
+            if content:
+                script.bodies.append(json.loads(content))
             script.asked.append(f"{self.command} {self.path}")
             script.keys.append(self.headers.get("authorization"))
             status, answer = script.next(self.command, self.path)

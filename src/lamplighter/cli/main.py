@@ -46,6 +46,7 @@ VERBS = {
     "sleep": Verb(f"{_CLI}.operate:sleep", "Put an endpoint of a server to sleep.", _SERVE),
     "alarms": Verb(f"{_CLI}.alarms:alarms", "Show what costs money for nobody, or fails; test who is told.", _SERVE),
     "audit": Verb(f"{_CLI}.audit:audit", "Show who operated what, when, from where, and how it went.", _SERVE),
+    "key": Verb(f"{_CLI}.key:key", "Make, list and revoke the keys of a server.", _SERVE),
     "config": Verb(f"{_CLI}.configuration:config", "Check the configuration, or print its schema.", _SERVE),
     "doctor": Verb(f"{_CLI}.doctor.command:doctor", "Check token, rights, network, clock, configuration.", _HELP),
     "completion": Verb(f"{_CLI}.completion:completion", "Print the script that completes commands with Tab.", _HELP),

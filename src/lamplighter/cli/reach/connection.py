@@ -89,6 +89,18 @@ class Connection(AbstractContextManager["Connection"]):
         """Have a test message sent to every place; tells which of them took it."""
         return self._ask("POST", "/api/alarms/test")
 
+    def create_key(self, form: Mapping[str, Any]) -> Reply:
+        """Make a key; its secret is in the answer."""
+        return self._ask("POST", "/api/keys", content=form)
+
+    def keys(self) -> Reply:
+        """All keys."""
+        return self._ask("GET", "/api/keys")
+
+    def revoke_key(self, name: str) -> Reply:
+        """Take a key back."""
+        return self._ask("DELETE", f"/api/keys/{quote(name, safe='')}")
+
     def audit(self, query: Mapping[str, str]) -> Reply:
         """A page of the audit log; see `/api/audit` for the query."""
         return self._ask("GET", "/api/audit", query)
@@ -106,9 +118,16 @@ class Connection(AbstractContextManager["Connection"]):
                 raise refusal(self.url, response.status_code, response.text)
             yield from response.iter_text()
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Reply:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        content: Mapping[str, Any] | None = None,
+    ) -> Reply:
         with self._told():
-            response = self._client.request(method, path, params=query)
+            response = self._client.request(method, path, params=query, json=content)
         return self._read(response)
 
     def _read(self, response: httpx2.Response) -> Reply:

@@ -1,6 +1,7 @@
 """A configuration is read whole, checked whole, and told of in the words of the file."""
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from textwrap import dedent
 
@@ -37,9 +38,12 @@ def test_what_the_starter_file_shows_is_right_too():
     shown = "\n".join(
         line.replace("# ", "", 1) if line.lstrip().startswith("# ") and ":" in line else line
         for line in starter_yaml().splitlines()
-        if not line.lstrip("# ").startswith(("The ", "A ", "Any ", "Holds ", "How "))
+        if not line.lstrip("# ").startswith(("The ", "A ", "Any ", "Holds ", "How ", "Who "))
     )
-    settings = read(shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t", EXAMPLE_KEY="k")
+    settings = read(
+        shown, LAMPLIGHTER_KEY="k", HF_TOKEN="t", EXAMPLE_KEY="k", ALARM_HOOK="https://h/", SLACK_URL="json://h"
+    )
+    assert settings.alarms.awake_longer_than == 12 * 3600
     assert set(settings.specs()) == {"chat", "coder", "mine", "far"}
     assert settings.groups == {"evals": ("chat", "coder")}
     assert (settings.server.max_body, settings.server.max_hold) == (64_000_000, 3600.0)
@@ -48,6 +52,46 @@ def test_what_the_starter_file_shows_is_right_too():
     assert [target.name for target in settings.routes()["code"].targets] == ["coder", "router"]
     assert (settings.breaker, settings.retry) == (BreakerPolicy(), RetryPolicy())
     assert settings.specs()["mine"].engine.command == ("my-server", "--port", "{port}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{webhook: 'https://host/s3cret'}", "alarms.webhook: is not the place of an address. Whoever has the address"),
+        ("{urls: [env:GONE]}", "alarms.urls[0]: names the environment variable GONE, which is not set"),
+        ("{urls: [file:gone.txt]}", "alarms.urls[0]: names the file"),
+        ("{urls: env:HOOK}", "alarms.urls: should be a list"),
+        ("{awake_longer_than: 0}", "alarms.awake_longer_than: 0 should be longer than nothing, or never"),
+        ("{awake_longer_than: soon}", "alarms.awake_longer_than: 'soon'"),
+        ("{repeat: 1h}", "alarms.repeat: unknown key; did you mean repeat_every?"),
+    ],
+)
+def test_a_mistake_in_alarms_is_told_without_any_address(text, said):
+    with pytest.raises(ConfigError) as caught:
+        read(f"alarms: {text}", HOOK="https://host/s3cret")
+    assert said in caught.value.message
+    assert "s3cret" not in caught.value.message
+
+
+def test_what_holds_an_address_of_alarms_is_kept_from_engines_and_never_shown():
+    settings = read("alarms: {webhook: env:HOOK, urls: [env:SLACK]}", HOOK="https://h/s3cret", SLACK="json://s3cret")
+    assert {"HOOK", "SLACK"} <= settings.secret_variables
+    assert "s3cret" not in repr(settings)
+
+
+def test_alarms_to_services_need_their_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"alarms\.urls: need an extra .* pip install 'lamplighter\[alarms\]'"):
+        read("alarms: {urls: [env:SLACK]}", SLACK="json://h")
+
+
+def test_a_trusted_proxy_is_an_address_or_a_network():
+    assert read("server: {trusted_proxies: [10.0.0.7, 10.1.0.0/16]}").server.trusted_proxies == (
+        "10.0.0.7/32",
+        "10.1.0.0/16",
+    )
+    with pytest.raises(ConfigError, match=r"trusted_proxies\[0\]: 'proxy' should be an address or a network"):
+        read("server: {trusted_proxies: [proxy]}")
 
 
 def test_an_empty_file_is_a_server_without_endpoints():

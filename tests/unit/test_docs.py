@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from lamplighter import errors
-from lamplighter.api import management
+from lamplighter.api import access, management
 from lamplighter.api.hf.translate.variants import ELSEWHERE, VARIANTS
 from lamplighter.cli.base.lazy import Session
 from lamplighter.cli.checking import check_engines
@@ -24,6 +24,7 @@ from lamplighter.config import EndpointSettings, PolicySettings, ProviderSetting
 from lamplighter.config.environment import _FALLBACK, _KEYS, _OVERRIDES
 from lamplighter.config.file import AlarmSettings, known_keys
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, TargetSettings, UpstreamSettings
+from lamplighter.control import keyring
 from lamplighter.engines.llamacpp.options import tuning_parser
 from lamplighter.engines.presets import PRESETS
 from lamplighter.engines.registry import ENGINES
@@ -231,7 +232,7 @@ def test_the_wire_page_names_every_variant_with_its_engine_and_fields() -> None:
 def test_the_http_page_names_every_code_that_an_answer_may_have() -> None:
     table = re.findall(r"^\| (\d{3}) \| (`.*?`) \|", text_of("http.md"), re.MULTILINE)
     named = {(int(status), code) for status, cell in table for code in re.findall(r"`(\w+)`", cell)}
-    ours = [thing for module in (errors, refusals) for thing in vars(module).values() if isinstance(thing, type)]
+    ours = [thing for module in (errors, refusals, access, keyring) for thing in vars(module).values() if isinstance(thing, type)]
     known = {(kind.status, kind.code) for kind in ours if issubclass(kind, errors.LamplighterError)}
     never_answered = {"invalid_configuration", "conflict", "provider_unreachable", "engine_error"}
     bases = {"upstream_error"}

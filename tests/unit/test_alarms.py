@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from lamplighter.control.alarms import AlarmKeeper, Delivery, Rules
 from lamplighter.control.places import NotDelivered
 from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Watch, span
 from lamplighter.domain.bulletin import CALM, Bulletin, Notice
-from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Policy, Spec, State
+from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Spec, State
 from lamplighter.providers.memory import Fault
 from tests.unit.test_fleet import Stage, spec, stage
 from tests.virtual_time import virtual
@@ -346,10 +347,9 @@ async def test_new_rules_take_the_place_of_the_old_ones() -> None:
         await keeper.close()
 
 
-def endpoint(name: str = "chat", **changes: Any) -> Endpoint:
-    policy = changes.pop("policy", Policy())
-    one = Spec(name=name, provider="memory", engine=EngineSpec(engine="none"), policy=policy)
-    return Endpoint(**({"spec": one, "state": State.RUNNING, "phase": Phase.RUNNING} | changes))
+def endpoint(**changes: Any) -> Endpoint:
+    one = Spec(name="chat", provider="memory", engine=EngineSpec(engine="none"))
+    return dataclasses.replace(Endpoint(spec=one, state=State.RUNNING, phase=Phase.RUNNING), **changes)
 
 
 def found(*endpoints: Endpoint, bounds: Bounds | None = None) -> Sequence[AlarmKind]:

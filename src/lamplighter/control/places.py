@@ -105,11 +105,11 @@ class AppriseService:
     def __init__(self, service: apprise.NotifyBase, name: str) -> None:
         """Use `places_of`."""
         self._service = service
-        self._thread: threading.Thread | None = None
+        self._busy = False
         self.name = name
 
     async def send(self, notice: Notice) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        if self._busy:
             raise NotDelivered("the attempt before this one has not ended yet")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[bool] = loop.create_future()
@@ -120,12 +120,13 @@ class AppriseService:
 
         def work() -> None:
             sent = self._notify(notice)
+            self._busy = False
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(tell, sent)
 
         # A daemon: a service that never answers must not keep this program from ending.
-        self._thread = threading.Thread(target=work, name=f"alarms: {self.name}", daemon=True)
-        self._thread.start()
+        self._busy = True
+        threading.Thread(target=work, name=f"alarms: {self.name}", daemon=True).start()
         if not await done:
             raise NotDelivered("it was not taken")
 

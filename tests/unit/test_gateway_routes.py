@@ -294,10 +294,9 @@ async def test_a_target_that_asks_for_a_pause_gets_it() -> None:
 
 async def test_an_only_target_that_asks_for_a_pause_is_quoted() -> None:
     tired = answer(b'{"error":"slow"}', status="429 Slow Down", headers="Retry-After: 60\r\n")
-    async with endpoint(always(tired)) as a:
-        async with stage(routing=routing("a", upstreams={"a": upstream("a", a.url)})) as s:
-            reply = await s.ask(body=ASK)
-            assert (reply.status, reply.headers["retry-after"], reply.json) == (429, "60", {"error": "slow"})
+    async with endpoint(always(tired)) as a, stage(routing=routing("a", upstreams={"a": upstream("a", a.url)})) as s:
+        reply = await s.ask(body=ASK)
+        assert (reply.status, reply.headers["retry-after"], reply.json) == (429, "60", {"error": "slow"})
 
 
 async def test_a_target_that_is_busy_for_a_moment_is_asked_again() -> None:
@@ -307,9 +306,8 @@ async def test_a_target_that_is_busy_for_a_moment_is_asked_again() -> None:
         await visit.request()
         await visit.say(answer(b'"now"'))
 
-    async with endpoint(script) as a:
-        async with stage(routing=routing("a", upstreams={"a": upstream("a", a.url)})) as s:
-            assert (await s.ask(body=ASK)).body == b'"now"'
+    async with endpoint(script) as a, stage(routing=routing("a", upstreams={"a": upstream("a", a.url)})) as s:
+        assert (await s.ask(body=ASK)).body == b'"now"'
 
 
 async def test_equals_share_the_requests_and_one_sticky_value_goes_to_one_of_them() -> None:

@@ -267,9 +267,9 @@ class Endpoint:
     `starting_for` is the time since the wake began and `expected_start` what it took before. `held_by` says what
     keeps it from sleep ("2 in flight", "keep_warm"). `state_age` is how long ago the provider said `state`.
     `paused` is somebody's word that was given here: requests are refused until it is withdrawn. `leaving` says that it
-    was taken out, and is still there until what is in flight has ended and its provider has let go of it. `gave_up` says
-    that enough starts failed in a row for its requests to be told, `sleep_failed_at` when putting it to sleep last failed
-    or was not confirmed; None once it sleeps. `document` is how its provider describes it, see `Status`.
+    was taken out, and is still there until what is in flight has ended and its provider has let go of it. `gave_up`
+    says that enough starts failed in a row for its requests to be told, `sleep_failed_at` when putting it to sleep last
+    failed or was not confirmed; None once it sleeps. `document` is how its provider describes it, see `Status`.
     """
 
     spec: Spec

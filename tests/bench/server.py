@@ -51,8 +51,22 @@ def running(
             server=server,
             process=psutil.Process(server.process.pid),
             port=int(server.url.rpartition(":")[2]),
-            key=KEY,
+            key=_limited_key(server),
         )
+
+
+def _limited_key(server: LamplighterProcess) -> str:
+    """A key that may call models, with every kind of limit, each of them far away."""
+    limits = dict.fromkeys(("requests_per_minute", "tokens_per_minute", "concurrent"), PLENTY)
+    answer = httpx2.post(
+        f"{server.url}/api/keys",
+        headers={"authorization": f"Bearer {KEY}"},
+        json={"name": "load", "role": "infer", "limits": limits},
+        timeout=SCRAPED_EVERY,
+    )
+    if answer.status_code != 201:
+        raise SystemExit(f"no key was made: {answer.status_code} {answer.text}")
+    return str(answer.json()["secret"])
 
 
 @contextlib.contextmanager

@@ -87,8 +87,12 @@ def measure(minutes: float = 30.0, rate: float | None = None) -> Iterator[Figure
         time.sleep(FLUSHED)
         before = _records(ours.server)
         seen, tallies = _soak(ours, cloud, stop, minutes * 60, rate)
+        _, exposed = server.metrics(ours.server)
         ours.server.stop()
-        yield from _figures(seen, tallies, _records(ours.server) - before, rate)
+        records = _records(ours.server)
+        yield from _figures(seen, tallies, records - before, rate)
+        apart = abs(_counted(exposed) - records.total())
+        yield Figure(figure="requests that metrics and records count differently", value=apart, unit="", target=0)
 
 
 @contextlib.contextmanager
@@ -199,6 +203,12 @@ def _records(ours: LamplighterProcess) -> Counter[str]:
     for outcome, status, requests in ours.rows("select outcome, status, sum(requests) from usage group by 1, 2"):
         counted[_WORDS.get(outcome, str(status))] += requests
     return counted
+
+
+def _counted(exposed: str) -> float:
+    """Requests by the metrics."""
+    lines = (line for line in exposed.splitlines() if line.startswith("lamplighter_requests_total{"))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 _WORDS = {Outcome.CUT.value: load.CUT, Outcome.CLIENT_GONE.value: load.LEFT}

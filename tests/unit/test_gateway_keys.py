@@ -73,8 +73,9 @@ async def test_a_key_calls_its_own_models_and_sees_no_other():
             reply = await s.ask(path, authorization=shown["other"])
             assert reply.status == 403
             assert "elsewhere" in reply.body.decode()
-        unknown = await s.ask("/endpoints/lmap/x", authorization=shown["other"])
-        assert (unknown.status, b"lamp'" in unknown.body, b"bulb" in unknown.body) == (404, False, False)
+        for path, body in (("/endpoints/lmap/x", None), (CHAT, {"model": "lmap"})):
+            unknown = await s.ask(path, body, authorization=shown["other"])
+            assert (unknown.status, b"lamp'" in unknown.body, b"bulb" in unknown.body) == (404, False, False)
         listed = {
             name: [
                 one["id"] for one in (await s.ask("/v1/models", method="GET", authorization=shown[name])).json["data"]

@@ -19,7 +19,7 @@ from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.openai import OPENAI
-from lamplighter.gateway.origins import Origins
+from lamplighter.gateway.origins import MarkedSend, Origins
 from lamplighter.gateway.passthrough import PLAIN
 from lamplighter.gateway.pipeline import serve
 from lamplighter.gateway.pool import Pool
@@ -200,13 +200,7 @@ class Gateway:
 
 def last_answer(send: Send) -> Send:
     """Say with the answer that it is the last one on its connection."""
-
-    async def send_last(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-        await send(message)
-
-    return send_last
+    return MarkedSend(send, [(b"connection", b"close")])
 
 
 async def _deny_websocket(scope: Scope, receive: Receive, send: Send) -> None:

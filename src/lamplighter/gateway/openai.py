@@ -57,7 +57,7 @@ def enter(x: Exchange) -> object | None:
 
 def route(x: Exchange) -> None:
     """See Surface. Raises InvalidInput, EndpointNotFound, Forbidden."""
-    x.way = way = x.services.router.find(_model_of(x))
+    x.way = way = x.services.router.find(_model_of(x), known=x.key.routes)
     if not x.key.may_call(way.name):
         raise Forbidden(f"This key may not call {way.name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
     x.endpoint = way.tiers[0][0].name
@@ -112,7 +112,7 @@ def _models(x: Exchange, wanted: str) -> object:
     shown = {one.name: _shown(one) for one in listings}
     shown |= {way.name: _shown_route(way, listings) for way in router.routes}
     if wanted:
-        name = router.find(wanted).name
+        name = router.find(wanted, known=x.key.routes).name
         if not x.key.may_call(name):
             raise EndpointNotFound(wanted, sorted(x.key.routes))
         return shown[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamplighter.control.demand import Demand
@@ -51,14 +51,17 @@ class Router:
         """The configured ones."""
         return tuple(self._named.values())
 
-    def find(self, model: str) -> Route:
-        """The route behind a name that clients use. Raises EndpointNotFound."""
+    def find(self, model: str, *, known: Collection[str] = ()) -> Route:
+        """The route behind a name that clients use. Raises EndpointNotFound, which tells what is `known` to who asks.
+
+        Nothing given: all names.
+        """
         route = self._routes.get(model)
         if route is not None:
             return route
         endpoint = self._demand.resolve(model)
         if endpoint is None:
-            raise EndpointNotFound(model, [*self._routes, *self._demand.known()])
+            raise EndpointNotFound(model, known or [*self._routes, *self._demand.known()])
         return self._implied.get(endpoint) or self.implied(endpoint)
 
     def implied(self, endpoint: str) -> Route:

@@ -204,6 +204,16 @@ async def test_a_coding_that_would_be_lost_on_the_way_is_refused():
     assert not recorder.asked
 
 
+async def test_a_length_that_has_more_digits_than_any_body_is_refused():
+    recorder = Recorder()
+    async with relayed(recorder) as s, s.client() as client:
+        client.send(POST + b"content-length: " + b"0" * 5000 + b"17\r\n\r\n" + BODY + SECOND)
+        reply = await client.reply()
+        assert (reply.status, reply.json["error"]["param"]) == (400, "Content-Length")
+        assert (await client.reply()).status == 200
+    assert recorder.asked == [("GET /second", b"")]
+
+
 async def test_chunks_of_an_old_client_end_its_connection():
     recorder = Recorder()
     async with relayed(recorder) as s, s.client() as client:

@@ -85,6 +85,7 @@ async def test_the_answer_to_head_has_its_length_and_no_body():
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxx",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"0" * 5000 + b"2\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: \x00\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: " + b"a" * 600_000 + b"\r\nContent-Length: 0\r\n\r\n",

@@ -12,6 +12,9 @@ from lamplighter.gateway.keys import WITHOUT_KEY
 from lamplighter.gateway.refusals import BodyTooLarge, BodyTooSlow, MethodNotAllowed, UpgradeNotSupported
 from lamplighter.gateway.shortcuts import take_body
 
+_MOST_DIGITS = 20
+"""Of a number that says how long a body is."""
+
 
 def nobody(_: Exchange) -> bool:
     """Without a key nobody comes in."""
@@ -43,12 +46,19 @@ def check_entry(  # noqa: C901 - a list of refusals, in one place because a call
     if request.method == "OPTIONS" and request.is_preflight():  # without an origin: no browser's
         raise MethodNotAllowed("A preflight tells the origin of its page.", allow="GET, POST")
     if b"content-length" in kept:
-        if int(kept[b"content-length"]) > x.services.settings.max_body_bytes:
-            raise BodyTooLarge(x.services.settings.max_body_bytes)
+        length = kept[b"content-length"]
+        if len(length) > _MOST_DIGITS or int(length) > x.services.settings.max_body_bytes:
+            raise _refused(length, x.services.settings.max_body_bytes)
     elif b"transfer-encoding" in kept and kept[b"transfer-encoding"].lower() != b"chunked":
         _refuse_coding(kept[b"transfer-encoding"])
     if b"x-scale-up-timeout" in kept:
         _set_hold(x)
+
+
+def _refused(length: bytes, limit: int) -> InvalidInput:
+    if len(length) > _MOST_DIGITS:  # zeros before it, so many that Python refuses to read it
+        return InvalidInput(f"Content-Length must have at most {_MOST_DIGITS} digits.", field="Content-Length")
+    return BodyTooLarge(limit)
 
 
 def _refuse_coding(coding: bytes) -> NoReturn:

@@ -16,6 +16,7 @@ from lamplighter.gateway.headers import NOT_SENT_BACK, ORDINARY_CONNECTION, name
 HIGH_WATER = 256 * 1024
 # Heads, trailers and chunk extensions pile up in the parser before we see them, so what is not body is bounded.
 MAX_OVERHEAD = 128 * 1024
+MOST_DIGITS = 20
 
 # Names of headers as endpoints spell them, to their lower case: the ones that need no second look.
 _PASSED: dict[bytes, bytes] = {}
@@ -227,6 +228,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _on_unusual_header(self, name: bytes, lower: bytes, value: bytes) -> None:
         if lower == b"content-length":
+            if len(value) > MOST_DIGITS:
+                raise UpstreamBroken("a length with too many digits")  # it could not be read again further on
             self._framed = True
             self.length = value
             return

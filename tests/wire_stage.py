@@ -17,6 +17,7 @@ import httpx2
 from fastapi import FastAPI
 
 from lamplighter.api import management
+from lamplighter.api.access import Access
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.translate import Translator
 from lamplighter.control.clock import Clock
@@ -26,6 +27,7 @@ from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.endpoint import EngineSpec, Spec
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.providers.base import Provider
@@ -186,8 +188,7 @@ async def wire_stage(
             health=Healthy(),
             held=leases,
             served=served,
-            keyring=keyring or Keyring(digests),
-            rate=rate,
+            access=Access(keyring or Keyring(digests), rate=rate, recorder=Recorder(journal, Clock())),
             version="1.2.3",
         )
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)

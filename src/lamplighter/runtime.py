@@ -19,6 +19,7 @@ import uvicorn
 
 from lamplighter import __version__
 from lamplighter.api import management
+from lamplighter.api.access import Access
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
@@ -217,8 +218,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             held=leases,
             served=served,
             measured=measuring,
-            keyring=keyring,
-            rate=settings.server.management_rate,
+            access=Access(keyring, rate=settings.server.management_rate, recorder=recorder),
             version=__version__,
             alarms=alarms,
             audited=store,

@@ -116,6 +116,16 @@ async def test_every_route_asks_for_its_role_and_says_which_it_is(here: Stage) -
             assert "role_missing" in answer.text
 
 
+async def test_who_asks_for_a_change_without_the_right_to_it_is_on_record(here: Stage) -> None:
+    await here.ask("POST", "/api/endpoints/wake/chat", Role.INFER)
+    await here.ask("GET", "/api/endpoints/status", Role.INFER)
+    rows = [row for row in await here.wire.store.audit() if row.operation == "refused"]
+    assert [(row.actor, row.change, row.success) for row in rows] == [
+        ("key:the-infer", "POST /api/endpoints/wake/chat", False)
+    ]
+    assert "'the-infer' has 'infer'" in str(rows[0].error)
+
+
 async def test_an_infer_key_sees_who_it_is_and_nothing_else(here: Stage) -> None:
     answer = (await here.ask("GET", "/api/whoami-v2", Role.INFER)).json()
     assert answer["auth"]["accessToken"]["role"] == "read"

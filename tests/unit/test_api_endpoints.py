@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message
 
 from lamplighter.api import management
+from lamplighter.api.access import Access
 from lamplighter.control.keyring import Keyring
 from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Policy, Replica, Spec, State
 from lamplighter.errors import EndpointNotFound, ProviderUnreachable, QueueFull
@@ -103,7 +104,7 @@ def health():
 
 
 def client(fleet: Fleet, health: Health, *keys: str, base: str = "http://localhost:8470") -> httpx2.AsyncClient:
-    app = management(fleet, health=health, keyring=Keyring(keys), version="1.2.3")
+    app = management(fleet, health=health, access=Access(Keyring(keys)), version="1.2.3")
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx2.AsyncClient(transport=transport, base_url=base)
 

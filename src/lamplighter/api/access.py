@@ -14,6 +14,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.origin import ORIGIN
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.keys import ANYBODY, ApiKey, Role
 from lamplighter.domain.rate import Bucket
 from lamplighter.errors import NotAllowed, Unavailable
@@ -46,11 +47,13 @@ class TooManyRequests(Unavailable):
 class Access:
     """The keys that open the management routes, and how often each is used: `rate` requests a minute, None: any.
 
-    Requests without a key that is right are counted by their address.
+    Requests without a key that is right are counted by their address. `recorder` puts on record who asked for a change
+    without the right to it.
     """
 
-    def __init__(self, keyring: Keyring, *, rate: int | None = None) -> None:
+    def __init__(self, keyring: Keyring, *, rate: int | None = None, recorder: Recorder | None = None) -> None:
         self.keyring = keyring
+        self.recorder = recorder
         self._rate = rate
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
@@ -104,20 +107,25 @@ async def _counted(request: Request) -> None:
 
 
 async def _operator(request: Request, key: AnyKey) -> str:
-    return _with_role(request, key, Role.OPERATE)
+    return await _with_role(request, key, Role.OPERATE)
 
 
 async def _admin(request: Request, key: AnyKey) -> str:
-    return _with_role(request, key, Role.ADMIN)
+    return await _with_role(request, key, Role.ADMIN)
 
 
-def _with_role(request: Request, key: ApiKey, needed: Role) -> str:
+async def _with_role(request: Request, key: ApiKey, needed: Role) -> str:
     actor = "api" if key is ANYBODY else key.actor
     if not key.role.covers(needed):
         log.warning(
             "role missing", actor=actor, needed=needed.value, method=request.method, path=request.url.path[:200]
         )
-        raise RoleMissing(key, needed)
+        missing = RoleMissing(key, needed)
+        recorder = _access(request).recorder
+        if recorder is not None and request.method not in _SAFE_METHODS:
+            asked = f"{request.method} {request.url.path}"[:200]
+            await recorder.write("refused", None, actor, error=missing, change=asked)
+        raise missing
     return actor
 
 

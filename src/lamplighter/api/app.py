@@ -37,14 +37,12 @@ def management(
     alarms: Alarms | None = None,
     audited: AuditRecords | None = None,
     trusted_proxies: Collection[str] = (),
-    keyring: Keyring | None = None,
-    rate: int | None = None,
+    access: Access | None = None,
     version: str,
 ) -> FastAPI:
     """Make the management application.
 
-    `keyring` holds the keys that open these routes; an empty one, or none, opens them to all who can reach them. `rate`
-    is how many requests a minute each key, or each address without one, may make; None: any number. `held` are the
+    `access` tells who may use these routes, and how often; without it all may who can reach them. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
     Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells
     nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
@@ -59,7 +57,7 @@ def management(
     app.state.metrics = measured
     app.state.alarms = alarms
     app.state.audit = audited
-    app.state.access = Access(keyring or Keyring(), rate=rate)
+    app.state.access = access or Access(Keyring())
     for router in (
         endpoints.router,
         keys.router,

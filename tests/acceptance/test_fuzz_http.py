@@ -24,13 +24,13 @@ pytestmark = pytest.mark.acceptance
 
 SECONDS = 4.0
 AT_ONCE = 16
-HANG = 3.0
+HANG = 6.0
 """What a connection may take; all deadlines of the gateway are far below it (seconds)."""
 SETTINGS = GatewaySettings(
     head_timeout=0.1,
     body_timeout=0.1,
-    first_byte_timeout=1.0,
-    between_bytes_timeout=1.0,
+    first_byte_timeout=2.5,
+    between_bytes_timeout=2.5,
     max_body_bytes=20_000,
     sweep_every=0.02,
 )
@@ -196,7 +196,7 @@ async def converse(s: Stage, chance: random.Random, raw: bytes) -> list[int]:
                 got.extend(piece)
 
     reading = asyncio.ensure_future(read())
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(ConnectionError, RuntimeError):  # the latter from uvloop: the connection is closed already
         ends = sorted(chance.randrange(len(raw) + 1) for _ in range(chance.choice([0, 0, 1, 3])))
         for start, end in zip([0, *ends], [*ends, len(raw)], strict=True):
             writer.write(raw[start:end])

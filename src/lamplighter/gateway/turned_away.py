@@ -39,6 +39,8 @@ class TurnedAway:
         self.count += 1
         self._say(bound)
         transport.write(_ANSWER)
+        if transport.is_closing():
+            return  # the client has left already
         if len(self._lingering) < MAX_LINGERING and transport.can_write_eof():
             transport.set_protocol(_Goodbye(transport, self._lingering))
             transport.write_eof()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -270,19 +270,22 @@ def test_what_can_not_be_read_exits_2(options: list[str], said: str, cloud: Scri
 
 
 @pytest.mark.parametrize(
-    ("graph", "said"),
+    ("graph_of_now", "said"),
     [
-        (graphs(*[0.0] * 50, *[1.0] * 10), "up since 9 min ago"),  # its settings are months old, its start is not
-        (graphs(*[1.0] * 50, 0.0, *[1.0] * 10), "up since 9 min ago"),
-        (graphs(*[1.0] * 60, requests=[0.0] * 50 + [3.0] + [0.0] * 9), "used 9 min ago"),
-        (graphs(), "since when it runs is not known"),
-        ({}, "since when it runs is not known"),
-        ("not JSON", "since when it runs is not known"),
+        # its settings are months old, its start is not
+        (lambda: graphs(*[0.0] * 50, *[1.0] * 10), "up since 9 min ago"),
+        (lambda: graphs(*[1.0] * 50, 0.0, *[1.0] * 10), "up since 9 min ago"),
+        (lambda: graphs(*[1.0] * 60, requests=[0.0] * 50 + [3.0] + [0.0] * 9), "used 9 min ago"),
+        (lambda: graphs(), "since when it runs is not known"),
+        (lambda: {}, "since when it runs is not known"),
+        (lambda: "not JSON", "since when it runs is not known"),
     ],
 )
-def test_without_evidence_that_it_is_idle_nothing_is_paused(graph: Any, said: str, cloud: ScriptedCloud) -> None:
+def test_without_evidence_that_it_is_idle_nothing_is_paused(
+    graph_of_now: Callable[[], Any], said: str, cloud: ScriptedCloud
+) -> None:
     cloud.have({"me": [endpoint("chat")]})
-    cloud.script.put("/v2/endpoint/me/chat/metrics", graph)
+    cloud.script.put("/v2/endpoint/me/chat/metrics", graph_of_now())
     done = cloud("guard", "--pause")
     assert done.code == 0, done.err
     assert said in done.out

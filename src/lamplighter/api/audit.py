@@ -8,13 +8,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.api.access import Admin
-from lamplighter.api.problems import FAILED, RESPONSES
+from lamplighter.api.problems import FAILED, INVALID, RESPONSES
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import AuditFilter, AuditRow
 
 router = APIRouter(prefix="/api", tags=["audit"], responses=RESPONSES)
 
 _MOST = 1000
+_LARGEST = 2**63 - 1
+"""The largest number of a record that a database can have."""
 
 
 class AuditRecords(Protocol):
@@ -80,7 +82,7 @@ def _records(request: Request) -> AuditRecords:
 Recorded: TypeAlias = Annotated[AuditRecords, Depends(_records)]
 
 
-@router.get("/audit", operation_id="audit", responses=FAILED)
+@router.get("/audit", operation_id="audit", responses=INVALID | FAILED)
 async def audit(
     _: Admin,
     records: Recorded,
@@ -91,7 +93,7 @@ async def audit(
     success: Annotated[bool | None, Query(description="Those that went well, or those that did not.")] = None,
     since: Annotated[float | None, Query(description="From this Unix time on.")] = None,
     until: Annotated[float | None, Query(description="Before this Unix time.")] = None,
-    after: Annotated[int | None, Query(ge=0, description="Later than the operation with this `id`.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=_LARGEST, description="Later than the operation with this `id`.")] = None,
     cursor: Annotated[str | None, Query(max_length=20, description="Where to go on: a page's `next_cursor`.")] = None,
     limit: Annotated[int, Query(ge=1, le=_MOST, description="How many at most.")] = 100,
 ) -> AuditPage:

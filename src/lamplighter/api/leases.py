@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from lamplighter.api.access import Operator
-from lamplighter.api.problems import FAILED, NAMED, RESPONSES, Problem, Responses
+from lamplighter.api.problems import FAILED, INVALID, NAMED, RESPONSES, Problem, Responses
 from lamplighter.control import demand
 from lamplighter.control.leases import LONGEST, LONGEST_HOLDER, SHORTEST
 from lamplighter.errors import NotFound
@@ -95,7 +95,7 @@ async def list_leases(
     return AllLeases(leases=[LeaseInfo.of(lease) for lease in leases.list(endpoint)])
 
 
-@router.post("/endpoints/{name}/leases", operation_id="open_lease", status_code=201, responses=NAMED | FAILED)
+@router.post("/endpoints/{name}/leases", operation_id="open_lease", status_code=201, responses=INVALID | NAMED | FAILED)
 async def open_lease(name: str, form: LeaseForm, actor: Operator, leases: Held) -> OneLease:
     """Begin a lease: withdraws a pause, begins to wake the endpoint, and keeps it awake until the lease ends.
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from fastapi import APIRouter, Request, Response
 
 from lamplighter.api.access import Operator
+from lamplighter.api.problems import RESPONSES, Problem, Responses
 from lamplighter.control.meter import Series
 from lamplighter.control.tally import Tallied
 from lamplighter.domain.endpoint import Endpoint
@@ -18,6 +19,11 @@ from lamplighter.errors import NotFound
 router = APIRouter(tags=["health"])
 
 _OPENMETRICS = "application/openmetrics-text"
+_ANSWERS: Responses = {
+    200: {"content": {"text/plain": {}, _OPENMETRICS: {}}},
+    404: {"model": Problem, "description": "Nothing is measured here"},
+    **{status: RESPONSES[status] for status in (401, 403, 429)},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +53,7 @@ class MetricsSource(Protocol):
         """Look at all of them, at one moment on the event loop. What it returns does not change any more."""
 
 
-@router.get("/metrics", operation_id="metrics", responses={200: {"content": {"text/plain": {}, _OPENMETRICS: {}}}})
+@router.get("/metrics", operation_id="metrics", responses=_ANSWERS)
 async def metrics(request: Request, actor: Operator) -> Response:  # noqa: ARG001 - being let in is all that it is for
     """Tell all figures in the text format of Prometheus, or as OpenMetrics where that is asked for."""
     source: MetricsSource | None = request.app.state.metrics

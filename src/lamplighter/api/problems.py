@@ -58,6 +58,7 @@ RESPONSES: Responses = {
 }
 """What any management route may answer."""
 
+INVALID: Responses = {400: {"model": Problem, "description": "An input can't be what it says; `field` names it"}}
 NAMED: Responses = {404: {"model": Problem, "description": "No such endpoint; `known` lists those that are there"}}
 FAILED: Responses = {
     502: {"model": Problem, "description": "The provider or the engine failed"},

@@ -11,7 +11,7 @@ from lamplighter.api.hf.context import Served
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.domain.keys import ANYBODY, Role
 
-router = APIRouter(tags=["hub"], responses={401: RESPONSES[401]})
+router = APIRouter(tags=["hub"], responses={status: RESPONSES[status] for status in (401, 403, "default")})
 
 
 @router.get("/api/whoami-v2")

@@ -34,6 +34,7 @@ class StageClaim:
         self.releases = 0
         self.failures = 0
         self.struggles = 0
+        self.abandons = 0
         self.counts = True
 
     def release(self) -> None:
@@ -45,6 +46,9 @@ class StageClaim:
 
     def struggled(self) -> None:
         self.struggles += 1
+
+    def abandoned(self) -> None:
+        self.abandons += 1
 
     def uncount(self) -> None:
         self.counts = False

@@ -157,6 +157,66 @@ async def test_a_question_about_the_endpoint_takes_no_slot_and_is_let_through_wh
 
 
 @virtual
+async def test_a_question_that_is_being_answered_leaves_the_only_slot_to_a_request() -> None:
+    s = Stage(concurrency=1)
+    probes = [await s.gate.await_open(), s.take()]
+    probes[1].uncount()
+    request = s.take()
+    assert s.gate.try_claim() is None
+    assert s.gate.in_flight == 3, "a sleep has to wait for all of them"
+    for probe in probes:
+        probe.release()
+    assert s.gate.try_claim() is None, "the end of a question frees no slot of somebody else"
+    request.release()
+    assert s.gate.in_flight == 0
+    s.take()
+
+
+@virtual
+async def test_questions_that_waited_for_the_gate_leave_the_only_slot_to_a_request() -> None:
+    s = Stage(replicas=0, concurrency=1)
+    probes = [asyncio.create_task(s.gate.await_open()) for _ in range(2)]
+    await ticks()
+    s.open(1)
+    request = s.take()
+    for probe in probes:
+        (await probe).release()
+    assert s.gate.in_flight == 1
+    request.release()
+
+
+@virtual
+async def test_a_slot_that_is_not_needed_goes_to_who_waits_at_once_and_only_once() -> None:
+    s = Stage(concurrency=1)
+    probe = s.take()
+    waiting = [s.come() for _ in range(2)]
+    await ticks()
+    probe.uncount()
+    probe.uncount()
+    await ticks()
+    assert [task.done() for task in waiting] == [True, False]
+    probe.release()
+    probe.uncount()
+    await ticks()
+    assert not waiting[1].done()
+    waiting[0].result().release()
+    waiting[0].result().uncount()
+    assert (await waiting[1]).replica.id == "1"
+    assert s.gate.try_claim() is None
+
+
+@virtual
+async def test_the_end_of_a_question_tells_nothing_of_how_fast_slots_get_free() -> None:
+    s = Stage(concurrency=1)
+    s.take()
+    s.come()
+    await asyncio.sleep(30)
+    for _ in range(10):
+        (await s.gate.await_open()).release()
+    assert s.gate.expected_wait() == pytest.approx(2 * 30)
+
+
+@virtual
 async def test_a_replica_that_comes_up_serves_those_who_wait_for_a_slot() -> None:
     s = Stage(concurrency=1)
     s.take()
@@ -283,7 +343,7 @@ _STEPS = st.lists(
         st.sampled_from(
             [
                 *("come", "come", "come", "guest", "probe", "end", "end", "end all", "end as all leave", "cancel"),
-                *("open", "shut", "lose", "bad", "bound", "fail guests", "time", "tick", "tick"),
+                *("open", "shut", "lose", "bad", "uncount", "bound", "fail guests", "time", "tick", "tick"),
             ]
         ),
         st.integers(0, 30),
@@ -348,6 +408,8 @@ class World:
                 claim = self.held.pop(number % len(self.held))
                 claim.struggled()
                 claim.release()
+            case "uncount" if self.held:
+                self.held[number % len(self.held)].uncount()
             case "bound":
                 gate.bound(max_waiting=4, concurrency=None if number % 4 == 0 else number % 4)
             case "fail guests":
@@ -486,6 +548,56 @@ async def test_a_good_answer_in_between_keeps_a_replica() -> None:
         s.replicas(2)
     assert s.outliers == []
     assert set(s.replicas(4)) == {"1", "2"}
+
+
+@virtual
+async def test_a_claim_that_tells_nothing_ends_no_row_and_adds_nothing_to_it() -> None:
+    s = Stage(replicas=2)
+    _make_second_bad(s, 4)
+    first, left = s.take(), s.take()
+    assert left.replica.id == "2"
+    left.abandoned()
+    left.struggled()  # the first word counts
+    left.release()
+    assert s.outliers == []
+    probe = s.take()
+    assert probe.replica.id == "2"
+    probe.uncount()
+    probe.struggled()
+    probe.release()
+    assert s.outliers == []
+    first.release()
+    _make_second_bad(s, 1)
+    assert s.outliers == [("2", 10.0)]
+
+
+@virtual
+async def test_a_bad_answer_stays_bad_when_the_attempt_is_then_abandoned() -> None:
+    s = Stage(replicas=2)
+    _make_second_bad(s, 4)
+    first, second = s.take(), s.take()
+    second.struggled()
+    second.abandoned()
+    second.release()
+    first.release()
+    assert s.outliers == [("2", 10.0)]
+
+
+@virtual
+async def test_who_leaves_as_a_slot_is_given_to_them_is_no_good_answer() -> None:
+    s = Stage(replicas=2, concurrency=1)
+    _make_second_bad(s, 4)
+    first, second = s.take(), s.take()
+    leaver = s.come()
+    await ticks()
+    second.abandoned()
+    second.release()
+    leaver.cancel()
+    await ticks()
+    assert leaver.cancelled()
+    first.release()
+    _make_second_bad(s, 1)
+    assert s.outliers == [("2", 10.0)]
 
 
 def _is_attentive(s: Stage) -> bool:

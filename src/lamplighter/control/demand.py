@@ -24,7 +24,11 @@ class Claim(Protocol):
     """Seconds that the request was held; 0.0 when the endpoint was awake."""
 
     def uncount(self) -> None:
-        """Say that this request is no activity: its end leaves the idle clock as it is."""
+        """Say that this request only asks how the endpoint is.
+
+        Its slot is free at once, its end leaves the idle clock as it is, and it tells nothing of how well the replica
+        answers. In-flight counts it until it is released.
+        """
 
     def release(self) -> None:
         """End the claim, once: in-flight falls and the idle clock starts. Never blocks; a second call does nothing."""
@@ -38,8 +42,11 @@ class Claim(Protocol):
     def struggled(self) -> None:
         """Tell that this replica answered badly: a 5xx of its own, an answer cut or too late, or a reset.
 
-        A claim that ends without this word was answered well. Releases nothing.
+        A claim that ends without this word or `abandoned` was answered well. Releases nothing.
         """
+
+    def abandoned(self) -> None:
+        """Tell that nobody knows how this replica would have answered: neither well nor badly. Releases nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,9 @@ class ActiveClaim:
         self.waited = waited
 
     def uncount(self) -> None:
-        self._counts = False
+        if self._gate is not None and self._counts:
+            self._counts = self._well = False
+            self._gate.give_slot_back(self._slot)
 
     def release(self) -> None:
         gate, self._gate = self._gate, None
@@ -52,6 +54,9 @@ class ActiveClaim:
         if self._gate is not None and self._well:
             self._well = False
             self._gate.doubt(self._slot)
+
+    def abandoned(self) -> None:
+        self._well = False
 
 
 class _Waiter:
@@ -216,11 +221,8 @@ class Gate:
     async def await_open(self) -> ActiveClaim:
         """Wait for the gate as nobody whom the endpoint is woken for. Takes no slot; the claim is no activity."""
         if self._open:
-            claim = self._enter(min(self._open, key=_load), 0.0)
-        else:
-            claim = await self._wait_for_opening()
-        claim.uncount()
-        return claim
+            return self._enter_without_slot(0.0)
+        return await self._wait_for_opening()
 
     async def _wait_for_opening(self) -> ActiveClaim:
         if len(self._probes) >= self._max_waiting:
@@ -271,9 +273,7 @@ class Gate:
         now = self._clock.now()
         for future, since in probes.items():
             if not future.done():
-                claim = self._enter(min(self._open, key=_load), now - since)
-                claim.uncount()
-                future.set_result(claim)
+                future.set_result(self._enter_without_slot(now - since))
 
     def shut(self) -> None:
         """Let nobody through from now on; those in flight go on."""
@@ -313,19 +313,25 @@ class Gate:
 
     def leave(self, slot: Slot, counts: bool, well: bool) -> None:
         """End a claim: called by the claim, once."""
-        slot.in_flight -= 1
         self.in_flight -= 1
         if counts:
+            slot.in_flight -= 1
             self.last_activity = self._clock.now()
         if self._attentive:
-            self._after(slot, well)
+            self._after(slot, counts, well)
 
-    def _after(self, slot: Slot, well: bool) -> None:
+    def give_slot_back(self, slot: Slot) -> None:
+        """A claim needs no slot, and ends later: called by the claim, once."""
+        slot.in_flight -= 1
+        if self._queue:
+            self._let_in()
+
+    def _after(self, slot: Slot, counts: bool, well: bool) -> None:
         """What else the end of a request means."""
         if well and slot.standing.bad:
             slot.standing.did_well()
             self._mind()
-        if self._queue and self._open:
+        if counts and self._queue and self._open:
             self._turnover.note(self._clock.now())
             self._let_in()
         if self._watched and not self.in_flight:
@@ -353,6 +359,11 @@ class Gate:
         self.in_flight += 1
         return ActiveClaim(self, slot, waited)
 
+    def _enter_without_slot(self, waited: float) -> ActiveClaim:
+        claim = self._enter(min(self._open, key=_load), waited)
+        claim.uncount()
+        return claim
+
     def _take_out(self, waiter: _Waiter) -> None:
         """Let one wait no longer; one that does not wait any more is no error."""
         self._queue.discard(waiter, key=waiter.caller.key, priority=waiter.caller.priority)
@@ -364,7 +375,9 @@ class Gate:
 def _hand_back(future: asyncio.Future[ActiveClaim]) -> None:
     """Undo a wait that was given up: a grant that came at the same moment goes to the next."""
     if future.done() and not future.cancelled() and future.exception() is None:
-        future.result().release()
+        claim = future.result()
+        claim.abandoned()
+        claim.release()
 
 
 def _fail(waiting: Iterable[asyncio.Future[ActiveClaim]], error: Callable[[], LamplighterError]) -> int:

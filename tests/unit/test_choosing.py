@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,3 +242,20 @@ def test_the_bytes_of_an_attachment_are_not_counted_as_text() -> None:
 def test_a_large_text_is_not_taken_for_an_attachment() -> None:
     text = "what does ;base64, mean in a data URL? " * 1000
     assert demands_of(body(messages=[{"role": "user", "content": text}])).tokens > 10_000
+
+
+@pytest.mark.parametrize(
+    ("fit", "is_any"),
+    [
+        (Fit(), True),
+        (Fit(context=None, tools=True), True),
+        (Fit(context=8), False),
+        (Fit(tools=False), False),
+        (Fit(images=False), False),
+        (Fit(json_schema=False), False),
+        (replace(Fit(tools=False), tools=True), True),
+        (replace(Fit(), context=8), False),
+    ],
+)
+def test_a_fit_knows_whether_every_request_fits(fit: Fit, is_any: bool) -> None:
+    assert fit.is_any is is_any

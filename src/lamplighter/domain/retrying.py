@@ -1,6 +1,7 @@
 """What may be sent once more, when, and how often. Pure: time and chance are passed in.
 
-What a status tells is RFC 9110 section 15; 529 is what some model APIs answer when they are overloaded.
+What a status tells is RFC 9110 section 15; 529 is what some model APIs answer when they are overloaded, and 520 to 524
+are what a content delivery network answers in place of an origin that fails (Cloudflare's "5xx errors").
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 _WINDOW = 10.0
 _MOST_DOUBLINGS = 30
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 section 9.2.2
-_FAILURES = frozenset({500, 502, 503, 504, 529})
+_FAILURES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _REFUSALS = frozenset({429, 503, 529})
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?").fullmatch
 

@@ -41,11 +41,12 @@ class Fit:
     tools: bool = True
     images: bool = True
     json_schema: bool = True
+    is_any: bool = field(init=False, repr=False, compare=False)
+    """Whether every request fits, so that none has to be looked at."""
 
-    @property
-    def is_any(self) -> bool:
-        """Whether every request fits, so that none has to be looked at."""
-        return self == Fit()
+    def __post_init__(self) -> None:
+        is_any = self.context is None and self.tools and self.images and self.json_schema
+        object.__setattr__(self, "is_any", is_any)  # once for all: it is asked for at every request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,7 @@ class RouteTarget:
     """
 
     name: str
+    is_upstream: bool = False
     model: str | None = None
     weight: float = 1.0
     fit: Fit = Fit()

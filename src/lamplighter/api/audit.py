@@ -93,7 +93,7 @@ async def audit(
     success: Annotated[bool | None, Query(description="Those that went well, or those that did not.")] = None,
     since: Annotated[float | None, Query(description="From this Unix time on.")] = None,
     until: Annotated[float | None, Query(description="Before this Unix time.")] = None,
-    after: Annotated[int | None, Query(ge=0, le=_LARGEST, description="Later than the operation with this `id`.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=_LARGEST, description="Later than the one with this `id`.")] = None,
     cursor: Annotated[str | None, Query(max_length=20, description="Where to go on: a page's `next_cursor`.")] = None,
     limit: Annotated[int, Query(ge=1, le=_MOST, description="How many at most.")] = 100,
 ) -> AuditPage:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import pytest
 
 from lamplighter.control.demand import Caller
 from lamplighter.control.journal import MemoryJournal
-from lamplighter.domain.endpoint import Phase
+from lamplighter.control.situation import Situation
+from lamplighter.domain.endpoint import Phase, State
 from lamplighter.errors import EndpointNotFound, EndpointPaused, Forbidden, WakeFailed, WakeTimeout
 from lamplighter.providers.memory import Fault
 from tests.unit.test_fleet import Stage, spec, stage
@@ -111,6 +116,103 @@ async def test_wanting_respects_the_back_off_and_is_over_when_the_wake_is_given_
         with pytest.raises(WakeFailed):
             await s.serve()
         await asyncio.sleep(200)
+        s.fleet.want("chat")
+        await asyncio.sleep(6)
+        assert s.phase() is Phase.RUNNING
+
+
+@contextmanager
+def _views_made() -> Iterator[list[str]]:
+    """Whatever makes a view of all that is known of an endpoint meanwhile."""
+    made: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is Situation.view.__code__:
+            made.append(frame.f_back.f_code.co_name if frame.f_back is not None else "")
+
+    sys.setprofile(note)
+    try:
+        yield made
+    finally:
+        sys.setprofile(None)
+
+
+def _want_often(s: Stage) -> tuple[list[str], bool]:
+    """What made a view as it was wanted a hundred times, and whether its controller was nudged after the first."""
+    nudge = s.fleet._controllers["chat"]._here.nudge
+    with _views_made() as made:
+        s.fleet.want("chat")
+        nudge.clear()
+        for _ in range(99):
+            s.fleet.want("chat")
+    return made, nudge.is_set()
+
+
+CHEAP: tuple[list[str], bool] = ([], False)
+
+
+@virtual
+async def test_wanting_is_cheap_while_a_want_stands_and_where_a_pause_or_a_failure_answers_it() -> None:
+    async with stage(start_delay=50.0) as s:
+        s.fleet.want("chat")
+        await asyncio.sleep(1)
+        assert _want_often(s) == CHEAP
+        await s.fleet.pause("chat", actor="me")
+        await asyncio.sleep(5)
+        assert _want_often(s) == CHEAP
+        with _views_made() as made:
+            s.fleet.endpoint("chat")
+        assert made == ["endpoint"], "what is counted here is made by those who need it"
+    async with stage(spec(wake_attempts=1, backoff_base=100)) as s:
+        s.provider.script("chat", "wake", Fault.REFUSE)
+        s.fleet.want("chat")
+        await asyncio.sleep(1)
+        assert s.phase() is Phase.ERROR
+        assert _want_often(s) == CHEAP
+    async with stage(spec(wake_paused=False)) as s:
+        s.provider.set_state("chat", State.PAUSED)
+        await asyncio.sleep(5)
+        assert _want_often(s) == CHEAP
+
+
+@virtual
+async def test_wanting_what_is_paused_elsewhere_looks_once_a_second_and_finds_it_resumed() -> None:
+    async with stage(spec(wake_paused=False), reports_changes=False, look_every=60.0) as s:
+        s.provider.set_state("chat", State.PAUSED)
+        await asyncio.sleep(70)
+        before = s.fleet._controllers["chat"].looks
+        for _ in range(1000):
+            s.fleet.want("chat")
+            await asyncio.sleep(0.01)
+        assert 8 <= s.fleet._controllers["chat"].looks - before <= 12
+        s.provider.set_state("chat", State.SCALED_TO_ZERO)
+        await asyncio.sleep(1.1)
+        s.fleet.want("chat")
+        await asyncio.sleep(1.1)
+        s.fleet.want("chat")
+        await asyncio.sleep(6)
+        assert s.phase() is Phase.RUNNING
+
+
+@virtual
+async def test_a_want_that_was_answered_with_no_counts_as_soon_as_the_reason_is_gone() -> None:
+    async with stage() as s:
+        await s.fleet.pause("chat", actor="me")
+        await asyncio.sleep(5)
+        s.fleet.want("chat")
+        await s.fleet.scale_to_zero("chat", actor="me")
+        s.fleet.want("chat")
+        await asyncio.sleep(10)
+        assert s.phase() is Phase.RUNNING
+    async with stage(spec(wake_attempts=1, backoff_base=100)) as s:
+        s.provider.script("chat", "wake", Fault.REFUSE)
+        s.fleet.want("chat")
+        await asyncio.sleep(0.1)
+        retry_at = s.fleet._controllers["chat"].view().retry_at
+        await asyncio.sleep(retry_at - asyncio.get_running_loop().time() - 0.05)
+        s.fleet.want("chat")
+        await asyncio.sleep(0.1)
+        assert s.phase() is Phase.ERROR
         s.fleet.want("chat")
         await asyncio.sleep(6)
         assert s.phase() is Phase.RUNNING

@@ -104,11 +104,10 @@ class Controller:
             return
         now = here.clock.now()
         if now >= here.wishes.called_until:
-            view = here.view()
-            if view.barred:
+            if here.barred:
                 self._look_for_resume()
                 return
-            if view.given_up and now < view.retry_at:
+            if here.given_up and now < here.trouble.retry_at:
                 return
             here.nudge.set()
         here.wishes.call(now + here.spec.policy.wake_timeout)
@@ -215,7 +214,7 @@ class Controller:
     def _bar(self) -> None:
         """Refuse who comes to a paused endpoint. Raises EndpointPaused."""
         here = self._here
-        if here.view().barred:
+        if here.barred:
             self._look_for_resume()
             raise EndpointPaused(self.name)
 

@@ -67,7 +67,7 @@ class Looking:
         here.look_at = here.seen_at + here.look_interval()
         if self._serves(status):
             here.gate.open_to(status.replicas)
-        elif here.view().barred:
+        elif here.barred:
             here.turn_away()
         if took is not None:
             await here.journal.started(here.name, here.clock.wall(), took)

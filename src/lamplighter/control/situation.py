@@ -23,7 +23,7 @@ from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
 from lamplighter.domain.endpoint import STARTING, Endpoint, Replica, Spec, State, Status
-from lamplighter.domain.lifecycle import QUIET_LOOK, SETTLE_TIME, Room, Verb, View
+from lamplighter.domain.lifecycle import QUIET_LOOK, SETTLE_TIME, Room, Verb, View, is_barred, is_given_up
 from lamplighter.errors import EndpointPaused, Unavailable
 from lamplighter.providers.base import Provider
 
@@ -101,6 +101,17 @@ class Situation:
     def called(self) -> bool:
         """Whether it is to be awake for requests that are answered elsewhere meanwhile."""
         return self.clock.now() < self.wishes.called_until
+
+    @property
+    def barred(self) -> bool:
+        """As the view tells it, without making one."""
+        state, wishes = None if self.blind else self.known, self.wishes
+        return is_barred(self.spec.policy, state, paused=wishes.paused, wake_asked=wishes.wake_asked)
+
+    @property
+    def given_up(self) -> bool:
+        """As the view tells it, without making one."""
+        return is_given_up(self.spec.policy, self.trouble.failures, permanent=self.trouble.permanent)
 
     def view(self) -> View:
         """All that a decision looks at."""
@@ -256,8 +267,10 @@ class Situation:
 
     def suspect(self) -> None:
         """A replica did not answer: look soon, but don't let a burst of failures become a burst of looks."""
-        self.look_at = min(self.look_at, self.seen_at + _SUSPICION_PAUSE)
-        self.nudge.set()
+        soon = self.seen_at + _SUSPICION_PAUSE
+        if soon < self.look_at:
+            self.look_at = soon
+            self.nudge.set()
 
     def note_outlier(self, replica: Replica, seconds: float) -> None:
         """A replica is set aside since it answers badly where others do not."""
@@ -279,7 +292,7 @@ class Situation:
         self.begun = None
         self.history.start_began = None
         self.trouble.wake_failed(self.spec.policy, self.clock.now(), error, permanent=permanent, pause=pause)
-        if self.view().given_up:
+        if self.given_up:
             self.wishes.wake_asked = False
             self.wishes.call_ends()
         log.error("failed", endpoint=self.name, error=error, failures=self.trouble.failures)

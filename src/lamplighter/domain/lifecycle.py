@@ -112,8 +112,7 @@ class View:
     @property
     def barred(self) -> bool:
         """Whether requests are refused instead of held: it is paused, and they may not resume it."""
-        elsewhere = self.state is State.PAUSED and not self.policy.wake_paused
-        return self.paused or (elsewhere and not self.wake_asked)
+        return is_barred(self.policy, self.state, paused=self.paused, wake_asked=self.wake_asked)
 
     @property
     def wanted(self) -> bool:
@@ -144,7 +143,17 @@ class View:
     @property
     def given_up(self) -> bool:
         """Whether enough wakes failed in a row to tell the waiters."""
-        return self.failures > 0 and (self.permanent or self.failures >= self.policy.wake_attempts)
+        return is_given_up(self.policy, self.failures, permanent=self.permanent)
+
+
+def is_barred(policy: Policy, state: State | None, *, paused: bool, wake_asked: bool) -> bool:
+    """See `View.barred`; for those who ask at every request, and need nothing else of a view."""
+    return paused or (state is State.PAUSED and not policy.wake_paused and not wake_asked)
+
+
+def is_given_up(policy: Policy, failures: int, *, permanent: bool) -> bool:
+    """See `View.given_up`."""
+    return failures > 0 and (permanent or failures >= policy.wake_attempts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             resolve=lambda name: gateway.resolve(name),  # noqa: PLW0108 - the gateway is made later, with this keyring
         )
         await keyring.open()
+        stack.push_async_callback(keyring.close)
         usage = UsageWriter(store)
         usage.start()
         stack.push_async_callback(usage.close)

@@ -1,12 +1,13 @@
 """Keys are made on record, told once, found by what is shown, and count until they end."""
 
+import asyncio
 import hashlib
 
 import pytest
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.journal import MemoryJournal
-from lamplighter.control.keyring import KeyExpired, KeyRevoked, Keyring, MemoryKeys
+from lamplighter.control.keyring import KeyExpired, KeyRevoked, Keyring, MemoryKeys, NotWritten
 from lamplighter.control.recorder import Recorder
 from lamplighter.domain.keys import KeyLimits, Role
 from lamplighter.errors import Conflict, EndpointNotFound, InvalidInput, NotAllowed, NotFound, StoreError
@@ -128,9 +129,14 @@ async def test_making_and_revoking_are_on_record_and_so_are_refusals(ring, journ
 
 async def test_the_first_key_closes_the_server_and_must_be_able_to_make_others(bare):
     assert bare.is_open
-    for wrong in ({"role": Role.OPERATE}, {"role": Role.ADMIN, "expires_in": 60.0}):
-        with pytest.raises(InvalidInput, match="the first key closes this server"):
+    for wrong, field in (
+        ({"role": Role.OPERATE}, "role"),
+        ({"role": Role.INFER, "expires_in": 60.0}, "role"),
+        ({"role": Role.ADMIN, "expires_in": 60.0}, "expires_in"),
+    ):
+        with pytest.raises(InvalidInput, match=f"^{field}: the first key closes this server") as refused:
             await bare.make("first", actor="api", **wrong)
+        assert refused.value.field == field
     assert bare.is_open
     await bare.make("root", actor="api", role=Role.ADMIN)
     assert not bare.is_open
@@ -237,6 +243,71 @@ async def test_a_key_that_could_not_be_written_was_not_made(wall, recorder):
     with pytest.raises(StoreError):
         await ring.make("ci", actor="api")
     assert [key.name for key in ring.list()] == [CONFIGURED[:8]]
+
+
+class Locked(MemoryKeys):
+    """A database that takes things only when it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.free = asyncio.Event()
+
+    async def add_key(self, key):
+        await self.free.wait()
+        await super().add_key(key)
+
+    async def revoke_key(self, key_id, at):
+        await self.free.wait()
+        await super().revoke_key(key_id, at)
+
+
+async def test_a_locked_database_refuses_a_key_in_time_and_what_it_takes_late_is_taken_back(wall, recorder, journal):
+    store = Locked()
+    ring = Keyring({CONFIGURED}, store=store, recorder=recorder, wall=wall, patience=0.02)
+    with pytest.raises(NotWritten, match=r"No key was made: .* Try again") as refused:
+        await ring.make("ci", actor="api")
+    assert (refused.value.status, refused.value.retry_after) == (503, 5.0)
+    assert [key.name for key in ring.list()] == [CONFIGURED[:8]]
+    assert [one.success for one in journal.operations] == [False]
+    taken = []
+    forget = store.forget_keys
+
+    async def forgotten(ids):
+        taken.extend(store.keys)
+        await forget(ids)
+
+    store.forget_keys = forgotten
+    store.free.set()
+    await asyncio.gather(*ring._late)
+    assert taken
+    assert not store.keys
+    key, _ = await ring.make("ci", actor="api")
+    assert list(store.keys) == [key.id] != taken
+    await ring.close()
+
+
+async def test_a_locked_database_keeps_no_key_from_being_revoked_and_that_is_written_later(wall, recorder):
+    store = Locked()
+    store.free.set()
+    ring = Keyring({CONFIGURED}, store=store, recorder=recorder, wall=wall, patience=0.02)
+    key, secret = await ring.make("ci", actor="api")
+    store.free.clear()
+    with pytest.raises(NotWritten, match="counts no more, but that is not written"):
+        await ring.revoke("ci", actor="api")
+    with pytest.raises(KeyRevoked):
+        ring.find(secret.reveal().encode(), NOW)
+    store.free.set()
+    await asyncio.gather(*ring._late)
+    assert store.keys[key.id].revoked_at == NOW
+    await ring.close()
+
+
+async def test_changes_of_keys_do_not_line_up_behind_a_locked_database(wall, recorder):
+    ring = Keyring({CONFIGURED}, store=Locked(), recorder=recorder, wall=wall, patience=0.05)
+    results = await asyncio.gather(*(ring.make(f"k{n}", actor="api") for n in range(20)), return_exceptions=True)
+    assert {type(result) for result in results} == {NotWritten}
+    assert any("nothing was changed" in str(result) for result in results)
+    await ring.close()
 
 
 async def test_a_key_is_revoked_at_once_even_if_that_could_not_be_written(wall, recorder):

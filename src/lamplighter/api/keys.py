@@ -7,10 +7,10 @@ import time
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict, StrictBool, StrictInt
 
 from lamplighter.api.access import Access, Admin
-from lamplighter.api.problems import RESPONSES, Problem, Responses
+from lamplighter.api.problems import FAILED, RESPONSES, Problem, Responses
 from lamplighter.control.keyring import Keyring
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.errors import InvalidInput
@@ -29,11 +29,11 @@ class Limits(_Wire):
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
-    requests_per_minute: int | None = None
+    requests_per_minute: StrictInt | None = None
     """Requests a minute."""
-    tokens_per_minute: int | None = None
+    tokens_per_minute: StrictInt | None = None
     """Tokens a minute, in and out, as the answers tell them."""
-    concurrent: int | None = None
+    concurrent: StrictInt | None = None
     """Requests at once."""
 
 
@@ -48,15 +48,15 @@ class KeyForm(_Wire):
     """`infer` calls models, `operate` also wakes, puts to sleep and looks, `admin` may do everything."""
     routes: Annotated[list[str], Field(max_length=_LONGEST)] = []
     """The models that it may call, by name or alias; none: all."""
-    may_wake: bool = True
+    may_wake: StrictBool = True
     """Whether its requests wake what sleeps."""
-    priority: int = 0
+    priority: StrictInt = 0
     """-100 to 100: where requests wait, the higher ones go first."""
     limits: Limits = Limits()
     """How much it may use."""
     tags: dict[str, str] = {}
     """Whom its use is charged to, for reports."""
-    expires_in: float | None = None
+    expires_in: Annotated[float, Strict()] | None = None
     """After how many seconds it opens nothing any more; null: never."""
 
 
@@ -141,7 +141,7 @@ _TAKEN: Responses = {409: {"model": Problem, "description": "The name is taken, 
 _NAMED: Responses = {404: {"model": Problem, "description": "No such key"}}
 
 
-@router.post("", operation_id="create_key", status_code=201, responses=_WRONG | _TAKEN)
+@router.post("", operation_id="create_key", status_code=201, responses=_WRONG | _TAKEN | FAILED)
 async def create_key(form: KeyForm, request: Request, response: Response, admin: Admin) -> MadeKey:
     """Make a key, on record. Its secret is in this answer and nowhere else."""
     keyring = _keyring(request)
@@ -168,7 +168,7 @@ async def list_keys(request: Request, _: Admin) -> AllKeys:
     return AllKeys(keys=[KeyInfo.of(key) for key in _keyring(request).list()])
 
 
-@router.delete("/{key}", operation_id="revoke_key", responses=_NAMED | _TAKEN)
+@router.delete("/{key}", operation_id="revoke_key", responses=_NAMED | _TAKEN | FAILED)
 async def revoke_key(key: KeyName, request: Request, admin: Admin) -> OneKey:
     """Take a key back, on record: it opens nothing from this moment on. To do so twice is no error."""
     return OneKey(key=KeyInfo.of(await _keyring(request).revoke(key, actor=admin)))
@@ -181,6 +181,6 @@ def _keyring(request: Request) -> Keyring:
 
 def _check_whole(form: KeyForm) -> None:
     """Refuse text that no database can hold."""
-    for field, texts in (("routes", form.routes), ("tags", form.tags.values()), ("tags", form.tags)):
-        if any(not text.isprintable() for text in texts):
-            raise InvalidInput(f"{field}: should be printable text.", field=field)
+    for name in form.routes:
+        if not name.isprintable():
+            raise InvalidInput(f"routes: {name[:80]!r} should be printable text.", field="routes")

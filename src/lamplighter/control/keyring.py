@@ -3,6 +3,8 @@
 NotAllowed               401   no key, or one that is not known here
 ├── KeyExpired           401   it was known here, and its time is over
 └── KeyRevoked           401   it was known here, and was taken back
+Unavailable              503
+└── NotWritten           503   the database did not take a change of keys in time
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import difflib
 import hashlib
 import hmac
 import math
+import random
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -26,7 +29,16 @@ from lamplighter.control.recorder import Note, Recorder
 from lamplighter.domain.keyrules import check_new_key, described, written
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import Conflict, EndpointNotFound, InvalidInput, NotAllowed, NotFound, StoreError
+from lamplighter.errors import (
+    Conflict,
+    EndpointNotFound,
+    InvalidInput,
+    LamplighterError,
+    NotAllowed,
+    NotFound,
+    StoreError,
+    Unavailable,
+)
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -34,6 +46,12 @@ CONFIGURED = "configuration"
 """Who made the keys that stand in the configuration."""
 
 MOST_KEYS = 10_000
+
+WRITE_PATIENCE = 2.0
+"""How long a change of keys waits for the database (seconds)."""
+_RETRY_AFTER = 5.0
+_TAKE_BACK_TRIES = 10
+_TAKE_BACK_PAUSE = 30.0  # the longest one, in seconds
 
 
 class KeyExpired(NotAllowed):
@@ -46,6 +64,12 @@ class KeyRevoked(NotAllowed):
     """The key was known here; somebody took it back."""
 
     code = "revoked_api_key"
+
+
+class NotWritten(Unavailable):
+    """The database did not take a change of keys in time. What is said tells what of it holds."""
+
+    code = "store_busy"
 
 
 class KeyStore(Protocol):
@@ -95,11 +119,12 @@ class Keyring:
         recorder: Recorder | None = None,
         resolve: Callable[[str], str] = str,
         wall: Callable[[], float] = time.time,
+        patience: float = WRITE_PATIENCE,
     ) -> None:
         """`digests` are the SHA-256 hex digests of the configured keys; `open` reads the others.
 
         `recorder` puts on record what is made and revoked. `resolve` gives the name of the model behind a name or an
-        alias, or raises EndpointNotFound. `wall` tells Unix time.
+        alias, or raises EndpointNotFound. `wall` tells Unix time. A change waits `patience` seconds for the store.
         """
         self._configured = tuple(_configured(digest) for digest in sorted({one.lower() for one in digests}))
         self._by_digest = {key.digest: key for key in self._configured}
@@ -110,6 +135,14 @@ class Keyring:
         self._wall = wall
         self._turn = asyncio.Lock()
         self._told: list[Callable[[], None]] = []
+        self._patience = patience
+        self._late: set[asyncio.Task[None]] = set()  # what the store took too long for, and is looked after
+
+    async def close(self) -> None:
+        """Stop looking after what the store has not taken."""
+        for task in self._late:
+            task.cancel()
+        await asyncio.gather(*self._late, return_exceptions=True)
 
     async def open(self) -> None:
         """Read the keys that were made. Raises StoreError."""
@@ -161,11 +194,12 @@ class Keyring:
     ) -> tuple[ApiKey, Secret]:
         """Make a key, on record; the secret is told this once and kept nowhere. `expires_in` is in seconds.
 
-        Raises InvalidInput, Conflict for a name that is taken, StoreError. The first key closes an open server, so it
-        has to be one that can make others.
+        Raises InvalidInput, Conflict for a name that is taken, StoreError, and NotWritten where the database does not
+        take it in time; nothing is made then. The first key closes an open server, so it has to be one that can make
+        others.
         """
         limits, tags, routes = limits or KeyLimits(), dict(tags or {}), tuple(routes)
-        async with self._turn, self._recorded("create key", name, actor) as note:
+        async with self._recorded("create key", name, actor) as note, self._in_turn():
             check_new_key(name, priority=priority, limits=limits, routes=routes, tags=tags, expires_in=expires_in)
             now = self._wall()
             self._check_place(name, role, expires_in, now)
@@ -185,7 +219,7 @@ class Keyring:
                 expires_at=None if expires_in is None else now + expires_in,
             )
             note.change = described(key)
-            await self._store.add_key(key)
+            await self._write_made(key)
             self._keep(key)
             self._changed()
         return key, Secret(secret)
@@ -194,9 +228,9 @@ class Keyring:
         """Take a key back, by its id or name, on record: it counts no more from this moment on.
 
         One that was revoked before is no error. Raises NotFound, Conflict for one of the configuration and for the last
-        one that could make others, StoreError when it may count again after the next start.
+        one that could make others, StoreError and NotWritten when it may count again after the next start.
         """
-        async with self._turn, self._recorded("revoke key", which, actor) as note:
+        async with self._recorded("revoke key", which, actor) as note, self._in_turn():
             key = self._find_made(which)
             note.change = described(key)
             now = self._wall()
@@ -254,10 +288,11 @@ class Keyring:
     def _check_place(self, name: str, role: Role, expires_in: float | None, now: float) -> None:
         """Refuse what does not fit to the other keys."""
         if self.is_open and (role is not Role.ADMIN or expires_in is not None):
+            field, given = ("expires_in", "one that ends") if role is Role.ADMIN else ("role", f"the role '{role}'")
             raise InvalidInput(
-                "role: the first key closes this server to everybody who has none. It must have the role 'admin' and "
-                "no end, or nobody could make another one: make that one first.",
-                field="role",
+                f"{field}: the first key closes this server to everybody who has none. It must have the role 'admin' "
+                f"and no end, or nobody could make another one; {given} does not do. Make such a key first.",
+                field=field,
             )
         if any(key.name == name and key.counts(now) for key in self.list()):
             raise Conflict(f"There is a key {name!r} already; choose another name, or revoke that one.")
@@ -293,20 +328,88 @@ class Keyring:
             return False
         return not any(self._can_make_keys(other) for other in self._made.values() if other is not key)
 
-    async def _write_revoked(self, key: ApiKey, at: float) -> None:
+    @contextlib.asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """One change at a time. Raises NotWritten where the one before does not end."""
         try:
-            await self._store.revoke_key(key.id, at)
+            async with asyncio.timeout(self._patience):
+                await self._turn.acquire()
+        except TimeoutError:
+            text = "Another change of keys waits for the database: nothing was changed. Try again."
+            raise NotWritten(text, retry_after=_RETRY_AFTER) from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _write_made(self, key: ApiKey) -> None:
+        writing = asyncio.ensure_future(self._store.add_key(key))
+        try:
+            await self._in_time(writing)
         except StoreError as error:
-            raise StoreError(
-                f"Key {key.name!r} counts no more, but that could not be written and would be forgotten at the next "
-                f"start: revoke it again. {error.message}"
-            ) from error
+            raise StoreError(f"No key was made: {error.message}") from error
+        except BaseException as error:  # also cancelled: nobody is told the secret, so it must open nothing later
+            self._look_after(self._take_back(writing, key), f"take back key {key.id}")
+            if not isinstance(error, TimeoutError):
+                raise
+            raise NotWritten(
+                f"No key was made: the database did not take it in {self._patience:g} s. Something keeps it locked, or "
+                "its disk is slow. Try again.",
+                retry_after=_RETRY_AFTER,
+            ) from None
+
+    async def _write_revoked(self, key: ApiKey, at: float) -> None:
+        what = f"Key {key.name!r} counts no more, but that"
+        again = "and would be forgotten at the next start: revoke it again."
+        writing = asyncio.ensure_future(self._store.revoke_key(key.id, at))
+        try:
+            await self._in_time(writing)
+        except StoreError as error:
+            raise StoreError(f"{what} could not be written {again} {error.message}") from error
+        except BaseException as error:
+            self._look_after(_to_the_end(writing), f"revoke key {key.id}")
+            if not isinstance(error, TimeoutError):
+                raise
+            text = f"{what} is not written after {self._patience:g} s {again}"
+            raise NotWritten(text, retry_after=_RETRY_AFTER) from None
+
+    async def _in_time(self, writing: asyncio.Future[None]) -> None:
+        """Wait for the store. Raises what it raises, and TimeoutError; the write itself goes on then."""
+        async with asyncio.timeout(self._patience):
+            await asyncio.shield(writing)
+
+    async def _take_back(self, writing: Awaitable[None], key: ApiKey) -> None:
+        """Remove a key that nobody was told of, should the store have taken it late."""
+        try:
+            await writing
+        except LamplighterError:
+            return  # it was not taken
+        for tries in range(_TAKE_BACK_TRIES):
+            try:
+                await self._store.forget_keys([key.id])
+            except LamplighterError as error:
+                log.warning("key that was not made stands in the database", key=key.id, error=error.message)
+                await asyncio.sleep(min(_TAKE_BACK_PAUSE, 2.0**tries) * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            else:
+                return
+
+    def _look_after(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     def _recorded(self, operation: str, name: str, actor: str) -> AbstractAsyncContextManager[Note]:
         """Put on record what is done inside, however it ends, before anybody is told."""
         if self._recorder is None:
             return contextlib.nullcontext(Note(name[:80]))
         return self._recorder.recorded(operation, None, actor, change=name[:80])
+
+
+async def _to_the_end(writing: Awaitable[None]) -> None:
+    try:
+        await writing
+    except LamplighterError as error:
+        log.warning("key revoked, and not written", error=error.message)
 
 
 def ended(key: ApiKey) -> NotAllowed:

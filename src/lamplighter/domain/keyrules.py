@@ -46,10 +46,19 @@ def check_new_key(
     if len(routes) > _MOST_ROUTES:
         raise InvalidInput(f"routes: {len(routes)} are too many; {_MOST_ROUTES} at most.", field="routes")
     if expires_in is not None and not 0 < expires_in <= LONGEST_LIFE:
-        text = f"expires_in: {expires_in:g} should be more than 0 and at most {LONGEST_LIFE:.0f} seconds, or left out."
+        text = (
+            f"expires_in: {_seconds(expires_in)} should be more than 0 and at most {LONGEST_LIFE:.0f} seconds "
+            f"({LONGEST_LIFE / 86400:.0f} days), or left out."
+        )
         raise InvalidInput(text, field="expires_in")
     _check_limits(limits)
     _check_tags(tags)
+
+
+def _seconds(value: float) -> str:
+    """A number of seconds as people write it: no exponent, where that stays short."""
+    whole = f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) < 1e15 else f"{value:g}"
+    return f"{whole} seconds ({value / 86400:.0f} days)" if 86400 <= value < 1e15 else whole
 
 
 def _check_limits(limits: KeyLimits) -> None:
@@ -64,10 +73,17 @@ def _check_tags(tags: Mapping[str, str]) -> None:
     if len(tags) > _MOST_TAGS:
         raise InvalidInput(f"tags: {len(tags)} are too many; {_MOST_TAGS} at most.", field="tags")
     for tag, value in tags.items():
-        if not _TAG(tag) or not value.isprintable() or len(value) > _LONGEST_TAG:
+        if not _TAG(tag):
             raise InvalidInput(
-                f"tags: {tag[:80]!r} should be 1 to 63 letters, digits and . _ / -, with a value of at most "
-                f"{_LONGEST_TAG} printable characters.",
+                f"tags: the name {tag[:80]!r} should be 1 to 63 letters, digits and . _ / -, beginning with a letter "
+                "or digit.",
+                field="tags",
+            )
+        if not value.isprintable() or len(value) > _LONGEST_TAG:
+            shown = f"{value[:80]!r}{'…' if len(value) > 80 else ''}"
+            raise InvalidInput(
+                f"tags: the value of {tag!r} should be at most {_LONGEST_TAG} printable characters; {shown} has "
+                f"{len(value)}{'' if value.isprintable() else ', and some that are not printable'}.",
                 field="tags",
             )
 

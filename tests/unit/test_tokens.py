@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from collections.abc import Callable
+from time import process_time
 from typing import Any
 
 import pytest
@@ -110,6 +112,12 @@ def test_a_stream_is_asked_for_its_usage_and_all_else_stays_as_it_came():
     assert json.loads(changed) == {**json.loads(body), "stream_options": {"include_usage": True}}
 
 
+@pytest.mark.parametrize("value", [b"true", b"1", b"1.0", b'"true"', b'"True"', b'"1"', b'"yes"', b'"on"'])
+def test_what_lax_engines_take_for_a_stream_is_asked_as_well(value):
+    body = b'{"model":"m","stream":%b}' % value
+    assert wants_usage(body) == b'{"stream_options":{"include_usage":true},' + body[1:]
+
+
 def test_options_that_are_there_are_kept():
     body = b'{"stream":true,"top_p":1.00,"stream_options":{"include_usage":false,"continuous_usage_stats":true}}'
     assert asked(body)["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
@@ -124,7 +132,15 @@ def test_options_that_are_there_are_kept():
         b"{}",
         b'{"stream":false}',
         b'{"stream":null}',
-        b'{"stream":"true"}',
+        b'{"stream":0}',
+        b'{"stream":0.0}',
+        b'{"stream":""}',
+        b'{"stream":"False"}',
+        b'{"stream":"off"}',
+        b'{"stream":[1]}',
+        b'{"stream":{}}',
+        b'{"stream":true,"stream_options":{"include_usage":1}}',
+        b'{"stream":true,"stream_options":{"include_usage":"True"}}',
         b'{"messages":[{"content":"\\"stream\\": true"}]}',
         b'{"tools":[{"stream":true}]}',
         b'{"stream":true,"stream_options":{"include_usage":true}}',
@@ -197,6 +213,7 @@ def test_wherever_a_stream_is_cut_what_was_asked_for_is_counted_and_taken_out(st
     stream = StreamTokens(strip=True)
     assert through(stream, came, cuts) == wanted
     assert (stream.tokens_in, stream.tokens_out) == (12, 34)
+    assert stream.events == 6
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -209,6 +226,7 @@ def test_a_client_that_asked_gets_every_byte_at_once(style, cuts):
         assert stream.feed(came[start:end]) == came[start:end]
     assert stream.end() == b""
     assert (stream.tokens_in, stream.tokens_out) == (12, 34)
+    assert stream.events == 6
 
 
 def test_usage_beside_a_choice_is_counted_and_stays():
@@ -270,6 +288,7 @@ def test_a_long_event_passes_unseen_and_what_follows_is_seen(strip, size):
         assert not strip or len(came[: start + size]) - len(out) <= LONGEST_EVENT + len(event(EXTRA))
     assert out + stream.end() == (long if strip else came)
     assert (stream.tokens_in, stream.tokens_out) == (12, 34)
+    assert stream.events == 2
 
 
 def test_a_stream_that_is_cut_off_gives_what_came():
@@ -288,3 +307,60 @@ def test_garbage_passes_as_it_came(pieces):
     assert b"".join(map(plain.feed, pieces)) + plain.end() == came
     b"".join(map(stripping.feed, pieces))
     assert stripping.end() in came
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n"])
+@given(cuts=st.lists(st.integers(0, 300), max_size=20))
+def test_events_are_counted_where_a_stream_tells_no_usage(end, cuts):
+    named = f"event: delta{end[: len(end) // 2]}".encode() + event({"delta": "\ndata: x"}, end)
+    came = f": ping{end}".encode() + named + event(chunk("b"), end) + event("[DONE]", end)
+    stream = StreamTokens(strip=False)
+    assert through(stream, came, cuts) == came
+    assert (stream.tokens_in, stream.tokens_out, stream.events) == (0, 0, 3)
+
+
+def test_an_event_without_an_end_counts_when_the_stream_ends():
+    stream = StreamTokens(strip=True)
+    stream.feed(event("1") + b"data: [DONE]\n")
+    assert stream.events == 1
+    stream.end()
+    stream.end()
+    assert stream.events == 2
+
+
+@pytest.mark.parametrize("strip", [True, False])
+@pytest.mark.parametrize("end", ["\n\n\n", "\n\n\n\n\n", "\r\n\r\n\n", "\n\r\n\n"])
+def test_more_empty_lines_than_needed_pass_on(strip, end):
+    last = event(chunk("end", usage=USAGE), end)
+    assert through(StreamTokens(strip), last + event("[DONE]"), []) == last + event("[DONE]")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of processor time, at its best."""
+    took = []
+    for _ in range(5):
+        began = process_time()
+        work()
+        took.append(process_time() - began)
+    return min(took)
+
+
+def fed(stream: StreamTokens | AnswerTokens, data: bytes, size: int) -> None:
+    for start in range(0, len(data), size):
+        stream.feed(data[start : start + size])
+
+
+WORK: dict[str, Callable[[int], object]] = {
+    "spaces": lambda size: StreamTokens(True).feed(event(chunk(" " * size, usage=USAGE))),
+    "commas and spaces": lambda size: StreamTokens(True).feed(event(chunk(" , " * (size // 3), usage=USAGE))),
+    "an event in small pieces": lambda size: fed(StreamTokens(True), event(chunk("x" * size)), 16),
+    "a client's own in small pieces": lambda size: fed(StreamTokens(False), event(chunk("x" * size)), 16),
+    "events that end within pieces": lambda size: fed(StreamTokens(True), event(chunk("x")) * (size // 70), 11),
+    "an answer in small pieces": lambda size: fed(AnswerTokens(), b"x" * size, 16),
+}
+
+
+@pytest.mark.parametrize("work", WORK.values(), ids=WORK)
+def test_eight_times_the_bytes_are_about_eight_times_the_work(work):
+    small, large = seconds(lambda: work(7_500)), seconds(lambda: work(60_000))
+    assert large < 24 * max(small, 0.0001)  # 64 times, where each byte were looked at once for each other

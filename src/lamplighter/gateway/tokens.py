@@ -41,7 +41,9 @@ _ENDS = (b"\n\n", b"\n\r\n")
 _END = re.compile(rb"\n\r?\n")
 _DATA = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
 _NULL = b',"usage":null'
-_SPACED_NULL = re.compile(rb'\s*,\s*"usage"\s*:\s*null')
+_SPACED_NULL = re.compile(rb',\s*"usage"\s*:\s*null')  # begins with what is rare: all it tries in vain is linear
+_DATA_LINE = b"\ndata:"
+_NO = frozenset({"", "0", "false", "f", "no", "n", "off"})  # what lax readers of booleans take for false
 _MEMBER = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _BRACE = re.compile(rb"[{}]")
 _LONGEST_END = 3
@@ -92,7 +94,7 @@ class _Event(_Answer):
 
 
 class _Asks(msgspec.Struct):
-    stream: bool = False
+    stream: bool | int | float | str | None = False
     stream_options: msgspec.Raw = msgspec.Raw()
 
 
@@ -125,32 +127,35 @@ class AnswerTokens:
     __slots__ = ("_kept", "_long")
 
     def __init__(self) -> None:
-        self._kept = b""
+        self._kept = bytearray()
         self._long = False
 
     def feed(self, piece: bytes) -> None:
         """Look at a piece, which goes on to the client as it is."""
-        kept = self._kept + piece[-KEPT_OF_ANSWER:] if self._kept else piece
+        kept = self._kept
+        kept += piece[-KEPT_OF_ANSWER:] if kept else piece
         if len(kept) > 2 * KEPT_OF_ANSWER:
-            kept, self._long = kept[-KEPT_OF_ANSWER:], True
-        self._kept = kept
+            del kept[:-KEPT_OF_ANSWER]
+            self._long = True
 
     def count(self) -> tuple[int, int] | None:
         """As `of_answer`, of all that was fed."""
-        return _near_the_end(self._kept) if self._long else of_answer(self._kept)
+        kept = bytes(self._kept)
+        return _near_the_end(kept) if self._long else of_answer(kept)
 
 
 def wants_usage(body: bytes) -> bytes | None:
     """The request with `stream_options.include_usage` set, where it is for a stream and doesn't ask for its usage.
 
     None where nothing is to be asked for, or the body is none that could be understood. For POSTs to `ASKED_AT`.
+    Engines read booleans laxly: `"stream": 1` or `"true"` are for a stream, too.
     All other values stay as they came, byte for byte.
     """
     if b'"stream"' not in body:
         return None
     try:
         asks = _asks(body)
-        if not asks.stream:
+        if not _is_yes(asks.stream):
             return None
         if not bytes(asks.stream_options):
             start = body.index(b"{") + 1
@@ -160,10 +165,14 @@ def wants_usage(body: bytes) -> bytes | None:
         return None
 
 
+def _is_yes(value: object) -> bool:
+    return value.lower() not in _NO if isinstance(value, str) else bool(value)
+
+
 def _with_option(body: bytes, given: bytes) -> bytes | None:
     """Raises DecodeError for options that are none."""
     options = {} if given == b"null" else _members(given)
-    if bytes(options.get("include_usage", b"")) == b"true":
+    if _is_yes(msgspec.json.decode(options.get("include_usage", b"false"))):
         return None
     options["include_usage"] = msgspec.Raw(b"true")
     members = _members(body)
@@ -179,6 +188,9 @@ def refuses_usage(status: int, body: bytes) -> bool:
 class StreamTokens:
     """Looks at a stream of server-sent events on its way; `tokens_in` and `tokens_out` are right after its end.
 
+    `events` is how many events with data have passed. Engines send about one for each token, and a few around them, so
+    that it is the estimate of the tokens out where a stream told none.
+
     Without `strip` every piece goes on at once, as it is. With it, two things are taken out that are there only because
     `wants_usage` asked: the extra event with `usage` and empty `choices`, and the member `"usage": null` that some send
     in all other events then. (Engines that send this null unasked lose it as well: it is optional, and says nothing.)
@@ -189,13 +201,14 @@ class StreamTokens:
     for an end that never comes is handed out by `end`, which has to be called when the stream has ended.
     """
 
-    __slots__ = ("_given", "_tail", "strip", "tokens_in", "tokens_out")
+    __slots__ = ("_given", "_tail", "events", "strip", "tokens_in", "tokens_out")
 
     def __init__(self, strip: bool) -> None:
         self.strip = strip
         self.tokens_in = 0
         self.tokens_out = 0
-        self._tail = b""  # the beginning of an event whose end has not come
+        self.events = 0
+        self._tail = bytearray()  # the beginning of an event whose end has not come
         self._given = 0  # how much of that went to the client
 
     def feed(self, piece: bytes) -> bytes:
@@ -203,42 +216,62 @@ class StreamTokens:
         if self._tail or not piece.endswith(_ENDS) or _LLAMACPP in piece:
             return self._look(piece)
         marks = piece.count(_MARK)
-        if not marks:
-            return piece
-        if marks == piece.count(_NULL):
-            return piece.replace(_NULL, b"") if self.strip else piece
-        return self._look(piece)
+        if marks and marks != piece.count(_NULL):
+            return self._look(piece)
+        self.events += piece.count(_DATA_LINE) + piece.startswith(b"data:")
+        return piece.replace(_NULL, b"") if marks and self.strip else piece
 
     def end(self) -> bytes:
         """What is left to send at the end of the stream."""
-        rest = self._seen(self._tail, self._given)
-        self._tail, self._given = b"", 0
-        return rest
+        tail, given = self._take_tail()
+        self.events += _events_in(tail)
+        return self._seen(tail, given)
 
     def _look(self, piece: bytes) -> bytes:
-        data, given = self._tail + piece, self._given
-        end = max(data.rfind(mark) + len(mark) if mark in data else 0 for mark in _ENDS)
-        out = self._events(data, end, given) if end else b""
-        tail = data[end:]
-        given = 0 if end else given
-        if not self._may_wait(tail) or given:
-            out, given = out + tail[given:], len(tail)
+        """Only the piece itself is searched for an end, so that what waits is not gone through again and again."""
+        edge = bytes(self._tail[1 - _LONGEST_END :])  # an end may have begun in what is here already
+        near = edge + piece
+        end = max(near.rfind(mark) + len(mark) if mark in near else 0 for mark in _ENDS)
+        if not end:
+            return self._keep(piece)
+        end += len(self._tail) - len(edge)
+        tail, given = self._take_tail()
+        data = tail + piece
+        return self._events(data, end, given) + self._keep(data[end:])
+
+    def _take_tail(self) -> tuple[bytes, int]:
+        tail, given = bytes(self._tail), self._given
+        self._tail.clear()
+        self._given = 0
+        return tail, given
+
+    def _keep(self, piece: bytes) -> bytes:
+        """Add to the event that has not ended; what goes on of it before its end."""
+        tail = self._tail
+        tail += piece
+        if self._may_wait():
+            return b""
+        out = bytes(tail[self._given :])
         if len(tail) > LONGEST_EVENT:  # keep what may turn out to be part of its end
-            tail, given = tail[-_LONGEST_END:], _LONGEST_END
-        self._tail, self._given = tail, given
+            self.events += _events_in(tail)
+            del tail[:-_LONGEST_END]
+        self._given = len(tail)
         return out
 
-    def _may_wait(self, tail: bytes) -> bool:
-        return self.strip and len(tail) <= LONGEST_EVENT and not tail.startswith(b":")
+    def _may_wait(self) -> bool:
+        tail = self._tail
+        return self.strip and not self._given and len(tail) <= LONGEST_EVENT and not tail.startswith(b":")
 
     def _events(self, data: bytes, end: int, given: int) -> bytes:
         """What goes on of the whole events in `data[:end]`, of which the first `given` bytes have gone."""
+        self.events += _events_in(data, end)
         if data.find(_MARK, 0, end) < 0 and data.find(_LLAMACPP, 0, end) < 0:
             return data[given:end]
         kept, start = [], 0
         for found in _END.finditer(data, 0, end):
             kept.append(self._seen(data[start : found.end()], given))
             start, given = found.end(), 0
+        kept.append(data[start:end])  # empty lines beyond those that end an event
         return b"".join(kept)
 
     def _seen(self, event: bytes, given: int) -> bytes:
@@ -266,6 +299,11 @@ class StreamTokens:
         if counts is not None:
             self.tokens_in = max(self.tokens_in, counts[0])
             self.tokens_out = max(self.tokens_out, counts[1])
+
+
+def _events_in(data: bytes | bytearray, end: int | None = None) -> int:
+    """How many events with data begin in `data[:end]`. A line break within JSON's strings is escaped."""
+    return data.count(_DATA_LINE, 0, end) + data.startswith(b"data:")
 
 
 def _near_the_end(tail: bytes) -> tuple[int, int] | None:

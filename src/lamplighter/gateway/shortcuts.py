@@ -49,10 +49,25 @@ def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
 
 def abort(send: Send) -> bool:
     """Hang up on the client at once, dropping what it has not been sent; False if that can't be done here."""
-    while hasattr(send, "inner"):
-        send = send.inner
-    cycle = getattr(send, "__self__", None)
-    if type(cycle) is not RequestResponseCycle:
+    cycle = _cycle_of(send)
+    if cycle is None:
         return False
     cycle.transport.abort()
     return True
+
+
+def client_is_slow(send: Send) -> bool:
+    """Whether the client is behind in reading: more waits for it than its connection takes, so that `send` would wait.
+
+    False where that can't be told.
+    """
+    cycle = _cycle_of(send)
+    return cycle is not None and bool(cycle.flow.write_paused)
+
+
+def _cycle_of(send: Send) -> RequestResponseCycle | None:
+    """The cycle behind what uvicorn gave to send with, which others may have wrapped and keep as `inner`."""
+    while hasattr(send, "inner"):
+        send = send.inner
+    cycle = getattr(send, "__self__", None)
+    return cycle if type(cycle) is RequestResponseCycle else None

@@ -84,6 +84,21 @@ def test_check_asks_the_engines(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "endpoints.b.model" in told
 
 
+def test_check_looks_for_the_folder_of_the_access_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "logs").mkdir()
+    file = folder / "lamplighter.yaml"
+    for place, told in (
+        ("nowhere/access.log", f"server.access_log: there is no folder {folder.resolve() / 'nowhere'}; make it first"),
+        ("logs", f"server.access_log: {folder.resolve() / 'logs'} is a folder; name a file in it"),
+    ):
+        file.write_text(f"server: {{access_log: {place}}}\nendpoints: {{a: {{command: run}}}}\n")
+        assert main(["config", "check"]) == 2
+        assert told in capsys.readouterr().err
+    for place in ("logs/access.log", "off", "stderr"):
+        file.write_text(f"server: {{access_log: {place}}}\nendpoints: {{a: {{command: run}}}}\n")
+        assert main(["config", "check"]) == 0
+
+
 def test_a_missing_configuration_tells_how_to_make_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check"]) == 2
     assert "lamplighter init" in capsys.readouterr().err

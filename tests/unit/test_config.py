@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -58,6 +59,7 @@ def test_what_the_starter_file_shows_is_right_too():
     ("text", "said"),
     [
         ("{webhook: 'https://host/s3cret'}", "alarms.webhook: is not the place of an address. Whoever has the address"),
+        ("{webhook: env:HOOK}", "alarms.webhook: what env:HOOK names is no http:// or https:// URL"),
         ("{urls: [env:GONE]}", "alarms.urls[0]: names the environment variable GONE, which is not set"),
         ("{urls: [file:gone.txt]}", "alarms.urls[0]: names the file"),
         ("{urls: env:HOOK}", "alarms.urls: should be a list"),
@@ -382,6 +384,29 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
     for name, told in (("nope.yaml", "No such file"), ("latin.yaml", "not UTF-8"), ("", "Is a directory")):
         with pytest.raises(ConfigError, match=told):
             load(tmp_path / name, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("server: {port: '8470'}", "server.port: '8470' should be a whole number"),
+        ("server: {tracing: 1}", "server.tracing: 1 should be true or false"),
+        ("defaults: {keep_warm: yes}", "defaults.keep_warm: 'yes' should be true or false"),
+        ("defaults: {concurrency: '4'}", "defaults.concurrency: '4' should be a whole number"),
+        ("endpoints: {a: {engine: x, replicas: true}}", "endpoints.a.replicas: true should be a whole number"),
+        ("endpoints: {a: {engine: x, resources: {gpu: '1'}}}", "resources.gpu: '1' should be a number"),
+        ("providers: {local: {resources: {gpu: true}}}", "resources.gpu: true should be a number"),
+    ],
+)
+def test_a_value_has_the_type_that_is_documented(text, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        read(text)
+
+
+def test_a_port_in_the_environment_is_text_as_all_is_there():
+    assert read("", LAMPLIGHTER_PORT="9000").server.port == 9000
+    with pytest.raises(ConfigError, match=r"server\.port: 'many' should be a whole number"):
+        read("", LAMPLIGHTER_PORT="many")
 
 
 def test_a_reload_finds_what_changed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from textwrap import dedent
 
@@ -248,6 +249,40 @@ def test_an_error_in_a_route_names_line_key_and_what_is_right(line: str, told: s
     assert told in problem(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("tools: no", "targets[0].tools: 'no' should be true or false"),
+        ("images: 1", "targets[0].images: 1 should be true or false"),
+        ("json_schema: 'true'", "targets[0].json_schema: 'true' should be true or false"),
+        ("weight: '2'", "targets[0].weight: '2' should be a number"),
+        ("context: 1e3", "targets[0].context: 1000.0 should be a whole number"),
+    ],
+)
+def test_a_target_takes_values_of_the_type_that_is_documented(line: str, told: str) -> None:
+    assert told in problem(with_route(f"targets: [{{name: big, {line}}}]"))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("feedback: 1", "feedback: 1 should be true or false"),
+        ("rent: yes", "rent: 'yes' should be true or false"),
+        ("max_attempts: '3'", "max_attempts: '3' should be a whole number"),
+        ("max_attempts: true", "max_attempts: true should be a whole number"),
+    ],
+)
+def test_a_route_takes_values_of_the_type_that_is_documented(line: str, told: str) -> None:
+    assert told in problem(with_route(f"targets: [big]\n    {line}"))
+
+
+def test_a_mistake_in_a_target_is_told_once_and_without_pythons_words() -> None:
+    assert problem(with_route("targets: [{name: big, tools: 3}]")).count("routes.best") == 1
+    assert problem(with_route("targets: [[{nmae: big}]]")).count("routes.best") == 1
+    assert "targets: [] needs at least one" in problem(with_route("targets: []"))
+    assert "{" not in problem(with_route("targets: {name: big}"))
+
+
 def test_each_target_is_found_by_its_own_line() -> None:
     told = problem(
         MODELS + "routes:\n  best:\n    targets:\n      - big\n      -\n        - small\n        - {name: bgi}\n"
@@ -281,7 +316,7 @@ def test_a_breaker_can_be_tuned_or_switched_off() -> None:
     assert read("").breaker == BreakerPolicy()
     for text in ("breaker: true", "breaker:", "breaker: {}"):
         assert read(text).breaker == BreakerPolicy()
-    for text in ("breaker: false", "breaker: {enabled: false}"):
+    for text in ("breaker: false", "breaker: no", "breaker: off", "breaker: {enabled: false}"):
         assert read(text).breaker is None
     every = "{rate: 0.2, least: 5, window: 1m, pause: 1s, longest_pause: 2m, proofs: 3}"
     expected = BreakerPolicy(rate=0.2, least=5, window=60.0, pause=1.0, longest_pause=120.0, proofs=3)
@@ -297,7 +332,13 @@ def test_retries_can_be_tuned() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("breaker: 3", "line 1: breaker: 3 should be a mapping"),
+        ("breaker: 3", "line 1: breaker: 3 should be false, or a mapping"),
+        ("breaker: never", "line 1: breaker: 'never' should be false, or a mapping"),
+        ("breaker: 0", "line 1: breaker: 0 should be false, or a mapping"),
+        ("breaker: {enabled: 'no'}", "breaker.enabled: 'no' should be true or false"),
+        ("breaker: {least: '3'}", "breaker.least: '3' should be a whole number"),
+        ("breaker: {rate: '0.5'}", "breaker.rate: '0.5' should be a number"),
+        ("retry: {budget: true}", "retry.budget: true should be a number"),
         ("breaker: {rate: 0}", "breaker.rate: 0 should be greater than 0"),
         ("breaker: {rate: 1.5}", "breaker.rate: 1.5 should be less than or equal to 1"),
         ("breaker: {windoe: 1}", "breaker.windoe: unknown key; did you mean window?"),
@@ -320,9 +361,40 @@ def test_engines_do_not_get_the_keys_of_upstreams() -> None:
     text = """
         upstreams:
           a: {base_url: http://x, key: env:ONE}
-          b: {base_url: http://x, headers: {X-Key: "${TWO}", X-Plain: "$${NOT_ONE}"}}
+          b: {base_url: http://x, headers: {X-Key: "${TWO}", X-Plain: "$${NOT_ONE}", X-Token: env:THREE}}
         """
-    assert read(text, ONE="1", TWO="2").secret_variables == {"ONE", "TWO"}
+    assert read(text, ONE="1", TWO="2", THREE="3").secret_variables == {"ONE", "TWO", "THREE"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Authorization", "PROXY-AUTHORIZATION", "x-api-key", "api-key", "apikey", "X-Auth-Token", "X-Key", "Cookie"],
+)
+@pytest.mark.parametrize("value", ["Bearer sk-hush", "hush", "$${HUSH} hush"])
+def test_a_secret_that_stands_in_a_header_of_an_upstream_is_refused_and_not_shown(header: str, value: str) -> None:
+    text = problem(f"upstreams:\n  a:\n    base_url: http://x\n    headers:\n      {header}: '{value}'")
+    assert f"line 5: upstreams.a.headers.{header}: holds a secret, which does not belong into this file" in text
+    assert "${NAME}" in text
+    assert "hush" not in text.lower()
+
+
+def test_a_secret_in_a_header_of_an_upstream_comes_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("of a file\n")
+    headers = {
+        "Authorization": "Bearer ${ONE}",
+        "X-Api-Key": "env:ONE",
+        "Cookie": f"file:{tmp_path / 'key'}",
+        "X-Project": "plain",
+        "X-Keyring": "plain",
+    }
+    settings = read(f"upstreams: {{a: {{base_url: http://x, headers: {json.dumps(headers)}}}}}", ONE="1")
+    assert dict(settings.upstreams()["a"].headers) == {
+        "Authorization": "Bearer 1",
+        "X-Api-Key": "1",
+        "Cookie": "of a file",
+        "X-Project": "plain",
+        "X-Keyring": "plain",
+    }
 
 
 BOTH = {
@@ -374,4 +446,10 @@ def test_a_reload_finds_which_routes_and_upstreams_changed() -> None:
     assert changes.policies == ("breaker", "retry")
     assert changes.restart == changes.changed == ()
     assert changes
+    assert changes.parts() == {
+        "upstreams": ("d", "rented"),
+        "routes": ("b", "c"),
+        "policies": ("breaker", "retry"),
+    }
+    assert str(changes) == "upstreams d, rented; routes b, c; policies breaker, retry"
     assert not diff(old, old)

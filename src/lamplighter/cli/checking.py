@@ -1,4 +1,4 @@
-"""What only the engines know of a configuration."""
+"""What can be known of a configuration only where it is used: by the engines, and from the folders that are there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ _LOCAL = "local"
 
 
 def check_engines(settings: Settings) -> None:
-    """Ask the engine of each endpoint on this machine, and what sends alarms. Raises ConfigError, or ConfigErrors."""
-    errors = [*_of_alarms(settings)]
+    """Ask the engine of each endpoint on this machine, what sends alarms, and where the access log is to be.
+
+    Raises ConfigError, or ConfigErrors.
+    """
+    errors = [*_of_access_log(settings), *_of_alarms(settings)]
     for name, spec in settings.specs().items():
         if settings.providers[spec.provider].type != _LOCAL:
             continue
@@ -25,6 +28,23 @@ def check_engines(settings: Settings) -> None:
         raise ConfigErrors(errors)
     if errors:
         raise errors[0]
+
+
+def _of_access_log(settings: Settings) -> Iterator[ConfigError]:
+    """Not whether it can be written to: who checks need not be who serves."""
+    place, field = settings.server.access_log, "server.access_log"
+    if isinstance(place, str):
+        return
+    try:
+        there, is_folder = place.parent.is_dir(), place.is_dir()
+    except OSError:  # not for this user to look at
+        return
+    if not there:
+        yield ConfigError(
+            f"{field}: there is no folder {place.parent}; make it first", field=field, source=settings.source
+        )
+    elif is_folder:
+        yield ConfigError(f"{field}: {place} is a folder; name a file in it", field=field, source=settings.source)
 
 
 def _of_alarms(settings: Settings) -> Iterator[ConfigError]:

@@ -29,13 +29,16 @@ class Changes:
     policies: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
+    def parts(self) -> dict[str, tuple[str, ...]]:
+        """What differs, by kind of change; those that there are none of are left out."""
+        return {name: keys for name in self.__slots__ if (keys := getattr(self, name))}
+
     def __str__(self) -> str:
-        """For the record: `added coder; changed chat, mert`. Empty where nothing differs."""
-        parts = ((name, getattr(self, name)) for name in ("added", "removed", "changed", "groups", "restart"))
-        return "; ".join(f"{name} {', '.join(keys)}" for name, keys in parts if keys)
+        """For the record: `added coder; changed chat, mert; routes best`. Empty where nothing differs."""
+        return "; ".join(f"{name} {', '.join(keys)}" for name, keys in self.parts().items())
 
     def __bool__(self) -> bool:
-        return any(getattr(self, part) for part in self.__slots__)
+        return bool(self.parts())
 
 
 def diff(old: Settings, new: Settings) -> Changes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from lamplighter.config import elsewhere, route_checks
 from lamplighter.config.document import Document
@@ -23,7 +24,7 @@ def check(file: File, document: Document) -> Iterator[Problem]:
         *_references(file),
         *elsewhere.complaints(file),
         *_groups(file),
-        *_alarms(file),
+        *_alarms(file, document),
         *route_checks.complaints(file, document),
     ):
         yield Problem(place=document.place(path), key=dotted(path), text=text)
@@ -66,9 +67,23 @@ def _groups(file: File) -> Iterator[tuple[Path, str]]:
                 yield ("groups", group, index), f"there is no endpoint {name!r}; {near(name, file.endpoints)}"
 
 
-def _alarms(file: File) -> Iterator[tuple[Path, str]]:
+def _alarms(file: File, document: Document) -> Iterator[tuple[Path, str]]:
+    webhook = file.alarms.webhook
+    if webhook is not None and not is_web_url(webhook.reveal()):
+        said = document.data.get("alarms")
+        place = said.get("webhook") if isinstance(said, dict) else None
+        yield ("alarms", "webhook"), f"what {place or 'it'} names is no http:// or https:// URL"
     if file.alarms.urls and not has_apprise():
         yield ("alarms", "urls"), f"need an extra that is not installed: pip install '{ALARMS_EXTRA}'"
+
+
+def is_web_url(text: str) -> bool:
+    """Whether something can be posted there."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def has_apprise() -> bool:

@@ -16,6 +16,8 @@ _URLS = frozenset({"remote", "base_url"})
 _LONGEST_VALUE = 60
 _NOT_IN_FILE = {"[key]"} | TAGS
 
+_AS_WRITTEN = {"None": "an empty value", "True": "true", "False": "false"}
+
 _TEXTS = {
     "missing": "is required",
     "dict_type": "should be a mapping of keys to values",
@@ -36,6 +38,18 @@ _TEXTS = {
     "string_too_short": "should not be empty",
     "too_short": "needs at least one",
 }
+
+
+def problems_of(errors: Sequence[ErrorDetails], document: Document) -> list[Problem]:
+    """Translate what was found, without what only follows from something else that was."""
+    places = {error["loc"] for error in errors}
+    return [problem_of(error, document) for error in errors if not _follows(error, places)]
+
+
+def _follows(error: ErrorDetails, places: set[tuple[int | str, ...]]) -> bool:
+    """A list whose items are all wrong counts as too short, too."""
+    own = error["loc"]
+    return error["type"] == "too_short" and any(len(one) > len(own) and one[: len(own)] == own for one in places)
 
 
 def problem_of(error: ErrorDetails, document: Document) -> Problem:
@@ -63,7 +77,12 @@ def _value(error: ErrorDetails, path: Sequence[str | int]) -> str | None:
     value = error["input"]
     if _URLS.intersection(path[-1:]) and not {"@", "?", "#"}.isdisjoint(str(value)):  # a URL with a password in it
         return None
-    if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or isinstance(value, dict):
+    if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or _is_nested(value):
         return None
-    text = "an empty value" if value is None else repr(value)
+    text = _AS_WRITTEN.get(repr(value)) or repr(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _is_nested(value: object) -> bool:
+    """Whether it would show as Python writes it, which nobody has written."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict | list) for one in value))

@@ -29,12 +29,17 @@ def apply(environ: Mapping[str, str], document: Document) -> list[str]:
     """Put the environment's values in the places of the file's; tells what of them does not count, and why."""
     for name, (section, key) in _OVERRIDES.items():
         if value := environ.get(name):
-            document.override(section, key, value, f"environment variable {name}")
+            document.override(section, key, _as_in_file(key, value), f"environment variable {name}")
     if keys := environ.get(_KEYS):
         document.override("server", "keys", _keys(keys), f"environment variable {_KEYS}")
     if (state := environ.get("XDG_STATE_HOME")) and not _says_data(document):
         document.override("server", "data", f"{state}/lamplighter", "environment variable XDG_STATE_HOME")
     return [*_add_endpoints(environ, document), *_add_fallback(environ, document)]
+
+
+def _as_in_file(key: str, value: str) -> str | int:
+    """A variable is text; what is a number in the file becomes one."""
+    return int(value) if key == "port" and re.fullmatch(r"[0-9]{1,9}", value) else value
 
 
 def names_endpoints(environ: Mapping[str, str]) -> bool:

@@ -26,17 +26,20 @@ from lamplighter.config.values import (
     DeploymentValues,
     Duration,
     FilePath,
+    Flag,
     IdleTimeout,
     KeyDigest,
     LogPlace,
     Name,
     Namespace,
     Network,
+    Number,
     PositiveDuration,
     RemotePlace,
     SecretText,
     Size,
     Substituted,
+    Whole,
     Words,
 )
 from lamplighter.config.web import HostName, PageOrigin
@@ -49,7 +52,7 @@ HOSTED = "hosted"
 """What stands for the engine of an endpoint that runs elsewhere: nobody here knows or cares what it is."""
 
 
-Amount: TypeAlias = Annotated[float, Field(ge=0)]
+Amount: TypeAlias = Annotated[Number, Field(ge=0)]
 
 
 class ServerSettings(Section):
@@ -57,7 +60,7 @@ class ServerSettings(Section):
 
     host: str = "127.0.0.1"
     """The address to listen on. Any other than this machine's own needs keys."""
-    port: int = Field(default=8470, ge=0, le=65535)
+    port: Whole = Field(default=8470, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     keys: frozenset[KeyDigest] = Field(default=frozenset(), repr=False)
     """Admins' keys: each by its place (env:NAME, file:PATH) or its digest (sha256:…). Others are made while it runs."""
@@ -65,7 +68,7 @@ class ServerSettings(Section):
     """The origins of web pages that may read answers: exact ones (https://app.example.com), or "*" for all."""
     hosts: tuple[HostName, ...] = ()
     """Further names under which a server without keys on this machine's own address may be asked for."""
-    management_rate: int = Field(default=600, ge=1, le=1_000_000)
+    management_rate: Whole = Field(default=600, ge=1, le=1_000_000)
     """How many management requests a minute each key, or each address without one, may make."""
     data: FilePath = Field(default=Path("~/.local/state/lamplighter"), validate_default=True)
     """The folder of the database, run files and logs. By default `lamplighter` in $XDG_STATE_HOME."""
@@ -75,7 +78,7 @@ class ServerSettings(Section):
     """How many bytes of requests may be held in all while endpoints wake."""
     max_hold: PositiveDuration = 3600.0
     """The longest time that a request may ask to be held."""
-    max_connections: int = Field(default=10_000, ge=1)
+    max_connections: Whole = Field(default=10_000, ge=1)
     """How many connections of clients there may be at once; more are answered 503."""
     drain_timeout: Duration = 30.0
     """How long a shutdown waits for requests to end."""
@@ -93,7 +96,7 @@ class ServerSettings(Section):
     """The namespace of this server's endpoints for clients of the management API."""
     access_log: LogPlace = "off"
     """Where a line of JSON is written for each request: off, stderr, or a file, which SIGHUP opens anew."""
-    tracing: bool | None = None
+    tracing: Flag | None = None
     """Whether traces are made. Left out: where OTEL_EXPORTER_OTLP_ENDPOINT says where to send them."""
 
 
@@ -104,15 +107,15 @@ class PolicySettings(Section):
     """Put to sleep after this long without a request, counted from the end of the last answer; or never."""
     min_awake: Duration = _POLICY.min_awake
     """How long a fresh wake is safe from being put to sleep for another endpoint's sake."""
-    keep_warm: bool = _POLICY.keep_warm
+    keep_warm: Flag = _POLICY.keep_warm
     """Wake at the start, and never put to sleep by itself."""
     wake_timeout: PositiveDuration = _POLICY.wake_timeout
     """How long a request is held unless it says otherwise."""
-    max_waiting: int = Field(default=_POLICY.max_waiting, ge=1)
+    max_waiting: Whole = Field(default=_POLICY.max_waiting, ge=1)
     """How many requests may wait at once."""
-    concurrency: int | None = Field(default=_POLICY.concurrency, ge=1)
+    concurrency: Whole | None = Field(default=_POLICY.concurrency, ge=1)
     """How many requests one replica answers at once; the others wait. Nothing given: no bound."""
-    wake_attempts: int = Field(default=_POLICY.wake_attempts, ge=1)
+    wake_attempts: Whole = Field(default=_POLICY.wake_attempts, ge=1)
     """After how many failed starts in a row the waiting requests fail."""
     backoff_base: PositiveDuration = _POLICY.backoff_base
     """The pause after the first failed start; it doubles with each further one."""
@@ -122,7 +125,7 @@ class PolicySettings(Section):
     """What sleep means: scaled to zero keeps the provider's quota; paused frees it."""
     slept_by: Literal["lamplighter", "provider"] = "lamplighter"
     """Who puts it to sleep: Lamplighter, with the provider's own timer behind it, or that timer alone."""
-    wake_paused: bool = _POLICY.wake_paused
+    wake_paused: Flag = _POLICY.wake_paused
     """Whether a request resumes it when it was paused at its provider by somebody else."""
 
     def over(self, defaults: PolicySettings) -> Policy:
@@ -183,7 +186,7 @@ class EndpointSettings(PolicySettings):
     """What it does, such as text-generation."""
     aliases: tuple[Alias, ...] = ()
     """Further model names that lead here."""
-    replicas: int = Field(default=1, ge=1)
+    replicas: Whole = Field(default=1, ge=1)
     """How many copies run when it is awake."""
     resources: dict[str, Amount] = Field(default={})
     """What one replica takes of the provider's resources."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,14 +10,23 @@ from lamplighter.config.document import Document
 from lamplighter.config.file import File
 from lamplighter.config.problems import Path, dotted, near
 from lamplighter.config.routes import RouteSettings, TargetSettings
+from lamplighter.config.values import variables_in
 
 Complaint = tuple[Path, str]
+
+_HOLDS_SECRET = re.compile(r"(.+-)?(authorization|token|key|apikey|secret|cookie)", re.IGNORECASE).fullmatch
+_PLACES = ("env:", "file:")
+_LITERAL = (
+    'holds a secret, which does not belong into this file: take it from the environment, as in "Bearer ${NAME}", '
+    "or name its place (env:NAME, file:PATH)"
+)
 
 
 def complaints(file: File, document: Document) -> Iterator[Complaint]:
     """What is wrong with the names of routes and upstreams, and with where routes lead."""
     named = _Named(file, document)
     yield from _upstreams(named)
+    yield from _literal_secrets(document)
     yield from _names(file)
     for name, route in file.routes.items():
         found = (*_targets(name, route, named), *_duplicates(route), *_waiting(route), *_renting(route, file))
@@ -40,6 +50,20 @@ def _keys(section: Any) -> set[str]:
 def _upstreams(named: _Named) -> Iterator[Complaint]:
     for name in sorted(named.upstreams & named.endpoints):
         yield ("upstreams", name), f"{name!r} is the name of an endpoint, too; call one of them otherwise"
+
+
+def _literal_secrets(document: Document) -> Iterator[Complaint]:
+    """Secrets that stand in the file itself, as the values of headers that are there to hold one."""
+    upstreams = document.data.get("upstreams")
+    for name, upstream in upstreams.items() if isinstance(upstreams, dict) else ():
+        headers = upstream.get("headers") if isinstance(upstream, dict) else None
+        for header, value in headers.items() if isinstance(headers, dict) else ():
+            if isinstance(value, str) and _HOLDS_SECRET(header) and _is_literal(value):
+                yield ("upstreams", name, "headers", header), _LITERAL
+
+
+def _is_literal(value: str) -> bool:
+    return bool(value.strip()) and not value.startswith(_PLACES) and not variables_in(value)
 
 
 def _names(file: File) -> Iterator[Complaint]:

@@ -13,10 +13,13 @@ from lamplighter.config.values import (
     Alias,
     BaseUrl,
     Duration,
+    Flag,
     HeaderName,
     HeaderValue,
+    Number,
     PositiveDuration,
     SecretPlace,
+    Whole,
     context_of,
 )
 from lamplighter.domain.routing import (
@@ -41,12 +44,14 @@ ROUTER_URL: Final = "https://router.huggingface.co/v1"
 TAGS: Final = frozenset({"[name]", "[one]", "[equals]"})
 """Parts of a path in pydantic's findings that do not stand in the file."""
 
+_OFF = ("off", "no")
+"""Text, but what is meant by it is beyond doubt where a switch stands."""
 _BREAKER = BreakerPolicy()
 _RETRY = RetryPolicy()
 _ROUTE = Route(name="", tiers=())
 _TARGET = RouteTarget(name="")
 
-Dollars: TypeAlias = Annotated[float, Field(ge=0)]
+Dollars: TypeAlias = Annotated[Number, Field(ge=0)]
 
 
 class PriceSettings(Section):
@@ -68,10 +73,10 @@ class UpstreamSettings(Section):
     key: SecretPlace | None = Field(default=None, repr=False)
     """Where its key is (env:NAME or file:PATH); it is sent as a bearer token."""
     headers: dict[HeaderName, HeaderValue] = Field(default={}, repr=False)
-    """Headers for every request to it. ${NAME} is taken from the environment."""
+    """Headers for every request to it. ${NAME} is taken from the environment; env:NAME and file:PATH are places."""
     model: str | None = Field(default=None, min_length=1)
     """What takes the place of the model's name in requests to it, unless the route's target says otherwise."""
-    max_in_flight: int | None = Field(default=None, ge=1)
+    max_in_flight: Whole | None = Field(default=None, ge=1)
     """How many requests it takes at once."""
     price: PriceSettings | None = None
     """What it charges."""
@@ -135,15 +140,15 @@ class TargetSettings(Section):
     """The same, for an upstream alone."""
     model: str | None = Field(default=None, min_length=1)
     """What takes the place of the model's name in requests to it."""
-    weight: float = Field(default=_TARGET.weight, gt=0, le=1_000_000)
+    weight: Number = Field(default=_TARGET.weight, gt=0, le=1_000_000)
     """How much it gets among its equals."""
-    context: int | None = Field(default=None, ge=1)
+    context: Whole | None = Field(default=None, ge=1)
     """The most tokens of request and answer together that it takes."""
-    tools: bool = _TARGET.fit.tools
+    tools: Flag = _TARGET.fit.tools
     """Whether it can use tools."""
-    images: bool = _TARGET.fit.images
+    images: Flag = _TARGET.fit.images
     """Whether it takes images."""
-    json_schema: bool = _TARGET.fit.json_schema
+    json_schema: Flag = _TARGET.fit.json_schema
     """Whether it can answer by a JSON schema."""
 
     @model_validator(mode="after")
@@ -193,15 +198,15 @@ class RouteSettings(Section):
     """The time from a request's arrival to the first byte of its answer, with all waits and attempts."""
     first_byte_timeout: PositiveDuration | None = _ROUTE.first_byte_timeout
     """The same for one attempt, from the sent request on."""
-    max_attempts: int = Field(default=_ROUTE.max_attempts, ge=1, le=100)
+    max_attempts: Whole = Field(default=_ROUTE.max_attempts, ge=1, le=100)
     """How often a request may be sent, to all targets together."""
     repeat: Literal["not-executed", "always"] = "not-executed"
     """Which requests are sent once more after a failure: those that can't have been executed, or all of them."""
     sticky: HeaderName | None = None
     """A header: requests with the same value go to the same one of several equals, as its prompt cache likes it."""
-    feedback: bool = _ROUTE.feedback
+    feedback: Flag = _ROUTE.feedback
     """Whether streams that are held are told meanwhile how far the endpoint is, in comments of the stream."""
-    rent: bool = _ROUTE.rent
+    rent: Flag = _ROUTE.rent
     """Whether an endpoint that sleeps is left asleep as long as an upstream with a price is cheaper than waking it."""
 
     def tiers(self) -> tuple[tuple[TargetSettings, ...], ...]:
@@ -236,11 +241,11 @@ def _settings_of(one: str | TargetSettings) -> TargetSettings:
 class BreakerSettings(Section):
     """When a target that goes on failing is left alone, and for how long. `breaker: false` for never."""
 
-    enabled: bool = True
+    enabled: Flag = True
     """Whether there are breakers at all."""
-    rate: float = Field(default=_BREAKER.rate, gt=0, le=1)
+    rate: Number = Field(default=_BREAKER.rate, gt=0, le=1)
     """The share of failed requests that opens the breaker."""
-    least: int = Field(default=_BREAKER.least, ge=1)
+    least: Whole = Field(default=_BREAKER.least, ge=1)
     """How many requests there must have been before it opens."""
     window: PositiveDuration = _BREAKER.window
     """For how long requests count."""
@@ -248,7 +253,7 @@ class BreakerSettings(Section):
     """How long a target is left alone before one request tries it again; it doubles while that fails."""
     longest_pause: PositiveDuration = _BREAKER.longest_pause
     """The longest such pause."""
-    proofs: int = Field(default=_BREAKER.proofs, ge=1)
+    proofs: Whole = Field(default=_BREAKER.proofs, ge=1)
     """How many requests in a row must succeed before it closes."""
 
     @model_validator(mode="after")
@@ -266,7 +271,11 @@ class BreakerSettings(Section):
 def _switch(value: object) -> object:
     if value is None or value is True:
         return {}
-    return {"enabled": False} if value is False else value
+    if value is False or value in _OFF:
+        return {"enabled": False}
+    if not isinstance(value, dict | BreakerSettings):
+        raise ValueError("should be false, or a mapping of keys to values")  # noqa: TRY004 - pydantic takes this one
+    return value
 
 
 BreakerSection: TypeAlias = Annotated[
@@ -281,9 +290,9 @@ class RetrySettings(Section):
     """Half of the longest first pause; pauses are random, and their bound doubles."""
     cap: PositiveDuration = _RETRY.cap
     """The longest pause."""
-    budget: float = Field(default=_RETRY.budget, ge=0, le=10)
+    budget: Number = Field(default=_RETRY.budget, ge=0, le=10)
     """How many retries a target takes, as a share of its requests of the last ten seconds."""
-    least: float = Field(default=_RETRY.least, ge=0)
+    least: Number = Field(default=_RETRY.least, ge=0)
     """How many retries a second it takes in any case."""
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from lamplighter.config import document as documents
 from lamplighter.config import elsewhere
 from lamplighter.config.checks import ALWAYS_THERE, check
-from lamplighter.config.complaints import problem_of
+from lamplighter.config.complaints import problems_of
 from lamplighter.config.document import Document
 from lamplighter.config.environment import apply, names_endpoints
 from lamplighter.config.file import (
@@ -195,7 +195,7 @@ def _validate(document: Document, context: Context) -> tuple[File, list[Problem]
         return File.model_validate(document.data, context=context), []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-    problems = [problem_of(error, document) for error in errors]
+    problems = problems_of(errors, document)
     sound = _without(document.data, [error["loc"] for error in errors])
     return File.model_validate(sound, context=context), problems
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, InstanceOf, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo, WithJsonSchema
 
 from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
@@ -220,7 +220,9 @@ def _header_name(value: object) -> str:
 
 
 def _header_value(value: object, info: ValidationInfo) -> str:
-    text = _substituted(value, info)
+    text = _key_at(value, info) if isinstance(value, str) else None
+    if text is None:
+        text = _substituted(value, info)
     if not _HEADER_VALUE.fullmatch(text):
         raise ValueError("has line ends or other characters that a header can't have")
     return text
@@ -279,6 +281,12 @@ def _schema(description: str, *types: str, pattern: str | None = None) -> WithJs
     return WithJsonSchema({"description": description} | (options[0] if len(options) == 1 else {"anyOf": options}))
 
 
+Flag: TypeAlias = Annotated[bool, Strict()]
+"""true or false, and nothing that only looks like it: neither 1 nor 'yes'."""
+Whole: TypeAlias = Annotated[int, Strict()]
+"""A whole number, neither as text nor true for 1."""
+Number: TypeAlias = Annotated[float, Strict()]
+"""A number, whole or not; neither as text nor true for 1."""
 _DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?\s*(ms|d|h|m|s)?\s*)+$"
 _DURATION_SCHEMA = _schema("Seconds, or a duration: 90s, 15m, 1h30m.", "number", "string", pattern=_DURATION_PATTERN)
 
@@ -337,5 +345,7 @@ HeaderName: TypeAlias = Annotated[
     str, BeforeValidator(_header_name), _schema("The name of a header.", "string", pattern=f"^{_HEADER_NAME.pattern}$")
 ]
 HeaderValue: TypeAlias = Annotated[
-    str, BeforeValidator(_header_value), _schema("Text; ${NAME} stands for an environment variable.", "string")
+    str,
+    BeforeValidator(_header_value),
+    _schema("Text; ${NAME} stands for an environment variable. Or env:NAME or file:PATH.", "string"),
 ]

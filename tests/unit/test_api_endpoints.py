@@ -361,3 +361,24 @@ async def test_readiness_tells_what_is_wrong(health, http):
     health.wrong = ["the disk is full"]
     answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()) == (503, {"ready": False, "problems": ["the disk is full"]})
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "told"),
+    [
+        (b'{"name": "ci"}', None, "The body should be sent with content-type: application/json, and no content-type"),
+        (b'{"name": "ci"}', "application/x-www-form-urlencoded", "not as application/x-www-form-urlencoded."),
+        (b"{'name'}", "application/json", "The body is not JSON: expecting property name"),
+        (b'{"name": "ci"', "application/json; charset=utf-8", "The body is not JSON: "),
+        (b'["ci"]', "application/json", "The body should be an object of JSON"),
+        (b"", "application/json", "A body is needed: an object of JSON"),
+    ],
+)
+async def test_a_body_that_is_none_is_told_in_plain_words_and_blames_no_field(fleet, health, body, media, told):
+    headers = {**AUTHORIZED, **({"content-type": media} if media else {})}
+    async with client(fleet, health, DIGEST) as http:
+        answer = await http.post("/api/keys", content=body, headers=headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (422, "invalid_request")
+    assert told in error["message"]
+    assert "field" not in error

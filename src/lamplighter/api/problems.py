@@ -106,12 +106,29 @@ async def _on_lamplighter_error(_: Request, error: Exception) -> JSONResponse:
     return answer(details(error))
 
 
-async def _on_invalid_input(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if message := _about_the_body(request, first):
+        return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message))
     field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     message = f"{field}: {first['msg'].removeprefix('Input ')}"
     return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message, field=field))
+
+
+def _about_the_body(request: Request, first: Mapping[str, Any]) -> str | None:
+    """What is wrong with a body as a whole, where no field of it is."""
+    if first["type"] == "json_invalid":
+        return f"The body is not JSON: {str(first['ctx']['error']).lower()} at character {first['loc'][-1]}."
+    if tuple(first["loc"]) != ("body",):
+        return None
+    if first["type"] == "missing":
+        return "A body is needed: an object of JSON, with content-type: application/json."
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json" and not media.endswith("+json"):
+        said = f"not as {media[:100]}" if media else "and no content-type was sent"
+        return f"The body should be sent with content-type: application/json, {said}."
+    return "The body should be an object of JSON, such as {}."
 
 
 async def _on_http_exception(_: Request, error: Exception) -> JSONResponse:

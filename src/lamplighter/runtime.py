@@ -119,7 +119,7 @@ class Server:
             log.error("endpoint refused", endpoint=name, error=reason)
         for key in changes.restart:
             log.warning("takes effect at the next start", key=key)
-        log.info("reloaded", added=changes.added, removed=changes.removed, changed=changes.changed)
+        log.info("reloaded", **changes.parts())
         return changes
 
 

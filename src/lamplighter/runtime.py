@@ -78,8 +78,10 @@ class Server:
         translator: Translator,
         alarms: AlarmKeeper,
         recorder: Recorder,
+        keyring: Keyring,
     ) -> None:
         self.recorder = recorder
+        self._keyring = keyring
         self.settings = settings
         self.url = url
         self.fleet = fleet
@@ -88,6 +90,11 @@ class Server:
         self._deployments = deployments
         self._translator = translator
         self._alarms = alarms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may come in: there was never a key."""
+        return self._keyring.is_open
 
     @property
     def in_progress(self) -> int:
@@ -161,14 +168,13 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         await journal.open()
         stack.push_async_callback(journal.close)
         recorder = Recorder(journal, Clock())
-        keyring = Keyring(
-            settings.server.keys,
-            store=store,
-            recorder=recorder,
+        keyring = await _open_keyring(
+            stack,
+            settings,
+            store,
+            recorder,
             resolve=lambda name: gateway.resolve(name),  # noqa: PLW0108 - the gateway is made later, with this keyring
         )
-        await keyring.open()
-        stack.push_async_callback(keyring.close)
         usage = UsageWriter(store)
         usage.start()
         stack.push_async_callback(usage.close)
@@ -248,6 +254,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             translator=translator,
             alarms=alarms,
             recorder=recorder,
+            keyring=keyring,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -332,6 +339,15 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     log.start()
     stack.push_async_callback(log.close)
     return log
+
+
+async def _open_keyring(
+    stack: AsyncExitStack, settings: Settings, store: Store, recorder: Recorder, *, resolve: Callable[[str], str]
+) -> Keyring:
+    keyring = Keyring(settings.server.keys, store=store, recorder=recorder, resolve=resolve)
+    await keyring.open()
+    stack.push_async_callback(keyring.close)
+    return keyring
 
 
 async def _prune_for_ever(store: Store, keyring: Keyring, settings: ServerSettings) -> None:

@@ -72,7 +72,19 @@ def test_every_option_reaches_the_server(server: Script, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "words", ["--role king", "--rpm 0", "--tag team", "--tag =x", "--expires soon", "--priority 200", "--json --quiet"]
+    "words",
+    [
+        "--tag a=1 --tag a=2",
+        "--expires 1000000d",
+        "--expires 0",
+        "--role king",
+        "--rpm 0",
+        "--tag team",
+        "--tag =x",
+        "--expires soon",
+        "--priority 200",
+        "--json --quiet",
+    ],
 )
 def test_what_is_not_right_is_refused_here(server: Script, words: str) -> None:
     assert main(["key", "create", "ci", *words.split()]) == 2
@@ -118,3 +130,59 @@ def test_a_key_is_revoked_by_its_name(server: Script, capsys: pytest.CaptureFixt
     assert "opens nothing any more" in capsys.readouterr().out
     server.put("DELETE /api/keys/nobody", problem("not_found", "There is no key 'nobody'."), status=404)
     assert main(["key", "revoke", "nobody"]) == 3
+
+
+@pytest.mark.parametrize("name", ["", " ", "../x", "a/b", "..", "a\\b"])
+def test_a_name_that_leads_elsewhere_is_refused_here(
+    server: Script, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for words in (("key", "revoke"), ("wake",), ("sleep",), ("logs",)):
+        assert main([*words, name]) == 2
+        assert "name: " in capsys.readouterr().err
+    assert not server.asked
+
+
+def test_what_was_wrong_with_a_tag_or_an_end_is_said(server: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "create", "ci", "--tag", "a=1", "--tag", "a=2"]) == 2
+    assert "'a' is given 2 times ('1' and '2')" in capsys.readouterr().err
+    assert main(["key", "create", "ci", "--expires", "1000000d"]) == 2
+    assert "'--expires': should be more than nothing and at most 3660d" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["80", "100", "120"])
+def test_the_list_shows_every_limit_however_narrow_the_terminal_is(
+    server: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    limits = {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrent": 4}
+    full = key("search", routes=["chat", "coder", "mert"], limits=limits, may_wake=False, priority=-10)
+    server.put("/api/keys", {"success": True, "keys": [full, key("other", expires_at=time.time() + 90_000)]})
+    assert main(["key", "list"]) == 0
+    told = capsys.readouterr().out
+    assert max(len(line) for line in told.splitlines()) <= int(columns)
+    assert "…" not in told
+    words = " ".join(told.split())
+    for part in ("60", "100000", "tokens/min", "4 at once", "nothing", "-10", "chat", "mert"):
+        assert part in words, told
+
+
+def audit_of(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"success": True, "entries": list(entries), "next_cursor": None}
+
+
+def test_an_audit_that_finds_nothing_says_so_and_what_was_asked(
+    server: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.put("/api/audit", audit_of())
+    assert main(["audit", "--actor", "nobody", "--since", "1h", "--failed"]) == 0
+    assert capsys.readouterr() == ("", "Nothing on record matches --actor nobody --since 1 h ago --failed.\n")
+    assert main(["audit", "--json"]) == 0
+    assert capsys.readouterr() == ("", "Nothing is on record.\n")
+
+
+def test_an_audit_between_moments_in_the_wrong_order_is_refused(
+    server: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", "--since", "1m", "--until", "2h"]) == 2
+    assert "--since (1 min ago) has to be before --until (2 h ago)" in capsys.readouterr().err
+    assert not server.asked

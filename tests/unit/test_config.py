@@ -59,7 +59,7 @@ def test_what_the_starter_file_shows_is_right_too():
     ("text", "said"),
     [
         ("{webhook: 'https://host/s3cret'}", "alarms.webhook: is not the place of an address. Whoever has the address"),
-        ("{webhook: env:HOOK}", "alarms.webhook: what env:HOOK names is no http:// or https:// URL"),
+        ("{webhook: env:NO_URL}", "alarms.webhook: what env:NO_URL names is no http:// or https:// URL"),
         ("{urls: [env:GONE]}", "alarms.urls[0]: names the environment variable GONE, which is not set"),
         ("{urls: [file:gone.txt]}", "alarms.urls[0]: names the file"),
         ("{urls: env:HOOK}", "alarms.urls: should be a list"),
@@ -70,7 +70,7 @@ def test_what_the_starter_file_shows_is_right_too():
 )
 def test_a_mistake_in_alarms_is_told_without_any_address(text, said):
     with pytest.raises(ConfigError) as caught:
-        read(f"alarms: {text}", HOOK="https://host/s3cret")
+        read(f"alarms: {text}", HOOK="https://host/s3cret", NO_URL="ftp://s3cret")
     assert said in caught.value.message
     assert "s3cret" not in caught.value.message
 

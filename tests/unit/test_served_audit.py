@@ -16,6 +16,8 @@ import httpx2
 import pytest
 
 from lamplighter import runtime
+from lamplighter.api.audit import FILTERS
+from lamplighter.cli.announcement import announce
 from lamplighter.cli.audit import follow_on
 from lamplighter.cli.base.refusals import ServerUnreachable
 from lamplighter.cli.main import main
@@ -131,9 +133,35 @@ async def test_the_log_is_filtered_and_paged(tmp_path: Path) -> None:
         rest = (await client.get("/api/audit", params={"actor": "me", "cursor": page["next_cursor"]})).json()
         assert [one["id"] for one in rest["entries"]] == [6, 5, 4, 3, 2, 1]
         assert rest["next_cursor"] is None
-        for query, status in (({"cursor": "x"}, 400), ({"limit": "0"}, 422), ({"since": "yesterday"}, 422)):
+        for query, status in (
+            ({"cursor": "x"}, 400),
+            ({"limit": "0"}, 422),
+            ({"since": "yesterday"}, 422),
+            ({"limt": "3"}, 400),
+            ({"since": "20", "until": "10"}, 400),
+        ):
             refused = await client.get("/api/audit", params=query)
             assert (refused.status_code, refused.json()["error"]["field"]) == (status, next(iter(query)))
+
+
+async def test_a_filter_that_there_is_none_of_is_told_with_near_ones_and_all_others_are_known(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, client):
+        refused = (await client.get("/api/audit?limt=3")).json()["error"]
+        assert refused["message"] == "limt: no such filter; did you mean limit?"
+        described = (await client.get("/openapi.json")).json()["paths"]["/api/audit"]["get"]["parameters"]
+        assert {one["name"] for one in described} == set(FILTERS)
+
+
+async def test_the_line_to_try_shows_a_key_once_one_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(tmp_path) as (server, client):
+        announce(server)
+        assert "Authorization" not in capsys.readouterr().err
+        made = await client.post("/api/keys", json={"name": "root", "role": "admin"})
+        assert made.status_code == 201
+        announce(server)
+        assert '-H "Authorization: Bearer $LAMPLIGHTER_KEY"' in capsys.readouterr().err
 
 
 def record(at: float, **changes: Any) -> AuditRecord:

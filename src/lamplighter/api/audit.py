@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal, Protocol, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -79,10 +80,22 @@ def _records(request: Request) -> AuditRecords:
     return records
 
 
+async def _only_known(request: Request) -> None:
+    """Refuse a filter that there is none of: without it the answer would be another one than was asked for."""
+    for name in request.query_params:
+        if name not in FILTERS:
+            near = difflib.get_close_matches(name[:80], FILTERS, n=2)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FILTERS)}."
+            raise InvalidInput(f"{name[:80]}: no such filter; {hint}", field=name[:80])
+
+
+FILTERS = ("endpoint", "actor", "operation", "success", "since", "until", "after", "cursor", "limit")
+"""What can be asked for."""
+
 Recorded: TypeAlias = Annotated[AuditRecords, Depends(_records)]
 
 
-@router.get("/audit", operation_id="audit", responses=INVALID | FAILED)
+@router.get("/audit", operation_id="audit", responses=INVALID | FAILED, dependencies=[Depends(_only_known)])
 async def audit(
     _: Admin,
     records: Recorded,
@@ -98,6 +111,8 @@ async def audit(
     limit: Annotated[int, Query(ge=1, le=_MOST, description="How many at most.")] = 100,
 ) -> AuditPage:
     """List recorded operations, the newest first. What a server did by itself stands among them."""
+    if since is not None and until is not None and since > until:
+        raise InvalidInput(f"since: {since:.15g} is after `until`, {until:.15g}: nothing lies between.", field="since")
     wanted = AuditFilter(
         endpoint=endpoint,
         actor=actor,

@@ -23,7 +23,7 @@ def announce(server: Server) -> None:
         console.print("  no endpoint is configured yet; a SIGHUP reads the configuration again")
     elif chat := _first_chat(endpoints):
         console.print("Try:", style="dim")
-        line = curl(server.url, chat, with_key=bool(server.settings.server.keys))
+        line = curl(server.url, chat, with_key=not server.is_open)
         console.print(Text(f"  {line}"), soft_wrap=True)  # to be copied: no line break may come in
     console.print("Ctrl-C stops it.", style="dim")
 

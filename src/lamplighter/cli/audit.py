@@ -14,6 +14,7 @@ from lamplighter.cli.base.helping import examples
 from lamplighter.cli.base.refusals import ServerSilent, ServerUnreachable
 from lamplighter.cli.options import DURATION, complete_name, talks_to_server
 from lamplighter.cli.reach.connection import Connection
+from lamplighter.cli.show.words import whole
 
 _PAGE = 500
 _FOLLOW_EVERY = 1.0
@@ -59,6 +60,10 @@ def audit(
     """
     if follow and until is not None:
         raise click.UsageError("--follow has no end; leave --until out.")
+    if since is not None and until is not None and since <= until:
+        raise click.UsageError(
+            f"--since ({whole(since)} ago) has to be before --until ({whole(until)} ago): nothing lies between."
+        )
     now = time.time()
     given = {
         "endpoint": endpoint,
@@ -70,7 +75,19 @@ def audit(
     }
     query = {key: str(value) for key, value in given.items() if value is not None}
     show = _print_json if as_json else _print_words
-    last = show_all(list(_last(connection, query, limit)), show)
+    found = list(_last(connection, query, limit))
+    last = show_all(found, show)
+    if not found and not follow:
+        words = (
+            f"--endpoint {endpoint}" if endpoint is not None else "",
+            f"--actor {actor}" if actor is not None else "",
+            f"--operation {operation!r}" if operation is not None else "",
+            f"--since {whole(since)} ago" if since is not None else "",
+            f"--until {whole(until)} ago" if until is not None else "",
+            "--failed" if failed else "",
+        )
+        asked = " ".join(word for word in words if word)
+        click.echo(f"Nothing on record matches {asked}." if asked else "Nothing is on record.", err=True)
     if follow:
         for entries in follow_on(lambda after: list(_after(connection, query, after)), last):
             show_all(entries, show)

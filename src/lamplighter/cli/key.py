@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import DURATION, complete_name, json_option, one_form, quiet_option, talks_to_server
 from lamplighter.cli.reach.connection import Connection
 from lamplighter.cli.show.printing import print_json, print_names
+from lamplighter.domain.keyrules import LONGEST_LIFE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,6 +43,23 @@ class TagType(click.ParamType[tuple[str, str]]):
         return name, said
 
 
+def _each_once(
+    ctx: click.Context, param: click.Parameter, tags: Sequence[tuple[str, str]]
+) -> Sequence[tuple[str, str]]:
+    for name, count in Counter(name for name, _ in tags).items():
+        if count > 1:
+            values = " and ".join(repr(value) for tag, value in tags if tag == name)
+            raise click.BadParameter(f"{name!r} is given {count} times ({values}); a tag has one value.", ctx, param)
+    return tags
+
+
+def _not_too_late(ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds <= LONGEST_LIFE:
+        longest = f"{LONGEST_LIFE / 86400:.0f}d"
+        raise click.BadParameter(f"should be more than nothing and at most {longest}, or left out.", ctx, param)
+    return seconds
+
+
 _bound = click.IntRange(min=1)
 
 
@@ -65,7 +84,7 @@ _bound = click.IntRange(min=1)
     multiple=True,
     metavar="MODEL",
     shell_complete=complete_name,
-    help="A model that it may call, by name or alias; may be given again. By default all.",
+    help="A model that it may call, by name or alias; give it again for more. By default all.",
 )
 @click.option("--rpm", type=_bound, metavar="NUMBER", help="At most so many requests a minute.")
 @click.option("--tpm", type=_bound, metavar="NUMBER", help="At most so many tokens a minute, in and out.")
@@ -79,8 +98,22 @@ _bound = click.IntRange(min=1)
     metavar="NUMBER",
     help="Where requests wait, the higher ones go first.",
 )
-@click.option("--tag", "tags", type=TagType(), multiple=True, metavar="NAME=VALUE", help="Whom its use is charged to.")
-@click.option("--expires", type=DURATION, metavar="DURATION", help="It ends by itself after this: 12h, 30d.")
+@click.option(
+    "--tag",
+    "tags",
+    type=TagType(),
+    multiple=True,
+    callback=_each_once,
+    metavar="NAME=VALUE",
+    help="Whom its use is charged to, for reports; give it again for more.",
+)
+@click.option(
+    "--expires",
+    type=DURATION,
+    callback=_not_too_late,
+    metavar="DURATION",
+    help="It ends by itself after this: 12h, 30d.",
+)
 @json_option
 @quiet_option
 @talks_to_server
@@ -184,9 +217,9 @@ def _drawn(found: Sequence[Key], width: int) -> RenderableType:
         Column("name", lambda one: Text(str(one.get("name")), style="bold")),
         Column("id", lambda one: str(one.get("id"))),
         Column("role", lambda one: str(one.get("role"))),
-        Column("models", lambda one: ", ".join(one.get("routes") or ()) or "all", may_be_cut=True),
-        Column("limits", _limits, may_be_cut=True),
-        Column("tags", lambda one: _tags(one) or None, may_be_cut=True, may_be_missing=True),
+        Column("models", lambda one: ", ".join(one.get("routes") or ()) or "all", may_wrap=True),
+        Column("limits", _limits, may_wrap=True),
+        Column("tags", lambda one: _tags(one) or None, may_wrap=True, may_be_missing=True),
         Column("made by", lambda one: str(one.get("created_by")), may_be_missing=True),
         Column("until", _until),
     ]

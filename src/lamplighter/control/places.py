@@ -11,10 +11,10 @@ import logging
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import httpx2
 
+from lamplighter.config.checks import is_web_url
 from lamplighter.domain.bulletin import Notice
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import InvalidInput, LamplighterError
@@ -57,12 +57,7 @@ class Webhook:
 
     def __init__(self, url: Secret) -> None:
         """Raises InvalidInput, without the URL in it."""
-        try:
-            parsed = urlsplit(url.reveal())
-            usable = parsed.scheme in {"http", "https"} and bool(parsed.hostname) and parsed.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
+        if not is_web_url(url.reveal()):
             raise InvalidInput("alarms.webhook: what it names is no http:// or https:// URL.", field="alarms.webhook")
         self._url = url
         self._client: httpx2.AsyncClient | None = None

@@ -75,11 +75,11 @@ class Connection(AbstractContextManager["Connection"]):
 
     def status(self, name: str) -> Reply:
         """One endpoint."""
-        return self._ask("GET", f"/api/endpoints/status/{quote(name, safe='')}")
+        return self._ask("GET", f"/api/endpoints/status/{_part(name, 'an endpoint')}")
 
     def begin(self, verb: Literal["wake", "sleep"], name: str) -> Reply:
         """Begin to wake or to put to sleep; answers at once."""
-        return self._ask("POST", f"/api/endpoints/{verb}/{quote(name, safe='')}")
+        return self._ask("POST", f"/api/endpoints/{verb}/{_part(name, 'an endpoint')}")
 
     def alarms(self) -> Reply:
         """The alarms that stand, and where they are told."""
@@ -99,7 +99,7 @@ class Connection(AbstractContextManager["Connection"]):
 
     def revoke_key(self, name: str) -> Reply:
         """Take a key back."""
-        return self._ask("DELETE", f"/api/keys/{quote(name, safe='')}")
+        return self._ask("DELETE", f"/api/keys/{_part(name, 'a key')}")
 
     def audit(self, query: Mapping[str, str]) -> Reply:
         """A page of the audit log; see `/api/audit` for the query."""
@@ -111,7 +111,7 @@ class Connection(AbstractContextManager["Connection"]):
 
         query = {"tail": str(tail), "follow": "true" if follow else "false"}
         timeout = httpx2.Timeout(None if follow else _ANSWER_TIMEOUT, connect=_CONNECT_TIMEOUT)
-        path = f"/api/endpoints/{quote(name, safe='')}/logs"
+        path = f"/api/endpoints/{_part(name, 'an endpoint')}/logs"
         with self._told(), self._client.stream("GET", path, params=query, timeout=timeout) as response:
             if not response.is_success:
                 response.read()
@@ -154,6 +154,15 @@ class Connection(AbstractContextManager["Connection"]):
             raise ServerSilent(self.url) from error
         except httpx2.TransportError as error:
             raise Refused(f"the connection to {self.url} was lost: {error}") from error
+
+
+def _part(name: str, whose: str) -> str:
+    """A name as a part of a path. Raises InvalidInput for what would lead to another path."""
+    if not name.strip():
+        raise InvalidInput(f"name: it is empty; give the name of {whose}.", field="name")
+    if "/" in name or "\\" in name or name.strip(".") == "":
+        raise InvalidInput(f"name: {name[:80]!r} is no name of {whose}: none has a slash, or dots alone.", field="name")
+    return quote(name, safe="")
 
 
 def normal_url(url: str) -> str:

@@ -17,7 +17,7 @@ NOTHING = Text("-", style="dim")
 
 _GAP = 2
 _CUT = 16
-"""What is left at least of a column that may be cut."""
+"""What is left at least of a column that may be cut, or wrapped."""
 
 Cells = list[Text | str | None]
 
@@ -30,6 +30,7 @@ class Column(Generic[T]):
     cell: Callable[[T], Text | str | None]
     justify: Literal["left", "right"] = "left"
     may_be_cut: bool = False
+    may_wrap: bool = False
     may_be_missing: bool = False
 
 
@@ -40,9 +41,9 @@ def table(columns: Sequence[Column[T]], records: Sequence[T], width: int) -> Ren
     shown = _fitting([(column, made) for column, made in zip(columns, cells, strict=True) if any(made)], width)
     for column, _ in shown:
         # Rich makes those narrower that may wrap, and leaves the others whole; its cells then cut instead of wrapping.
-        drawn.add_column(column.title, justify=column.justify, no_wrap=not column.may_be_cut)
+        drawn.add_column(column.title, justify=column.justify, no_wrap=not _shrinks(column))
     for row in zip(*(made for _, made in shown), strict=True):
-        drawn.add_row(*(_cell(cell) for cell in row))
+        drawn.add_row(*(_cell(cell, wraps=column.may_wrap) for cell, (column, _) in zip(row, shown, strict=True)))
     return drawn
 
 
@@ -59,12 +60,16 @@ def _fitting(shown: list[tuple[Column[T], Cells]], width: int) -> list[tuple[Col
 def _least(column: Column[T], made: Cells) -> int:
     """How narrow a column may get."""
     whole = max(len(column.title), *(cell_len(str(cell or "-")) for cell in made))
-    return min(whole, _CUT) if column.may_be_cut else whole
+    return min(whole, _CUT) if _shrinks(column) else whole
 
 
-def _cell(said: Text | str | None) -> Text:
-    cell = said if isinstance(said, Text) else Text(said) if said else NOTHING
-    cell.no_wrap, cell.overflow = True, "ellipsis"
+def _shrinks(column: Column[T]) -> bool:
+    return column.may_be_cut or column.may_wrap
+
+
+def _cell(said: Text | str | None, *, wraps: bool) -> Text:
+    cell = said if isinstance(said, Text) else Text(said) if said else NOTHING.copy()
+    cell.no_wrap, cell.overflow = not wraps, "fold" if wraps else "ellipsis"
     return cell
 
 

@@ -79,6 +79,7 @@ class StageDemand:
         self._granted: asyncio.Future[Replica] | None = None
         self.probed: list[float] = []
         self.paused = False
+        self.busy = False
         self._opened: asyncio.Future[Replica] | None = None
 
     def resolve(self, model: str) -> str | None:
@@ -116,7 +117,7 @@ class StageDemand:
         self.wanted += 1
 
     def is_awake(self, name: str) -> bool:
-        return self.replica is not None
+        return self.replica is not None or self.busy
 
     def expected_wait(self, name: str) -> float:
         return 0.0 if self.replica else self.expected

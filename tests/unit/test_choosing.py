@@ -35,8 +35,8 @@ def route(*tiers: list[str] | list[tuple[str, float]]) -> Route:
     )
 
 
-def known(standings: Mapping[str, Standing]) -> Callable[[str], Standing]:
-    return lambda name: standings.get(name, FREE)
+def known(standings: Mapping[str, Standing]) -> Callable[[RouteTarget], Standing]:
+    return lambda target: standings.get(target.name, FREE)
 
 
 def names(

@@ -28,8 +28,8 @@ from lamplighter.control import keyring
 from lamplighter.engines.llamacpp.options import tuning_parser
 from lamplighter.engines.presets import PRESETS
 from lamplighter.engines.registry import ENGINES
-from lamplighter.gateway import attempts, claiming, plan, refusals
-from lamplighter.gateway.openai import _POSTED
+from lamplighter.gateway import claiming, plan, refusals
+from lamplighter.gateway.openai_paths import POSTED
 from lamplighter.store.database import Database
 from tests.bench.report import PAGE
 
@@ -214,7 +214,7 @@ def test_the_http_page_names_every_management_route_and_no_other() -> None:
 
 def test_the_routes_of_the_gateway_that_are_named_are_served() -> None:
     shown = {path for page in PAGES for path in re.findall(r"(?<!/api)/v1/[a-z][a-z/]+", page.read_text("utf-8"))}
-    assert {path for path in shown if not path.startswith("/v1/models")} <= _POSTED
+    assert {path for path in shown if not path.startswith("/v1/models")} <= POSTED
 
 
 def test_the_wire_page_names_every_variant_with_its_engine_and_fields() -> None:
@@ -232,7 +232,7 @@ def test_the_wire_page_names_every_variant_with_its_engine_and_fields() -> None:
 def test_the_http_page_names_every_code_that_an_answer_may_have() -> None:
     table = re.findall(r"^\| (\d{3}) \| (`.*?`) \|", text_of("http.md"), re.MULTILINE)
     named = {(int(status), code) for status, cell in table for code in re.findall(r"`(\w+)`", cell)}
-    raising = (errors, refusals, attempts, claiming, plan, access, keyring)
+    raising = (errors, refusals, claiming, plan, access, keyring)
     ours = [thing for module in raising for thing in vars(module).values() if isinstance(thing, type)]
     known = {(kind.status, kind.code) for kind in ours if issubclass(kind, errors.LamplighterError)}
     never_answered = {"invalid_configuration", "conflict", "provider_unreachable", "engine_error"}

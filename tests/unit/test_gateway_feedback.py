@@ -78,7 +78,7 @@ class Stage:
         if x.feedback:
             address = feedback.plain(address)
         head = relay.render_head(x.request, address, x.path, len(x.body))
-        x.upstream = await relay.ask(x.services.pool, x.address, head, x.body, method="POST")
+        x.upstream = await relay.ask(x.services.pool, x.address, head, x.body, method="POST", connected=lambda: None)
         if x.feedback and not feedback.can_be_passed_on(x.upstream):
             await feedback.end_with_answer(x)
             return

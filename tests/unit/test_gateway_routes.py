@@ -273,7 +273,7 @@ async def test_a_target_that_goes_on_failing_is_left_alone_and_asked_again_later
                 assert (await s.ask(body=ASK)).body == b'"b"'
             assert standings.states()["a"] == "open"
             asked = len(bad.visits)
-            assert (await s.ask(body=ASK)).headers["x-lamplighter-fallback"] == "left_alone"
+            assert (await s.ask(body=ASK)).headers["x-lamplighter-fallback"] == "target_left_alone"
             assert len(bad.visits) == asked
             failing = False
             async with asyncio.timeout(5):

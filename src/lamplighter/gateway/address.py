@@ -12,8 +12,14 @@ from lamplighter.errors import UpstreamUnreachable
 from lamplighter.gateway.headers import NOT_SENT_UPSTREAM
 
 _MAX_KNOWN = 1024
+_ACCOUNTS = frozenset({b"openai-organization", b"openai-project", b"x-goog-user-project"})
+"""Headers that choose an account at an upstream: that is for whoever configured its key."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
+
+
+class UnusableAddress(UpstreamUnreachable):
+    """The replica's URL or headers are such that nothing can be sent there, ever."""
 
 
 class Origin(NamedTuple):
@@ -52,7 +58,7 @@ class Addresses:
         self._known: dict[str, tuple[Replica, Address]] = {}
 
     def of(self, replica: Replica) -> Address:
-        """The address of a replica. Raises UpstreamUnreachable if its URL or headers can't be used."""
+        """The address of a replica. Raises UnusableAddress if its URL or headers can't be used."""
         entry = self._known.get(replica.id)
         if entry is not None and entry[0] is replica:
             return entry[1]
@@ -71,17 +77,18 @@ def render(replica: Replica) -> Address:
     except ValueError:
         port = 0
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or not _VALUE(replica.url):
-        raise UpstreamUnreachable(f"Replica {replica.id!r} has a URL that can't be used.")
+        raise UnusableAddress(f"Replica {replica.id!r} has a URL that can't be used.")
     tls = parts.scheme == "https"
     host = parts.netloc.rpartition("@")[2]
     headers = [("host", host), *replica.headers]
     if not all(_NAME(name) and _VALUE(value) for name, value in headers):
-        raise UpstreamUnreachable(f"Replica {replica.id!r} has a header that can't be sent.")
+        raise UnusableAddress(f"Replica {replica.id!r} has a header that can't be sent.")
+    accounts = _ACCOUNTS if replica.strip else frozenset()
     return Address(
         origin=Origin(parts.hostname, port or (443 if tls else 80), tls),
         base=parts.path.rstrip("/").encode(),
         lines="".join(f"{name}: {value}\r\n" for name, value in headers).encode("latin-1"),
-        owned=frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM,
+        owned=(frozenset(name.lower().encode() for name, _ in replica.headers) - NOT_SENT_UPSTREAM) | accounts,
         proxied=replica.proxied,
         model=replica.model,
         strip=replica.strip.encode(),

@@ -16,6 +16,9 @@ _MOST_DIGITS = 20
 """Of a number that says how long a body is."""
 
 
+_COMPRESSION = frozenset({b"accept-encoding"})
+
+
 def nobody(_: Exchange) -> bool:
     """Without a key nobody comes in."""
     return False
@@ -39,6 +42,7 @@ def check_entry(  # noqa: C901 - a list of refusals, in one place because a call
     if holder.meter is not None:
         holder.meter.enter(x.started)
         x.meter = holder.meter
+        request.lines = request.lines_without(_COMPRESSION)  # what is compressed tells no tokens
     if ".." in request.path and ".." in request.path.split("/"):
         raise InvalidInput("The path must not contain '..': it could lead out of the endpoint.")
     if b"upgrade" in kept and request.wants_websocket():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from time import monotonic
 
 from lamplighter.domain.usage import Outcome
-from lamplighter.errors import UpstreamTimeout
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import can_be_passed_on, end_with_answer
@@ -36,7 +35,7 @@ def answer_at_once(x: Exchange) -> bool:
     x.outcome = Outcome.SERVED
     x.upstream = None
     x.services.pool.give(address.origin, upstream)
-    if x.by_model and (counted := of_answer(body)) is not None:
+    if x.counts and (counted := of_answer(body)) is not None:
         x.tokens_in, x.tokens_out = counted
     return True
 
@@ -56,7 +55,7 @@ async def answer(x: Exchange) -> None:
     if upstream.length is not None and not (isinstance(tokens, StreamTokens) and tokens.strip):
         headers.append((b"content-length", upstream.length))
     start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
-    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.await_progress()
     x.first_byte_at = monotonic()
     await x.send(start)
     await _pass_all_on(x, upstream, tokens)
@@ -70,7 +69,7 @@ async def answer_behind_feedback(x: Exchange) -> None:
         await end_with_answer(x)
         return
     x.drop_body()
-    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.await_progress()
     x.first_byte_at = monotonic()
     await _pass_all_on(x, upstream, _tokens_of(x, upstream))
 
@@ -101,7 +100,7 @@ def own_headers(x: Exchange) -> Headers:
         headers.append((b"x-lamplighter-hold-limit", b"%g" % x.services.settings.max_hold))
     plan = x.plan
     if plan is not None and not plan.route.implied and plan.is_fallback(x.endpoint):
-        headers.append((b"x-lamplighter-fallback", plan.reason.encode("ascii")))
+        headers.append((b"x-lamplighter-fallback", plan.reason(x.endpoint).encode("ascii")))
     if x.meter is not None:
         if x.upstream is not None:
             x.meter.drop_others(x.upstream.headers)
@@ -116,7 +115,7 @@ def target_header(x: Exchange) -> tuple[bytes, bytes]:
 
 def _tokens_of(x: Exchange, upstream: UpstreamConnection) -> StreamTokens | AnswerTokens | None:
     """What counts the tokens of an answer that passes in pieces."""
-    if not x.by_model or upstream.status != 200:
+    if not x.counts or upstream.status != 200:
         return None
     for name, value in upstream.headers:
         if name == b"content-encoding":
@@ -149,10 +148,6 @@ async def _pass_on(x: Exchange, upstream: UpstreamConnection, tokens: StreamToke
 
 def _count(x: Exchange, tokens: StreamTokens | AnswerTokens | None) -> None:
     if isinstance(tokens, StreamTokens):
-        x.tokens_in, x.tokens_out = tokens.tokens_in, tokens.tokens_out
+        x.tokens_in, x.tokens_out, x.events = tokens.tokens_in, tokens.tokens_out, tokens.events
     elif tokens is not None and (counted := tokens.count()) is not None:
         x.tokens_in, x.tokens_out = counted
-
-
-def _silence() -> UpstreamTimeout:
-    return UpstreamTimeout("The answer stood still for too long.")

@@ -77,7 +77,7 @@ class Gateway:
             settings=settings,
             keys=Keys(self._keyring, self._hosts),
             pool=pool,
-            router=Router(demand, routing.routes),
+            router=Router(demand, routing),
             standings=Standings(demand, routing.upstreams, breaker=routing.breaker, retry=routing.retry),
             renting=Renting(demand, routing),
             addresses=Addresses(),
@@ -145,7 +145,7 @@ class Gateway:
 
     def take(self, routing: Routing) -> None:
         """Take other routes: requests that come from now on go by them."""
-        self._services.router.take(routing.routes)
+        self._services.router.take(routing)
         self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
 

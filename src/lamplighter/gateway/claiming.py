@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from time import monotonic
 
-from lamplighter.control.demand import SOMEBODY, Caller, Claim
+from lamplighter.control.demand import Caller, Claim
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.routing import Route, WhileWaking
-from lamplighter.errors import QueueFull, Unavailable
+from lamplighter.errors import EndpointBusy, QueueFull, Unavailable
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import hold_with_feedback, is_wanted
 from lamplighter.gateway.plan import Plan
@@ -20,24 +20,22 @@ class Waking(Unavailable):
     code = "target_waking"
 
 
-def claim_at_once(x: Exchange, state: TargetState, name: str) -> Claim | None:
+def claim_at_once(x: Exchange, state: TargetState) -> Claim | None:
     """A claim without any waiting, or None. The way of most requests."""
     if state.replica is None:
-        return x.services.demand.try_claim(name)
+        return x.services.demand.try_claim(x.endpoint)
     return None if state.is_full() else state.claim()
 
 
-async def claim(x: Exchange, plan: Plan) -> None:
+async def claim(x: Exchange, plan: Plan, state: TargetState) -> None:
     """Claim the plan's current target.
 
     Raises Waking for one that this request is not to wait for, QueueFull for an upstream that takes no more, and what
     `Demand.claim` raises.
     """
-    name = plan.current.name
-    x.endpoint = name
-    state = x.services.standings.of(name)
+    name = x.endpoint
     if state.replica is not None or plan.first_round or not plan.missed:
-        x.claim = claim_at_once(x, state, name)
+        x.claim = claim_at_once(x, state)
         if x.claim is not None:
             return
     if state.replica is not None:
@@ -48,7 +46,7 @@ async def claim(x: Exchange, plan: Plan) -> None:
     elif patience > 0:
         await claim_by_waiting(x, patience)
     else:
-        raise Waking("it is asleep, and on its way", retry_after=x.services.demand.expected_wait(name))
+        raise _turned_down(x, name)
 
 
 async def claim_by_waiting(x: Exchange, patience: float | None = None) -> Claim:
@@ -96,18 +94,22 @@ async def claim_for_probe(x: Exchange) -> Claim:
 
 
 def _patience(x: Exchange, plan: Plan, name: str) -> float | None:
-    """Seconds that the request waits for a sleeping target; None for all that it has.
+    """Seconds that the request waits for a target that is asleep or busy; None for all that it has.
 
     What it does not wait for is woken all the same: the first target of its route alone, so that a sleeping chain does
-    not wake as a whole.
+    not wake as a whole. Where renting is cheaper, nothing is.
     """
-    route = plan.route
+    route, demand = plan.route, x.services.demand
+    first = plan.first_target(name)
+    asleep = not demand.is_awake(name)
+    if first and asleep and plan.first_round and x.services.renting.rents(x, plan, name):
+        return 0.0
     if route.while_waking is WhileWaking.HOLD or _is_last_hope(route, plan):
-        return None if x.time_left() != 0.0 or plan.first_target(name) else 0.0
-    if plan.first_target(name) and x.key.may_wake and not x.services.renting.rents(x, plan, name):
-        x.services.demand.want(name)
-        if route.while_waking is WhileWaking.BRIDGE and x.services.demand.expected_wait(name) <= route.bridge_after:
-            return route.bridge_after
+        return None if first or x.time_left() != 0.0 else 0.0
+    if first and asleep and x.key.may_wake:
+        demand.want(name)
+    if route.while_waking is WhileWaking.BRIDGE and first and demand.expected_wait(name) <= route.bridge_after:
+        return route.bridge_after
     return 0.0
 
 
@@ -116,6 +118,17 @@ def _is_last_hope(route: Route, plan: Plan) -> bool:
     return route.while_waking is WhileWaking.BRIDGE and (not plan.first_round or len(plan.order) == 1)
 
 
+def _turned_down(x: Exchange, name: str) -> Unavailable:
+    """Why this request does not wait."""
+    demand = x.services.demand
+    wait = demand.expected_wait(name)
+    if demand.is_awake(name):
+        return EndpointBusy(f"Endpoint {name!r} is awake, and all of its slots are taken.", retry_after=wait)
+    if x.rented:
+        return Waking(f"Endpoint {name!r} is asleep, and waking it would cost more than this answer elsewhere.")
+    on_its_way = " and on its way" if x.key.may_wake else ", and this key may not wake it"
+    return Waking(f"Endpoint {name!r} is asleep{on_its_way}.", retry_after=wait)
+
+
 def _caller(key: ApiKey) -> Caller:
-    plain = key.may_wake and not key.priority
-    return Caller(key=key.id, priority=key.priority, may_wake=key.may_wake) if not plain or key.id else SOMEBODY
+    return Caller(key=key.id, priority=key.priority, may_wake=key.may_wake)

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from time import monotonic
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.breaker import NO_PROBE
+from lamplighter.domain.choosing import BYTES_PER_TOKEN, Demands, demands_of
 from lamplighter.domain.keys import ANYBODY, ApiKey
 from lamplighter.domain.routing import Route
 from lamplighter.domain.usage import Outcome, UsageRecord
-from lamplighter.errors import LamplighterError, UpstreamBroken, UpstreamError, UpstreamUnreachable
+from lamplighter.errors import UpstreamTimeout, UpstreamUnreachable
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.asgi import Receive, Send
 from lamplighter.gateway.limits import Meter
+from lamplighter.gateway.openai_paths import POSTED
 from lamplighter.gateway.plan import Plan
-from lamplighter.gateway.refusals import ClientGone
+from lamplighter.gateway.refusals import ClientGone, ClientStuck, DeadlinePassed
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.services import Services
-from lamplighter.gateway.standing import TargetState
+from lamplighter.gateway.shortcuts import client_is_slow
+from lamplighter.gateway.standing import TargetState, Verdict
 from lamplighter.gateway.tasks.translation import Translation
+from lamplighter.gateway.tokens import ASKED_AT
 from lamplighter.gateway.tracing import Trace
 from lamplighter.gateway.upstream import UpstreamConnection
 
 _NEVER = float("inf")
+_STREAM = b'"stream"'
 
 
 def _never() -> Exception:
@@ -50,6 +56,8 @@ class Exchange:
     state: TargetState | None = None
     """Of the target, from the start of an attempt until it is known how that ended."""
     trial = NO_PROBE
+    verdict = Verdict.ABANDONED
+    """What the attempt under way tells of its target, as far as is known."""
     attempts = 0
     route = ""
     body = b""
@@ -58,16 +66,22 @@ class Exchange:
     hold_capped = False
     probe = False
     by_model = False
+    """Whether the client named the target by a model, which the target may know by another name."""
+    counts = False
+    """Whether the answer tells tokens."""
+    streams = False
+    """Whether the request may be for a stream that tells its usage only when asked to."""
     claim: Claim | None = None
     waited = 0.0
     address: Address | None = None
     upstream: UpstreamConnection | None = None
     translation: Translation | None = None
     asks_usage = False
-    """Whether a stream is asked for its usage in the client's place; `plain_body` is what the client sent then."""
-    plain_body = b""
+    """Whether the target was asked for the stream's usage in the client's place."""
     tokens_in = 0
     tokens_out = 0
+    events = 0
+    """Of a stream, as many as went to the client."""
     first_byte_at: float | None = None
     error = ""
     """The code of the error that the client was told, if any."""
@@ -82,6 +96,7 @@ class Exchange:
     bytes_out = 0
     outcome = Outcome.FAILED
     _held = 0
+    _sent = 0
     _why: Exception | None = None
     _watcher: asyncio.Task[None] | None = None
     _deadline = _NEVER
@@ -114,27 +129,57 @@ class Exchange:
         left = max(0.0, deadline - (monotonic() - self.started))
         return left if held is None else min(held, left)
 
-    def first_byte_time(self) -> float:
-        """How long an attempt that begins now may take until the first byte of its answer (seconds)."""
+    def await_connection(self) -> None:
+        """Begin the stage in which a connection is made. That takes its own time; this holds a route's bounds."""
+        way, most = self.way, self.services.settings.connect_timeout
+        self._must_by_deadline(min(most, way.first_byte_timeout or most), _no_connection)
+
+    def await_first_byte(self, more: float = 0.0) -> None:
+        """Begin the stage in which the target works; `more` seconds are for what may come before that."""
         way, most = self.way, self.services.settings.first_byte_timeout
+        if way.implied:
+            self.must(most + more, _no_first_byte)
+            return
         if way.first_byte_timeout is not None:
             most = min(most, way.first_byte_timeout)
-        if way.deadline is not None:
-            most = min(most, max(0.0, way.deadline - (monotonic() - self.started)))
-        return most
+        self._must_by_deadline(most + more, _no_first_byte)
+
+    def await_progress(self) -> None:
+        """Begin the stage in which the answer passes on."""
+        self.must(self.services.settings.between_bytes_timeout, self._stood_still)
+
+    def _must_by_deadline(self, within: float, late: Callable[[], Exception]) -> None:
+        deadline = self.way.deadline
+        if deadline is not None and (left := deadline - (monotonic() - self.started)) < within:
+            within, late = max(0.0, left), self._deadline_passed
+        self.must(within, late)
+
+    def _deadline_passed(self) -> Exception:
+        return DeadlinePassed(f"The deadline of {self.way.name!r}, {self.way.deadline:g} s, is over.")
+
+    def _stood_still(self) -> Exception:
+        """Whose fault a silence is: that of a client that reads nothing is not the target's."""
+        return ClientStuck() if client_is_slow(self.send) else UpstreamTimeout("The answer stood still for too long.")
+
+    @property
+    def is_posted(self) -> bool:
+        """Whether it is one of the well-known requests that work on their body alone."""
+        return self.request.method == "POST" and self.request.path in POSTED
+
+    def reads(self, path: str) -> None:
+        """Note what is to be counted of a request for this path."""
+        self.counts = True
+        self.streams = path in ASKED_AT and _STREAM in self.body
+
+    @functools.cached_property
+    def demands(self) -> Demands:
+        """What the request asks of a target."""
+        return demands_of(self.body)
 
     @property
     def has_answer(self) -> bool:
         """Whether the head of an answer is there."""
         return self.upstream is not None and self.upstream.head_done
-
-    def model_for(self, address: Address) -> str | None:
-        """The name that the target knows its model by; None where that is the one that the client used."""
-        if self.way.implied or self.plan is None:
-            return address.model
-        target = self.plan.current
-        is_endpoint = self.services.standings.of(target.name).replica is None
-        return target.model or address.model or (target.name if is_endpoint else None)
 
     def charge(self, size: int) -> None:
         """Count bytes that this request makes us hold. Raises QueueFull."""
@@ -144,6 +189,11 @@ class Exchange:
     def hold_body(self) -> None:
         """Count the whole body, unless it was counted as it came."""
         self.charge(max(0, len(self.body) - self._held))
+
+    def hold_sent(self, size: int) -> None:
+        """Count a body that differs from the client's, once. Raises QueueFull."""
+        more, self._sent = max(0, size - self._sent), max(size, self._sent)
+        self.charge(more)
 
     def drop_body(self) -> None:
         """Nothing will be sent again: free what is held for it."""
@@ -204,29 +254,36 @@ class Exchange:
         self._why = None
         return why
 
-    def give_up_attempt(self, error: LamplighterError) -> None:
-        """The target gave no answer that counts: hang up, say so of its replica, and let go of it."""
+    def end_attempt(self, verdict: Verdict, code: str = "") -> None:
+        """Let go of all that an attempt holds, once, and say what it told of the target; `code` is of its error."""
+        if self.upstream is not None:
+            self.recycle()
+        if self.trace is not None and code:
+            self.trace.attempt_failed(code)
+        self._judge(verdict)
+
+    def recycle(self) -> None:
+        """Have done with an answer that nobody gets: its connection is kept if it came whole."""
         upstream, self.upstream = self.upstream, None
-        if upstream is not None and upstream.complete and self.address is not None:
+        assert upstream is not None
+        if upstream.complete and self.address is not None:
             self.services.pool.give(self.address.origin, upstream)
-        elif upstream is not None:
+        else:
             upstream.abort()
-        if self.trace is not None:
-            self.trace.attempt_failed(error.code)
+
+    def _judge(self, verdict: Verdict) -> None:
+        state, self.state = self.state, None
+        if state is not None:
+            state.end(verdict, monotonic(), self.trial)
         claim, self.claim = self.claim, None
         if claim is not None:
-            if isinstance(error, UpstreamUnreachable | UpstreamBroken):
+            if verdict is Verdict.UNREACHABLE:
                 claim.failed()
-            elif isinstance(error, UpstreamError):
+            elif verdict is Verdict.FAILED:
                 claim.struggled()
+            elif verdict is Verdict.ABANDONED:
+                claim.abandoned()
             claim.release()
-
-    def set_replica_aside(self) -> None:
-        """The replica has fallen asleep: say so, and let go of it."""
-        if self.claim is not None:
-            self.claim.failed()
-            self.claim.release()
-            self.claim = None
 
     def finish(self) -> None:
         """Give everything back and write down what was used. Never waits."""
@@ -236,10 +293,8 @@ class Exchange:
             self._watcher.cancel()
         if self.upstream is not None:
             self.upstream.abort()
-        if self.state is not None:
-            self.state.abandoned(self.trial)
         if self.claim is not None:
-            self.claim.release()
+            self._judge(self.verdict)
         if self._held or self.meter is not None:
             self._give_back()
         if self.endpoint and not self.probe:  # a question about the endpoint is no use of it
@@ -248,7 +303,7 @@ class Exchange:
 
     def _tell(self, services: Services) -> None:
         """Say how it went, to whom that is of use beside the usage records."""
-        if self.rented and self.outcome is Outcome.SERVED:
+        if self.rented:
             services.renting.note(self)
         if self.error:
             services.refusals[self.error] = services.refusals.get(self.error, 0) + 1
@@ -260,7 +315,14 @@ class Exchange:
     def _give_back(self) -> None:
         self.services.held.give_back(self._held)
         if self.meter is not None:
-            self.meter.leave(self.tokens_in + self.tokens_out, monotonic())
+            self.meter.leave(self._tokens(), monotonic())
+
+    def _tokens(self) -> int:
+        """What a key's limits are charged: what the answer told, or an estimate where it told nothing."""
+        told = self.tokens_in + self.tokens_out
+        if told or self.first_byte_at is None or self.status != 200:
+            return told
+        return self.bytes_in // BYTES_PER_TOKEN + (self.events or self.bytes_out // BYTES_PER_TOKEN)
 
     def _note_usage(self) -> None:
         began = self.started
@@ -283,3 +345,11 @@ class Exchange:
                 attempts=self.attempts,
             )
         )
+
+
+def _no_connection() -> UpstreamUnreachable:
+    return UpstreamUnreachable("The endpoint did not accept a connection in time.")
+
+
+def _no_first_byte() -> UpstreamTimeout:
+    return UpstreamTimeout("The endpoint took the request and did not answer in time.")

@@ -101,7 +101,7 @@ async def end_with_answer(x: Exchange) -> None:
     upstream, address = x.upstream, x.address
     assert upstream is not None
     assert address is not None
-    x.must(x.first_byte_time(), _too_slow)
+    x.must(x.services.settings.first_byte_timeout, _too_slow)
     said = _said(upstream, await upstream.whole_within(_LONGEST_ANSWER))
     if upstream.complete:
         x.upstream = None

@@ -10,36 +10,13 @@ from lamplighter.domain.routing import Route
 from lamplighter.errors import EndpointNotFound, Forbidden, InvalidInput
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.model import model_in_form, model_in_json
+from lamplighter.gateway.model import is_json, model_in_form, model_in_json
+from lamplighter.gateway.openai_paths import POSTED
 from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
 from lamplighter.gateway.surface import Surface, openai_error
-from lamplighter.gateway.tokens import ASKED_AT, wants_usage
 
 _MODELS = "/v1/models"
 _HEADER = b"x-lamplighter-model"
-_STREAM = b'"stream"'
-_COMPRESSION = frozenset({b"accept-encoding"})
-
-# Paths that a wrong method is told about; a POST to any other path is relayed as well.
-_POSTED = frozenset(
-    f"/v1/{path}"
-    for path in (
-        "chat/completions",
-        "completions",
-        "embeddings",
-        "responses",
-        "rerank",
-        "score",
-        "classify",
-        "moderations",
-        "messages",
-        "audio/speech",
-        "audio/transcriptions",
-        "audio/translations",
-        "images/generations",
-        "images/edits",
-    )
-)
 
 
 def enter(x: Exchange) -> object | None:
@@ -63,27 +40,14 @@ def route(x: Exchange) -> None:
     x.endpoint = way.tiers[0][0].name
     x.by_model = True
     path = x.request.path
-    x.route = path if path in _POSTED else "/v1/*"
-    if path in ASKED_AT and _STREAM in x.body:
-        _ask_for_usage(x)
+    x.route = path if path in POSTED else "/v1/*"
+    x.reads(path)
     if x.request.query:
         x.path = x.request.raw_path + b"?" + x.request.query
 
 
-def _ask_for_usage(x: Exchange) -> None:
-    """Ask for a stream's usage in the client's place, unless the target is known to refuse that.
-
-    What is compressed can't be taken out again.
-    """
-    body = wants_usage(x.body)
-    if body is not None and x.services.standings.of(x.endpoint).takes_usage:
-        x.asks_usage = True
-        x.plain_body, x.body = x.body, body
-        x.request.lines = x.request.lines_without(_COMPRESSION)
-
-
 def _model_of(x: Exchange) -> str:
-    if x.body[:1] == b"{":
+    if is_json(x.body):
         return model_in_json(x.body)
     content_type = x.request.header(b"content-type") or b""
     if content_type[:20].lower().startswith(b"multipart/form-data"):
@@ -94,7 +58,7 @@ def _model_of(x: Exchange) -> str:
 
 
 def _misdirected(method: str, path: str) -> InvalidInput:
-    if path in _POSTED:
+    if path in POSTED:
         return MethodNotAllowed(f"{path} takes POST, not {method}.", allow="POST")
     text = (
         f"{method} {path[:200]} is not served here: it does not tell which model it is for. "
@@ -110,7 +74,7 @@ def _models(x: Exchange, wanted: str) -> object:
     listings = x.services.demand.listings()
     router = x.services.router
     shown = {one.name: _shown(one) for one in listings}
-    shown |= {way.name: _shown_route(way, listings) for way in router.routes}
+    shown |= {way.name: _shown_route(way, listings, told=not x.key.routes) for way in router.routes}
     if wanted:
         name = router.find(wanted, known=x.key.routes).name
         if not x.key.may_call(name):
@@ -131,8 +95,11 @@ def _shown(one: Listing) -> dict[str, object]:
     }
 
 
-def _shown_route(way: Route, listings: Sequence[Listing]) -> dict[str, object]:
-    """A route as a model: it is as its first endpoint is, and with an upstream among its targets always on."""
+def _shown_route(way: Route, listings: Sequence[Listing], *, told: bool) -> dict[str, object]:
+    """A route as a model: it is as its first endpoint is, and with an upstream among its targets always on.
+
+    Where it leads is told to keys that may call everything.
+    """
     endpoints = {one.name: one for one in listings}
     targets = [target.name for target in way.targets]
     known = [endpoints[name] for name in targets if name in endpoints]
@@ -146,7 +113,7 @@ def _shown_route(way: Route, listings: Sequence[Listing]) -> dict[str, object]:
         "model": first.model if first else None,
         "phase": Phase.RUNNING.value if always_on or first is None else first.phase.value,
         "task": first.task if first else None,
-        "targets": targets,
+        **({"targets": targets} if told else {}),
     }
 
 

@@ -16,16 +16,14 @@ PREFIX = b"/endpoints/"
 def enter(x: Exchange) -> None:
     """See Surface. Raises NotAllowed, Forbidden, KeyRateLimited, InvalidInput, EndpointNotFound."""
     check_entry(x, without_key=_is_public)
-    name, rest = _find(x)
-    if not x.key.may_call(name) and not x.services.demand.is_public(name):
-        raise Forbidden(f"This key may not call {name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
+    name, rest = _find_own(x)
     if x.request.method in {"GET", "HEAD"}:
         x.probe = x.services.demand.is_probe(name, "/" + rest.decode("ascii", "replace"))
 
 
 def route(x: Exchange) -> None:
-    """See Surface. Raises TaskInvalid."""
-    x.endpoint, rest = _find(x)
+    """See Surface. Raises TaskInvalid, and again what may have changed while the body came."""
+    x.endpoint, rest = _find_own(x)
     x.way = x.services.router.implied(x.endpoint)
     x.route = "/endpoints/*"
     x.path = b"/" + rest + (b"?" + x.request.query if x.request.query else b"")
@@ -34,6 +32,7 @@ def route(x: Exchange) -> None:
             entering.translate(x)
         elif x.body.startswith(entering.UNNAMED):
             entering.name_model(x)
+        x.reads("/" + rest.decode("ascii", "replace"))
 
 
 def _is_public(x: Exchange) -> bool:
@@ -43,6 +42,14 @@ def _is_public(x: Exchange) -> bool:
     except EndpointNotFound:
         return False
     return x.services.demand.is_public(name)
+
+
+def _find_own(x: Exchange) -> tuple[str, bytes]:
+    """The endpoint, and what of the path is for it. Raises Forbidden, EndpointNotFound."""
+    name, rest = _find(x)
+    if not x.key.may_call(name) and not x.services.demand.is_public(name):
+        raise Forbidden(f"This key may not call {name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
+    return name, rest
 
 
 def _find(x: Exchange) -> tuple[str, bytes]:

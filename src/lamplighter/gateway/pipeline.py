@@ -16,9 +16,7 @@ from lamplighter.errors import (
     LamplighterError,
     QueueFull,
     ShuttingDown,
-    UpstreamBroken,
     UpstreamError,
-    UpstreamUnreachable,
     WakeTimeout,
 )
 from lamplighter.gateway import attempts
@@ -28,8 +26,9 @@ from lamplighter.gateway.asking import ask_at_once
 from lamplighter.gateway.claiming import claim_for_probe
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import end_with_error
-from lamplighter.gateway.refusals import ClientGone
+from lamplighter.gateway.refusals import ClientGone, ClientStuck
 from lamplighter.gateway.shortcuts import abort
+from lamplighter.gateway.standing import Verdict
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 
 log = logging.getLogger(__name__)
@@ -49,20 +48,24 @@ async def serve(x: Exchange, surface: Surface) -> None:
         if not body_at_once(x):
             await body_in_time(x)
         surface.route(x)
-        asked = ask_at_once(x)
-        if asked is not None:
-            await asked
-        if x.probe and (x.claim or await claim_for_probe(x)).replica.proxied:
+        failed = None
+        if (asked := ask_at_once(x)) is not None:
+            try:
+                await asked
+            except asyncio.CancelledError:
+                failed = attempts.interrupted(x)
+        if x.probe and await _is_known_awake(x):
             await answer_probe(x)
             return
-        if not (x.has_answer and attempts.passes_on(x)):
-            await attempts.until_answered(x)
+        if failed is not None or not attempts.is_answered(x):
+            await attempts.until_answered(x, failed)
         if not answer_at_once(x):
             await (answer_behind_feedback(x) if x.feedback else answer(x))
     except asyncio.CancelledError:
         why = x.interruption()
         if not isinstance(why, Exception):  # the server ends us: its own deadline for going away has passed
             x.outcome = Outcome.CUT if x.replied else Outcome.REFUSED
+            x.verdict = Verdict.ABANDONED
             raise
         await _fail(x, surface, why)
     except (LamplighterError, ClientGone) as error:
@@ -71,18 +74,25 @@ async def serve(x: Exchange, surface: Surface) -> None:
         x.finish()
 
 
+async def _is_known_awake(x: Exchange) -> bool:
+    """Whether a health probe need not be passed on. Raises Unavailable where the endpoint is not awake."""
+    claim = x.claim or await claim_for_probe(x)
+    return claim.replica.proxied
+
+
 async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
     x.settle()
+    x.verdict = Verdict.FAILED if isinstance(error, UpstreamError) else Verdict.ABANDONED
     if isinstance(error, ClientGone):
         x.outcome = Outcome.CLIENT_GONE
         x.status = x.status or CLIENT_GONE_STATUS
+        if isinstance(error, ClientStuck):
+            await _cut(x)
         return
     assert isinstance(error, LamplighterError)
     x.error = error.code
     if error.status >= 500:
         _log_failure(x, error)
-    if isinstance(error, UpstreamError):
-        _blame(x, error)
     if x.replied and (not x.feedback or x.first_byte_at is not None):
         x.outcome = Outcome.CUT
         await _cut(x)
@@ -97,16 +107,6 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
     if x.meter is not None:
         headers += x.meter.standing(monotonic())
     await send_json(x, error.status, surface.describe(error), headers)
-
-
-def _blame(x: Exchange, error: UpstreamError) -> None:
-    """Tell of a target that failed after it had begun to answer; what came before that was told by its attempt."""
-    if x.claim is not None:
-        if isinstance(error, UpstreamUnreachable | UpstreamBroken) and not x.replied:
-            x.claim.failed()
-        else:
-            x.claim.struggled()
-        x.services.standings.of(x.endpoint).failed(monotonic(), x.trial)
 
 
 def _outcome_of(error: LamplighterError) -> Outcome:

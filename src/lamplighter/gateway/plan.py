@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 from lamplighter.domain.choosing import order
 from lamplighter.domain.retrying import may_repeat
 from lamplighter.domain.routing import Route, RouteTarget
-from lamplighter.errors import LamplighterError, RateLimited, Unavailable, UpstreamUnreachable
+from lamplighter.errors import (
+    EndpointPaused,
+    InvalidInput,
+    LamplighterError,
+    RateLimited,
+    Unavailable,
+    UpstreamUnreachable,
+)
+from lamplighter.gateway.refusals import DeadlinePassed
 
 if TYPE_CHECKING:
     from lamplighter.gateway.exchange import Exchange
@@ -23,6 +31,18 @@ class AllTargetsFailed(Unavailable):
     """Every target of a route was tried, or could not be."""
 
     code = "all_targets_failed"
+
+
+class LeftAlone(Unavailable):
+    """The target failed too often lately, or asked for a pause: it is not asked now."""
+
+    code = "target_left_alone"
+
+
+class DoesNotFit(InvalidInput):
+    """The target can't serve such a request, whenever it is asked."""
+
+    code = "does_not_fit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +79,10 @@ class Plan:
         """Whether another target would have answered if all were well."""
         return all(target.name != name for target in self.route.tiers[0])
 
-    @property
-    def reason(self) -> str:
-        """A word for why a target of the first tier did not answer."""
-        return self.failures[0].error.code if self.failures else "left_alone"
+    def reason(self, name: str) -> str:
+        """A word for why the targets before this one did not answer."""
+        first = next((one.error.code for one in self.failures if one.target != name), None)
+        return first or LeftAlone.code
 
     def first_target(self, name: str) -> bool:
         """Whether this is the endpoint that the route wakes: the first one of it."""
@@ -108,14 +128,27 @@ class Plan:
         """How often all targets have been tried before."""
         return self._rounds
 
-    def verdict(self) -> LamplighterError:
-        """What to tell the client: the one failure there was, or all of them."""
-        failures = self.failures
-        if len({failure.target for failure in failures}) == 1:
-            return failures[-1].error
-        said = "; ".join(f"{one.target}: {_reason(one.error)}" for one in _last_of_each(failures))
+    def last_speaks(self, method: str) -> bool:
+        """Whether the client gets what the last target said: it is the only one, or may have done the work."""
+        last = self.failures[-1]
+        only = len(self.route.targets) == 1
+        return only or not may_repeat(self.route.repeat, method=method, executed=last.executed)
+
+    def verdict(self, method: str) -> LamplighterError:
+        """What to tell the client: the one failure that counts, or all of them."""
+        last = _last_of_each(self.failures)
+        if self.last_speaks(method) or isinstance(last[-1].error, DeadlinePassed):
+            return last[-1].error
+        said = "; ".join(f"{one.target}: {_reason(one.error)}" for one in last)
+        passed = [target.name for target in self.route.targets if target.name not in {one.target for one in last}]
+        said += "".join(f"; {name}: left alone, it failed too often lately or takes no more" for name in passed)
         text = f"No target of {self.route.name!r} could answer. {said}"
-        return AllTargetsFailed(text, retry_after=_soonest(failures))
+        if all(isinstance(one.error, DoesNotFit) for one in last):
+            return DoesNotFit(text)
+        alike = {type(one.error) for one in last}
+        if len(alike) == 1 and last[0].error.status in {403, 404} | {EndpointPaused.status}:
+            return last[-1].error
+        return AllTargetsFailed(text, retry_after=_soonest(last))
 
 
 def _last_of_each(failures: Sequence[Failure]) -> Sequence[Failure]:

@@ -43,12 +43,17 @@ _UNSENT = frozenset(
 _PAUSED = ("endpoint is paused", "bad request: invalid state")
 
 
+def time_left(x: Exchange) -> float:
+    """What is left of the time that the request may be held at the proxy (seconds)."""
+    left = x.time_left()
+    if left is not None:
+        return left
+    return max(0.0, x.services.demand.wake_timeout(x.endpoint) - (monotonic() - x.started))
+
+
 def hold_line(x: Exchange) -> bytes:
     """The header that has the proxy hold a request while the endpoint starts, for what is left of its time."""
-    if x.hold_timeout is None:
-        x.hold_timeout = x.services.demand.wake_timeout(x.endpoint)
-    left = x.hold_timeout - (monotonic() - x.started)
-    return b"x-scale-up-timeout: %d\r\n" % max(1, int(left))
+    return b"x-scale-up-timeout: %d\r\n" % max(1, int(time_left(x)))
 
 
 async def turned_away(x: Exchange) -> bool:

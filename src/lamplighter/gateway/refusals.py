@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from lamplighter.errors import InvalidInput, NotAllowed, Unavailable
+from lamplighter.errors import InvalidInput, LamplighterError, NotAllowed, Unavailable
 from lamplighter.gateway.asgi import Headers
 
 
 class ClientGone(Exception):
     """Nobody is left to answer. Not an error: it ends a request quietly."""
+
+
+class ClientStuck(ClientGone):
+    """The client has stopped to read its answer."""
+
+
+class DeadlinePassed(LamplighterError):
+    """The route's deadline was over before there was an answer."""
+
+    status = 504
+    exit_code = 5
+    code = "deadline_passed"
 
 
 class BodyTooLarge(InvalidInput):

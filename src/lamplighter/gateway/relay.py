@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lamplighter.errors import UpstreamBroken
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.pool import Pool
@@ -25,24 +27,30 @@ def render_head(request: Request, address: Address, path: bytes, length: int, mo
     return b"%b %b%b HTTP/1.1\r\n%bx-request-id: %b\r\n%b\r\n" % fixed
 
 
-async def ask(pool: Pool, address: Address, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
+async def ask(
+    pool: Pool, address: Address, head: bytes, body: bytes, *, method: str, connected: Callable[[], None]
+) -> UpstreamConnection:
     """Send a request and wait for the answer's head, on a kept connection or a new one.
 
-    Raises UpstreamUnreachable and UpstreamBroken. Cancelling it hangs up.
+    `connected` is called when there is one. Raises UpstreamUnreachable and UpstreamBroken. Cancelling it hangs up.
     """
     connection = pool.take(address.origin)
     if connection is not None:
+        connected()
         try:
             return await _ask_on(connection, head, body, head_only=method == "HEAD")
         except UpstreamBroken:
             if not may_ask_again(connection, method):
                 raise
-    return await ask_anew(pool, address, head, body, method=method)
+    return await ask_anew(pool, address, head, body, method=method, connected=connected)
 
 
-async def ask_anew(pool: Pool, address: Address, head: bytes, body: bytes, *, method: str) -> UpstreamConnection:
+async def ask_anew(
+    pool: Pool, address: Address, head: bytes, body: bytes, *, method: str, connected: Callable[[], None]
+) -> UpstreamConnection:
     """Like `ask`, on a new connection."""
     connection = await pool.connect(address.origin)
+    connected()
     return await _ask_on(connection, head, body, head_only=method == "HEAD")
 
 

@@ -6,7 +6,6 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from lamplighter.control.demand import Demand
-from lamplighter.domain.choosing import demands_of
 from lamplighter.domain.renting import Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
 from lamplighter.domain.routing import TokenPrice
 from lamplighter.gateway.plan import Plan
@@ -36,22 +35,28 @@ class Renting:
         if rent is None or price is None or upstream is None:
             return False
         wake = cost_of_wake(price, start=self._demand.expected_wait(endpoint), tail=self._demand.idle_timeout(endpoint))
-        demands = demands_of(x.body)
-        request = cost_of_tokens(upstream, tokens_in=demands.tokens - demands.answer, tokens_out=demands.answer)
-        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=request)
+        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=_estimate(upstream, x))
         if not x.rented:
             rent.settle()
         return x.rented
 
     def note(self, x: Exchange) -> None:
-        """A request was answered while the endpoint slept: remember what that cost."""
-        upstream = self._routing.upstreams.get(x.endpoint)
-        rent = self._rents.get(x.way.name)
-        if upstream is not None and upstream.price is not None and rent is not None:
-            rent.add(cost_of_tokens(upstream.price, tokens_in=x.tokens_in, tokens_out=x.tokens_out), monotonic())
+        """A request was answered, as far as it was, while the endpoint slept: remember what that cost."""
+        upstream, rent = self._routing.upstreams.get(x.endpoint), self._rents.get(x.way.name)
+        if upstream is None or upstream.price is None or rent is None or x.first_byte_at is None:
+            return
+        told = cost_of_tokens(upstream.price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
+        rent.add(told or _estimate(upstream.price, x), monotonic())
 
     def _price_of_upstream(self, plan: Plan) -> TokenPrice | None:
         """Of the first target of this request that is always on."""
         known = (self._routing.upstreams.get(target.name) for target in plan.order)
         first = next((upstream for upstream in known if upstream is not None), None)
         return first.price if first is not None else None
+
+
+def _estimate(price: TokenPrice, x: Exchange) -> float:
+    """What a request may cost, as long as its answer has not told."""
+    demands = x.demands
+    tokens_out = max(demands.answer, x.events)
+    return cost_of_tokens(price, tokens_in=demands.tokens - demands.answer, tokens_out=tokens_out)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamplighter.control.demand import Demand
@@ -33,17 +34,17 @@ _MAX_IMPLIED = 8192
 class Router:
     """Configured routes come first; beside them every endpoint is a route of its own."""
 
-    def __init__(self, demand: Demand, routes: Mapping[str, Route]) -> None:
+    def __init__(self, demand: Demand, routing: Routing) -> None:
         self._demand = demand
         self._implied: dict[str, Route] = {}
         self._routes: dict[str, Route] = {}
         self._named: dict[str, Route] = {}
-        self.take(routes)
+        self.take(routing)
 
-    def take(self, routes: Mapping[str, Route]) -> None:
+    def take(self, routing: Routing) -> None:
         """Take other routes; requests that are under way keep theirs."""
-        self._named = dict(routes)
-        aliases = {alias: route for route in routes.values() for alias in route.aliases}
+        self._named = {name: _with_kinds(route, routing.upstreams) for name, route in routing.routes.items()}
+        aliases = {alias: route for route in self._named.values() for alias in route.aliases}
         self._routes = aliases | self._named
 
     @property
@@ -79,3 +80,12 @@ class Router:
             )
             self._implied[endpoint] = route
         return route
+
+
+def _with_kinds(route: Route, upstreams: Container[str]) -> Route:
+    """The route with each target known as what it is: an endpoint may come to have the name of an upstream."""
+    tiers = tuple(
+        tuple(dataclasses.replace(target, is_upstream=target.name in upstreams) for target in tier)
+        for tier in route.tiers
+    )
+    return dataclasses.replace(route, tiers=tiers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Mapping
 from time import monotonic
@@ -11,13 +12,22 @@ from lamplighter.domain.breaker import NO_PROBE, Breaker
 from lamplighter.domain.choosing import Standing
 from lamplighter.domain.endpoint import Replica
 from lamplighter.domain.retrying import RetryBudget, pause
-from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Upstream
+from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, RouteTarget, Upstream
 
-_MAX_KNOWN = 8192
-"""Targets that are remembered. Their names come from the configuration and the fleet, so this is never reached."""
+_MANY = 8192
+"""Past so many endpoints those are looked for that are gone."""
 
 LONGEST_COOL_DOWN = 300.0
 """A target that wants to be left alone for longer than this is asked again all the same (seconds)."""
+
+
+class Verdict(enum.Enum):
+    """What an attempt told of its target."""
+
+    WORKED = "worked"
+    FAILED = "failed"  # it answered with a failure of its own, or too late, or broke its answer off
+    UNREACHABLE = "unreachable"  # it did not answer at all
+    ABANDONED = "abandoned"  # nothing: the client left, or the request's own time was over
 
 
 class TargetState:
@@ -47,26 +57,24 @@ class TargetState:
         opens = self.breaker.retry_at if self.breaker is not None and not self.breaker.is_closed else now
         return max(0.0, self.cool_until - now, opens - now)
 
-    def begin(self, now: float) -> int:
-        """An attempt begins. What this gives is shown at its end, to `worked`, `failed` or `abandoned`."""
-        self.budget.note_request(now)
+    def begin(self, now: float, *, again: bool) -> int:
+        """An attempt begins, the first of its request or a further one. What this gives is shown to `end`."""
+        if not again:
+            self.budget.note_request(now)
         breaker = self.breaker
         return NO_PROBE if breaker is None or breaker.is_closed else breaker.began(now)
 
-    def worked(self, now: float, probe: int) -> None:
-        """It answered as it should."""
-        if self.breaker is not None:
-            self.breaker.succeeded(now, probe)
-
-    def failed(self, now: float, probe: int) -> None:
-        """It did not answer, or with a failure of its own."""
-        if self.breaker is not None:
-            self.breaker.failed(now, probe, jitter=random.random())  # noqa: S311 - not a secret
-
-    def abandoned(self, probe: int) -> None:
-        """The attempt ended without telling anything of it."""
-        if self.breaker is not None:
-            self.breaker.abandoned(probe)
+    def end(self, verdict: Verdict, now: float, probe: int) -> None:
+        """An attempt has ended, once."""
+        breaker = self.breaker
+        if breaker is None:
+            return
+        if verdict is Verdict.WORKED:
+            breaker.succeeded(now, probe)
+        elif verdict is Verdict.ABANDONED:
+            breaker.abandoned(probe)
+        else:
+            breaker.failed(now, probe, jitter=random.random())  # noqa: S311 - not a secret
 
     def leave_alone(self, now: float, seconds: float) -> None:
         """It asked for a pause."""
@@ -111,6 +119,9 @@ class UpstreamClaim(Claim):
     def struggled(self) -> None:
         """The breaker knows."""
 
+    def abandoned(self) -> None:
+        """The breaker knows."""
+
 
 class Standings:
     """The states of all targets, made when they are first asked for."""
@@ -124,44 +135,56 @@ class Standings:
         retry: RetryPolicy,
     ) -> None:
         self._demand = demand
-        self._upstreams = upstreams
         self._breaker = breaker
         self._retry = retry
-        self._known: dict[str, TargetState] = {}
+        self._upstreams: Mapping[str, Upstream] = {}
+        self._endpoints: dict[str, TargetState] = {}
+        self._far: dict[str, TargetState] = {}
+        self.take(upstreams, breaker=breaker, retry=retry)
 
     def take(self, upstreams: Mapping[str, Upstream], *, breaker: BreakerPolicy | None, retry: RetryPolicy) -> None:
         """Take another configuration. What has not changed keeps its state; requests under way keep theirs anyway."""
         alike = breaker == self._breaker and retry == self._retry
-        changed = {
-            name
-            for name in self._upstreams.keys() | upstreams.keys()
-            if self._upstreams.get(name) != upstreams.get(name)
+        before, self._upstreams, self._breaker, self._retry = self._upstreams, upstreams, breaker, retry
+        self._endpoints = self._endpoints if alike else {}
+        kept = {name for name, upstream in upstreams.items() if alike and before.get(name) == upstream}
+        self._far = {
+            name: self._far[name] if name in kept else TargetState(breaker, retry, upstream)
+            for name, upstream in upstreams.items()
         }
-        self._known = {name: state for name, state in self._known.items() if alike and name not in changed}
-        self._upstreams, self._breaker, self._retry = upstreams, breaker, retry
 
-    def of(self, name: str) -> TargetState:
-        """The state of a target."""
-        return self._known.get(name) or self._begin(name)
+    def of(self, endpoint: str) -> TargetState:
+        """The state of an endpoint."""
+        return self._endpoints.get(endpoint) or self._begin(endpoint)
 
-    def look(self, name: str) -> Standing:
+    def of_target(self, target: RouteTarget) -> TargetState:
+        """The state of a route's target."""
+        return self._far[target.name] if target.is_upstream else self.of(target.name)
+
+    def look(self, target: RouteTarget) -> Standing:
         """What the order of attempts is made from."""
-        state = self.of(name)
+        state = self.of_target(target)
         admitted = state.admits(monotonic())
         if state.replica is not None:
             return Standing(is_awake=True, admitted=admitted, in_flight=state.in_flight, full=state.is_full())
-        demand = self._demand
+        demand, name = self._demand, target.name
         return Standing(is_awake=demand.is_awake(name), admitted=admitted, in_flight=demand.in_flight(name), full=False)
 
     def states(self) -> Mapping[str, str]:
-        """The breaker of each target that was asked so far: closed, open or half-open."""
-        return {name: str(state.breaker.state) for name, state in self._known.items() if state.breaker is not None}
+        """The breaker of each target that was asked so far and is there: closed, open or half-open."""
+        self._forget_the_gone()
+        known = self._endpoints | self._far
+        return {name: str(state.breaker.state) for name, state in known.items() if state.breaker is not None}
 
-    def _begin(self, name: str) -> TargetState:
-        if len(self._known) >= _MAX_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[name] = state = TargetState(self._breaker, self._retry, self._upstreams.get(name))
+    def _begin(self, endpoint: str) -> TargetState:
+        if len(self._endpoints) >= _MANY:
+            self._forget_the_gone()
+        self._endpoints[endpoint] = state = TargetState(self._breaker, self._retry)
         return state
+
+    def _forget_the_gone(self) -> None:
+        there = self._demand.resolve
+        self._endpoints = {name: state for name, state in self._endpoints.items() if there(name) == name}
 
 
 def _replica_of(upstream: Upstream) -> Replica:

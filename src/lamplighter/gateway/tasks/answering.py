@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import UpstreamError, UpstreamTimeout
@@ -11,6 +12,7 @@ from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.headers import without
 from lamplighter.gateway.tasks.failures import failure
 from lamplighter.gateway.tasks.translation import StreamTranslator, Translation
+from lamplighter.gateway.tokens import StreamTokens, of_answer
 
 # Past this size an answer is translated beside the event loop.
 _LONG = 256 * 1024
@@ -61,15 +63,14 @@ async def _whole(x: Exchange) -> bytes:
             break
         await upstream.more()
     _give_back(x)
-    return b"".join(pieces)
+    whole = b"".join(pieces)
+    if (counted := of_answer(whole)) is not None:
+        x.tokens_in, x.tokens_out = counted
+    return whole
 
 
 def _too_slow() -> UpstreamTimeout:
     return UpstreamTimeout("The endpoint's answer did not come whole in time.")
-
-
-def _silence() -> UpstreamTimeout:
-    return UpstreamTimeout("The answer stood still for too long.")
 
 
 def _give_back(x: Exchange) -> None:
@@ -81,7 +82,8 @@ def _give_back(x: Exchange) -> None:
 
 async def _send(x: Exchange, status: int, headers: Headers, body: bytes) -> None:
     framing = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.await_progress()
+    x.first_byte_at = monotonic()
     x.replied = True
     x.status = status
     x.bytes_out = len(body)
@@ -94,14 +96,18 @@ async def _pass_on(x: Exchange, translator: StreamTranslator, headers: Headers) 
     upstream = x.upstream
     assert upstream is not None
     framing = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-    x.must(x.services.settings.between_bytes_timeout, _silence)
+    x.await_progress()
+    x.first_byte_at = monotonic()
     x.replied = True
     x.status = 200
     await x.send({"type": "http.response.start", "status": 200, "headers": framing + headers})
+    tokens = StreamTokens(strip=False)
     while True:
-        piece, last = upstream.take(), upstream.complete
+        piece, last = tokens.feed(upstream.take()), upstream.complete
         if last:
+            piece += tokens.end()
             _give_back(x)
+        x.tokens_in, x.tokens_out, x.events = tokens.tokens_in, tokens.tokens_out, tokens.events
         said = translator.feed(piece) + (translator.end() if last else b"")
         if said or last:
             x.bytes_out += len(said)

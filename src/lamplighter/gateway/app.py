@@ -8,7 +8,7 @@ from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
-from lamplighter.domain.usage import UsageSink
+from lamplighter.domain.usage import Outcome, UsageSink
 from lamplighter.errors import ShuttingDown
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.address import Addresses
@@ -189,7 +189,11 @@ class Gateway:
 
     async def _turn_away(self, surface: Surface, x: Exchange) -> None:
         error = ShuttingDown("This server is going away.", retry_after=1.0)
-        await send_json(x, error.status, surface.describe(error), error_headers(error))
+        x.error, x.outcome = error.code, Outcome.REFUSED
+        try:
+            await send_json(x, error.status, surface.describe(error), error_headers(error))
+        finally:
+            x.finish()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

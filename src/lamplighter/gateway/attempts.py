@@ -147,7 +147,8 @@ def _failed(x: Exchange, plan: Plan, error: LamplighterError) -> Failure:
         plan.sent += 1  # so that even a full target is not asked for ever
     x.end_attempt(_verdict_of(error), error.code)
     target = plan.current
-    log.info("attempt failed: target=%s id=%s code=%s %s", target.name, x.request.id, error.code, error.message)
+    told = x.request.id.decode("ascii")
+    log.info("attempt failed: target=%s id=%s code=%s %s", target.name, told, error.code, error.message)
     unreached = isinstance(error, UpstreamUnreachable)
     executed = isinstance(error, UpstreamError) and not unreached
     again = unreached if plan.route.implied else _may_recover(error, plan.route)

@@ -148,6 +148,7 @@ def _word(x: Exchange) -> str:
 def _hand_back(claim: asyncio.Future[Claim]) -> None:
     """A grant that comes as nobody waits any more."""
     if not claim.cancelled() and claim.exception() is None:
+        claim.result().abandoned()
         claim.result().release()
 
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 CLIENT_GONE_STATUS = 499  # nobody sees it but the ledger; nginx's number
 
 
-async def serve(x: Exchange, surface: Surface) -> None:
+async def serve(x: Exchange, surface: Surface) -> None:  # noqa: C901 - the whole way, and a call costs more than a look
     """Take a request from its head to its last byte, and account for it however it ends."""
     x.services.sweeper.enter(x)
     try:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from lamplighter.domain.choosing import (
     BYTES_PER_TOKEN,
+    LOOKED_AT,
+    MOST_ATTACHMENTS,
     TOKENS_PER_ATTACHMENT,
     Demands,
     Standing,
@@ -259,3 +261,49 @@ def test_a_large_text_is_not_taken_for_an_attachment() -> None:
 )
 def test_a_fit_knows_whether_every_request_fits(fit: Fit, is_any: bool) -> None:
     assert fit.is_any is is_any
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+
+
+def says(*content: Any) -> bytes:
+    return body(messages=[{"role": "user", "content": list(content)}])
+
+
+def test_no_more_than_so_many_images_are_counted() -> None:
+    many = says(*[IMAGE] * (MOST_ATTACHMENTS + 500))
+    assert demands_of(many).tokens == len(many) // BYTES_PER_TOKEN + MOST_ATTACHMENTS * TOKENS_PER_ATTACHMENT
+
+
+def test_no_more_than_so_many_attachments_are_counted_and_the_rest_is_text() -> None:
+    recording = {"type": "input_audio", "input_audio": {"data": "A" * 1200}}
+    many = says(*[recording] * (MOST_ATTACHMENTS + 500))
+    text = len(many) - MOST_ATTACHMENTS * 1200
+    assert demands_of(many).tokens == text // BYTES_PER_TOKEN + MOST_ATTACHMENTS * TOKENS_PER_ATTACHMENT
+
+
+@pytest.mark.parametrize("field", ["messages", "input"])
+def test_images_are_looked_for_in_so_much_text_and_beyond_attachments_of_any_size(field: str) -> None:
+    def asks_for_images(text: str) -> bool:
+        return demands_of(body(**{field: [{"content": [{"type": "text", "text": text}, IMAGE]}]})).images
+
+    assert asks_for_images("x" * (LOOKED_AT - 1000))
+    assert not asks_for_images("x" * LOOKED_AT)
+    assert asks_for_images("data:audio/wav;base64," + "A" * (2 * LOOKED_AT))
+
+
+def test_what_comes_after_so_much_text_is_text() -> None:
+    large = says({"type": "text", "text": "x" * LOOKED_AT}, {"type": "input_audio", "input_audio": {"data": PIXELS}})
+    assert demands_of(large).tokens == len(large) // BYTES_PER_TOKEN
+
+
+def test_a_schema_is_looked_for_in_so_much_of_a_format() -> None:
+    assert demands_of(body(response_format={"x": "y" * (LOOKED_AT - 1000), "type": "json_schema"})).json_schema
+    assert not demands_of(body(response_format={"x": "y" * LOOKED_AT, "type": "json_schema"})).json_schema
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 16_384, 16_385, 17_000, 300_000])
+def test_an_attachment_ends_where_its_base64_does(size: int) -> None:
+    inline = body(messages="see data:image/png;base64," + "A" * size + " and then: " + "say it, " * 2000)
+    assert demands_of(inline).tokens == (len(inline) - size) // BYTES_PER_TOKEN + TOKENS_PER_ATTACHMENT
+    assert demands_of(body(messages="data:image/png;base64," + "A" * 999)).tokens < TOKENS_PER_ATTACHMENT

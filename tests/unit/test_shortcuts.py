@@ -44,7 +44,7 @@ class Pouring:
 
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[socket.socket]:
-    config = Config(app, interface="asgi3", log_config=None, lifespan="off")  # type: ignore[arg-type]
+    config = Config(app, interface="asgi3", log_config=None, lifespan="off")
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

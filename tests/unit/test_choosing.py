@@ -50,8 +50,8 @@ def names(
 def test_a_single_target_is_given_without_a_look() -> None:
     only = route(["a"])
 
-    def nobody(name: str) -> Standing:
-        raise AssertionError(name)
+    def nobody(target: RouteTarget) -> Standing:
+        raise AssertionError(target)
 
     assert order(only, nobody, sticky="x", draw=0.5) is only.tiers[0]
 

@@ -257,6 +257,26 @@ def test_the_server_ends_its_engines_itself() -> None:
     assert int(service["TimeoutStopSec"]) >= 60
 
 
+def test_the_access_log_has_a_folder_and_its_rotation_signals_the_server_alone() -> None:
+    """KillMode=process leaves engines in the unit, and `systemctl kill` would reach them all."""
+    service = unit("lamplighter.service")["Service"]
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    rotated = re.findall(r"^(/var/log/(\w+)/access\.log) \{$", page, re.MULTILINE)
+    assert [folder for _, folder in rotated] == [service["LogsDirectory"]]
+    assert service["ExecReload"].split() == ["/bin/kill", "-HUP", "$MAINPID"]
+    script = page.split("postrotate\n")[1].split("endscript")[0]
+    assert script.split() == ["systemctl", "reload", "lamplighter"]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_what_is_posted_to_the_management_api_says_that_it_is_json(page: Path) -> None:
+    commands = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", page.read_text("utf-8"), re.MULTILINE)
+    for command in commands:
+        words = shlex.split(command)
+        if "-d" in words and any("/api/" in word for word in words):
+            assert "content-type: application/json" in words, command
+
+
 def test_a_group_stays_up_and_goes_down_also_after_a_start_that_failed() -> None:
     service = unit("lamplighter-group@.service")["Service"]
     assert (service["Type"], service["RemainAfterExit"]) == ("oneshot", "yes")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator
@@ -273,3 +274,48 @@ def test_the_alerts_ask_for_what_there_is_and_are_told_on_the_page(families: lis
         assert labels_in(rule["expr"]) <= KNOWN_LABELS, rule
         assert {"summary", "description"} <= set(rule["annotations"])
         assert rule["alert"] in page
+
+
+def counted(expression: str) -> set[tuple[str, str]]:
+    """The statuses and outcomes of requests that the part of a query above its first division adds up."""
+    found = set()
+    for braces in re.findall(r"lamplighter_requests_total\{([^}]*)\}", re.split(r"\s/\s", expression)[0]):
+        wanted = re.findall(r"(\w+)(=~|=)\"([^\"]*)\"", braces)
+        assert len(wanted) == braces.count("=")
+        for outcome, status in itertools.product(Outcome, ("2xx", "4xx", "5xx", "none")):
+            has = {"outcome": outcome.value, "status": status}
+            if all(re.fullmatch(value, has[label]) for label, _, value in wanted if label in has):
+                assert (status, outcome.value) not in found, "counted twice"
+                found.add((status, outcome.value))
+    return found
+
+
+def test_what_counts_as_failed_includes_answers_with_a_5xx_and_is_the_same_everywhere() -> None:
+    """An engine that answers 500 to everything serves every request, and none as it should be."""
+    rules = yaml.safe_load((ROOT / "packaging" / "prometheus" / "alerts.yml").read_text())
+    alert = next(rule for rule in rules["groups"][0]["rules"] if rule["alert"] == "LamplighterServerErrors")
+    board = json.loads((ROOT / "packaging" / "grafana" / "lamplighter.json").read_text())
+    panel = next(panel for panel in board["panels"] if panel["title"] == "Failed")
+    page = (ROOT / "docs" / "metrics.md").read_text().split("```promql\n")[1].split("```")[0].split("\n\n")[-1]
+    broken = {
+        (status, outcome) for status in ("2xx", "4xx", "5xx", "none") for outcome in ("failed", "deadline", "cut")
+    }
+    for expression in (alert["expr"], panel["targets"][0]["expr"], page):
+        assert counted(expression) == broken | {("5xx", "served")}
+    assert re.sub(r"\s", "", page) == re.sub(r"\s", "", alert["expr"])
+
+
+def test_the_dashboard_names_each_state_of_a_breaker() -> None:
+    board = json.loads((ROOT / "packaging" / "grafana" / "lamplighter.json").read_text())
+    panel = next(panel for panel in board["panels"] if panel["title"] == "Circuit breakers")
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    assert {one["text"] for one in mapping["options"].values()} == {"closed", "half-open", "open"}
+    factors = re.findall(
+        r'(?:(\d) \* )?lamplighter_breaker_state\{[^}]*state="([\w-]+)"\}', panel["targets"][0]["expr"]
+    )
+    shown = {state: factor or "1" for factor, state in factors} | {"closed": "0"}
+    assert {state: mapping["options"][value]["text"] for state, value in shown.items()} == {
+        "closed": "closed",
+        "half-open": "half-open",
+        "open": "open",
+    }

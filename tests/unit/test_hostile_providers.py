@@ -92,7 +92,7 @@ async def world(
         name="chat",
         provider="memory",
         engine=EngineSpec(engine="none"),
-        policy=Policy(**({"idle_timeout": None, "wake_timeout": 200.0} | policy)),
+        policy=Policy(**({"idle_timeout": None, "wake_timeout": 30 * SPEED} | policy)),
     )
     async with endpoint(script) as server:
         given: dict[str, Any] = {"start_delay": 2.0, "url": server.url} | (options or {})

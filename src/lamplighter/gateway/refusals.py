@@ -107,6 +107,15 @@ class KeyRateLimited(Unavailable):
         self.headers = headers
 
 
+class TooManyConnections(Unavailable):
+    """As many clients are connected as the server takes."""
+
+    code = "too_many_connections"
+
+    def __init__(self) -> None:
+        super().__init__("This server has as many connections as it takes; try again shortly.", retry_after=1.0)
+
+
 class TaskInvalid(InvalidInput):
     """A request in task form that can't be served as it is: names the field, its value, and what would be right."""
 

@@ -6,6 +6,11 @@ import asyncio
 import logging
 from time import monotonic
 
+import msgspec
+
+from lamplighter.gateway.refusals import TooManyConnections
+from lamplighter.gateway.surface import openai_error
+
 log = logging.getLogger(__name__)
 
 # Hanging up at once would reset the connection if the client has already sent something, and the answer would be lost.
@@ -13,10 +18,7 @@ LINGER = 1.0
 MAX_LINGERING = 512
 _SAY_EVERY = 60.0
 
-_BODY = (
-    b'{"error":{"message":"This server has as many connections as it takes; try again shortly.",'
-    b'"type":"server_error","param":null,"code":"too_many_connections"}}'
-)
+_BODY = msgspec.json.encode(openai_error(TooManyConnections()))
 _ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
     b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
-from lamplighter.api import management
+from lamplighter.api import management, refused
 from lamplighter.api.access import Access, TooManyRequests
 from lamplighter.control.clock import Clock
 from lamplighter.control.journal import MemoryJournal
@@ -124,6 +125,44 @@ async def test_who_asks_for_a_change_without_the_right_to_it_is_on_record(here: 
         ("key:the-infer", "POST /api/endpoints/wake/chat", False)
     ]
     assert "'the-infer' has 'infer'" in str(rows[0].error)
+
+
+async def test_who_has_no_key_that_counts_or_says_what_nobody_can_read_is_on_record_too(here: Stage) -> None:
+    await here.ask("DELETE", "/api/keys/the-operate")
+    for role in (None, Role.OPERATE):
+        assert (await here.ask("POST", "/api/keys", role, {"name": "x"})).status_code == 401
+    assert (await here.ask("POST", "/api/keys", body={"name": 7, "tags": {"a": "s3cret"}})).status_code == 422
+    assert (await here.ask("GET", "/api/keys", None)).status_code == 401
+    rows = sorted((row for row in await here.wire.store.audit() if row.operation == "refused"), key=lambda row: row.at)
+    assert [(row.actor, row.change, row.success) for row in rows] == [
+        ("nobody", "POST /api/keys", False),
+        ("nobody", "POST /api/keys", False),
+        ("key:the-admin", "POST /api/keys", False),
+    ]
+    assert "No key was given" in str(rows[0].error)
+    assert "'the-operate' was revoked" in str(rows[1].error)
+    assert str(rows[2].error).startswith("name: ")
+    assert "s3cret" not in str(rows)
+
+
+async def test_a_flood_of_refusals_fills_no_disk_and_how_many_there_were_is_told(
+    here: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(refused, "time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(refused.A_MINUTE + 10):
+        await here.ask("POST", "/api/endpoints/wake/chat", None)
+    await here.ask("POST", "/api/endpoints/wake/chat", Role.INFER)
+    rows = [row for row in await here.wire.store.audit(limit=1000) if row.operation == "refused"]
+    assert sum(row.actor == "nobody" for row in rows) == refused.A_MINUTE
+    assert sum(row.actor == "key:the-infer" for row in rows) == 1
+    now += 5.0
+    await here.ask("POST", "/api/endpoints/wake/chat", None)
+    rows = [row for row in await here.wire.store.audit(limit=1000) if row.actor == "nobody"]
+    assert len(rows) == refused.A_MINUTE + 1
+    assert max(rows, key=lambda row: row.at).change == (
+        "POST /api/endpoints/wake/chat (and 10 more that are not on record)"
+    )
 
 
 async def test_an_infer_key_sees_who_it_is_and_nothing_else(here: Stage) -> None:

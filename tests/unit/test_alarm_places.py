@@ -13,7 +13,9 @@ import pytest
 
 from lamplighter.control.alarms import AlarmKeeper, Delivery, Rules
 from lamplighter.control.clock import Clock
+from lamplighter.control.journal import MemoryJournal
 from lamplighter.control.places import NotDelivered, Webhook, places_of
+from lamplighter.control.recorder import Recorder
 from lamplighter.domain.alarms import Alarm, AlarmKind
 from lamplighter.domain.bulletin import Notice
 from lamplighter.domain.secret import Secret
@@ -60,13 +62,14 @@ class Receiver:
 
 
 @contextlib.asynccontextmanager
-async def telling(*places: Any, **states: str) -> AsyncIterator[AlarmKeeper]:
+async def telling(*places: Any, recorder: Recorder | None = None, **states: str) -> AsyncIterator[AlarmKeeper]:
     class Targets:
         @property
         def breakers(self) -> dict[str, str]:
             return states
 
-    keeper = AlarmKeeper(list, Rules(places=places), Clock(), breakers=Targets(), delivery=SOON)
+    rules = Rules(places=places)
+    keeper = AlarmKeeper(list, rules, Clock(), breakers=Targets(), recorder=recorder, delivery=SOON)
     await keeper.start()
     try:
         yield keeper
@@ -167,8 +170,15 @@ async def test_a_service_that_never_answers_holds_up_neither_the_others_nor_the_
 async def test_a_test_message_tells_for_each_place_whether_it_arrived() -> None:
     async with Receiver().listening() as good, Receiver(403).listening() as bad:
         places = places_of([Secret(f"json://127.0.0.1:{good.port}/")], Secret(f"http://127.0.0.1:{bad.port}/"))
-        async with telling(*places) as keeper:
-            assert await keeper.test() == {"webhook": "it answered 403", "JSON (alarms.urls[0])": None}
+        journal = MemoryJournal()
+        async with telling(*places, recorder=Recorder(journal, Clock())) as keeper:
+            assert await keeper.test(actor="me") == {"webhook": "it answered 403", "JSON (alarms.urls[0])": None}
+            (told,) = journal.operations
+            assert (told.operation, told.actor, told.success) == ("test alarms", "me", False)
+            assert told.error == "webhook: it answered 403"
+            keeper.apply(Rules(places=places[1:]))
+            await keeper.test(actor="me")
+            assert journal.operations[-1].success
     assert good.bodies[0]["message"].startswith("This is a test")
     assert bad.bodies[0]["alarm"] == "test"
 

@@ -102,6 +102,13 @@ async def test_a_stop_that_is_never_confirmed_is_an_alarm() -> None:
         s.provider.script("chat", "sleep", Fault.LOSE, Fault.LOSE)
         await asyncio.sleep(120)
         assert place.told == ["chat: stop_failed"]
+        on_record = [one for one in s.journal.operations if one.operation.startswith("sleep")]
+        assert [(one.operation, one.actor, one.success, one.change) for one in on_record] == [
+            ("sleep", "policy", True, "asked"),
+            ("sleep not confirmed", "policy", False, None),
+            ("sleep", "policy", True, "asked"),
+        ]
+        assert on_record[1].error == "the provider accepted it and never did it"
 
 
 @virtual

@@ -12,6 +12,7 @@ import structlog
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from lamplighter.api.refused import NOBODY, SAFE_METHODS, Refusals
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.origin import ORIGIN
 from lamplighter.control.recorder import Recorder
@@ -21,7 +22,6 @@ from lamplighter.errors import NotAllowed, Unavailable
 
 log = structlog.get_logger("lamplighter.api")
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _MOST_BUCKETS = 10_000
 
 _bearer = HTTPBearer(auto_error=False, description="A key of this server; not needed where it has none.")
@@ -48,12 +48,12 @@ class Access:
     """The keys that open the management routes, and how often each is used: `rate` requests a minute, None: any.
 
     Requests without a key that is right are counted by their address. `recorder` puts on record who asked for a change
-    without the right to it.
+    and was refused.
     """
 
     def __init__(self, keyring: Keyring, *, rate: int | None = None, recorder: Recorder | None = None) -> None:
         self.keyring = keyring
-        self.recorder = recorder
+        self.refusals = Refusals(recorder)
         self._rate = rate
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
@@ -99,7 +99,13 @@ async def _key(
     if access.keyring.is_open:
         _refuse_other_sites(request)
     shown = credentials.credentials if credentials else request.headers.get("x-api-key")
-    return access.enter(shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic())
+    try:
+        key = access.enter(shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic())
+    except NotAllowed as error:
+        await access.refusals.note(request, error, actor=NOBODY)
+        raise
+    request.state.actor = _name_of(key)
+    return key
 
 
 async def _counted(request: Request) -> None:
@@ -115,18 +121,19 @@ async def _admin(request: Request, key: AnyKey) -> str:
 
 
 async def _with_role(request: Request, key: ApiKey, needed: Role) -> str:
-    actor = "api" if key is ANYBODY else key.actor
+    actor = _name_of(key)
     if not key.role.covers(needed):
         log.warning(
             "role missing", actor=actor, needed=needed.value, method=request.method, path=request.url.path[:200]
         )
         missing = RoleMissing(key, needed)
-        recorder = _access(request).recorder
-        if recorder is not None and request.method not in _SAFE_METHODS:
-            asked = f"{request.method} {request.url.path}"[:200]
-            await recorder.write("refused", None, actor, error=missing, change=asked)
+        await _access(request).refusals.note(request, missing, actor=actor)
         raise missing
     return actor
+
+
+def _name_of(key: ApiKey) -> str:
+    return "api" if key is ANYBODY else key.actor
 
 
 def _access(request: Request) -> Access:
@@ -145,7 +152,7 @@ def _refuse_other_sites(request: Request) -> None:
     machine (a foreign name may have been pointed here), passes. Programs send no origin.
     """
     origin = request.headers.get("origin")
-    if request.method in _SAFE_METHODS or origin is None:
+    if request.method in SAFE_METHODS or origin is None:
         return
     site = urlsplit(origin)
     if site.netloc != request.headers.get("host") or not _is_loopback(site.hostname):

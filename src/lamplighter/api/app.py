@@ -70,6 +70,7 @@ def management(
     ):
         app.include_router(router)
     problems.install(app)
+    app.state.access.refusals.watch(app)
     other = wire(served, app.state.access) if served is not None else None
     app.add_middleware(Switch, wire=other, sources=Sources(trusted_proxies))
     if other is not None:

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from lamplighter.control import portrait
-from lamplighter.control.ledger import text_of
+from lamplighter.control.ledger import NOT_CONFIRMED, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
 from lamplighter.domain.endpoint import ASLEEP, State
@@ -15,6 +15,8 @@ from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
 from lamplighter.errors import EndpointNotFound, InvalidInput, WakeFailed
 
 log = structlog.get_logger("lamplighter.control")
+
+_NEVER_DONE = "the provider accepted it and never did it"
 
 
 class Acting:
@@ -68,10 +70,13 @@ class Acting:
         """Let nobody in any more, and begin to put it to sleep."""
         here = self._here
         here.gate.shut()  # no await between the decision and this: no claim can slip between
-        if here.begun is Verb.SLEEP:
+        unconfirmed = here.begun is Verb.SLEEP
+        if unconfirmed:
             log.error("sleep not confirmed: it may still be running, and billed", endpoint=here.name)
-            here.trouble.sleep_failed(here.spec.policy, here.clock.now(), "the provider accepted it and never did it")
+            here.trouble.sleep_failed(here.spec.policy, here.clock.now(), _NEVER_DONE)
         here.ledger.because(reason, self._actor("policy"))
+        if unconfirmed:
+            await here.ledger.failed(NOT_CONFIRMED, _NEVER_DONE)
         here.sleeps_into = into
         self._begin(Verb.SLEEP)
         error = await here.ledger.call(

@@ -157,8 +157,6 @@ class AlarmKeeper:
 
     async def test(self, *, actor: str = "server") -> Mapping[str, str | None]:
         """Send a message to every place, at once and once, on record; tells by name what went wrong, None: nothing."""
-        if self._recorder is not None:
-            await self._recorder.write("test alarms", None, actor)
         now = self._clock.wall()
         alarm = Alarm(
             kind=AlarmKind.TEST,
@@ -167,11 +165,20 @@ class AlarmKeeper:
             text="This is a test: alarms of this Lamplighter arrive here. Nothing is wrong.",
         )
         notice = Notice(alarm=alarm, at=now)
-        results = await asyncio.gather(*(post.attempt(notice) for post in self._posts))
-        return {
-            post.name: None if error is None else error.message
-            for post, error in zip(self._posts, results, strict=True)
-        }
+        posts = tuple(self._posts)
+        try:
+            results = await asyncio.gather(*(post.attempt(notice) for post in posts))
+        except BaseException as error:
+            await self._record_test(actor, error)
+            raise
+        found = {post.name: error for post, error in zip(posts, results, strict=True)}
+        failed = "; ".join(f"{name}: {error.message}" for name, error in found.items() if error is not None)
+        await self._record_test(actor, NotDelivered(failed) if failed else None)
+        return {name: None if error is None else error.message for name, error in found.items()}
+
+    async def _record_test(self, actor: str, error: BaseException | None) -> None:
+        if self._recorder is not None:
+            await self._recorder.write("test alarms", None, actor, error=error)
 
     async def _look_for_ever(self) -> None:
         while True:

@@ -18,6 +18,11 @@ log = structlog.get_logger("lamplighter.control")
 VERB_TIMEOUT = 30.0
 """A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
 
+NOT_CONFIRMED = "sleep not confirmed"
+"""The operation that failed where a provider accepted a sleep and never did it."""
+ASKED = "asked"
+"""What is on record of a verb that a provider accepted: the state tells whether it was done."""
+
 
 class Ledger:
     """Knows the cause of what is done now: a reason, and on whose behalf."""
@@ -71,17 +76,25 @@ class Ledger:
             error = caught
         if expected is not None and isinstance(error, expected):
             return error
+        await self._record(verb, None if error is None else text_of(error), change=ASKED if error is None else None)
+        return error
+
+    async def failed(self, operation: str, error: str) -> None:
+        """Record that something which had been accepted did not happen, on behalf of who had asked for it."""
+        await self._record(operation, error)
+
+    async def _record(self, operation: str, error: str | None, *, change: str | None = None) -> None:
         record = AuditRecord(
             at=self._clock.wall(),
             actor=self._actor,
-            operation=verb,
+            operation=operation,
             endpoint=self._endpoint,
             success=error is None,
-            error=None if error is None else text_of(error),
+            error=error,
+            change=change,
         )
         log.info("operation", **log_fields(record))
         await self._journal.operation(record)
-        return error
 
 
 def text_of(error: BaseException) -> str:

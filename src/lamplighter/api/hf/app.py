@@ -43,6 +43,7 @@ def wire(served: ServedWire, access: Access) -> FastAPI:
     for module in (endpoints, aliases, metrics, logs, hardware, audit, catalog, hub):
         app.include_router(module.router)
     problems.install(app)
+    access.refusals.watch(app)
     return app
 
 

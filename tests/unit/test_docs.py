@@ -238,5 +238,5 @@ def test_the_http_page_names_every_code_that_an_answer_may_have() -> None:
     never_answered = {"invalid_configuration", "conflict", "provider_unreachable", "engine_error"}
     bases = {"upstream_error"}
     assert {code for _, code in known} - never_answered - bases <= {code for _, code in named}
-    of_the_frame = {(403, "forbidden"), (422, "invalid_request")}
+    of_the_frame = {(403, "forbidden"), (422, "invalid_request"), (503, "too_many_connections")}
     assert named - known <= of_the_frame

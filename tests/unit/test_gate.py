@@ -283,6 +283,19 @@ async def test_who_waits_is_let_through_by_priority_and_then_key_after_key() -> 
 
 
 @virtual
+@pytest.mark.parametrize(("bound", "told"), [(1, "1 request is waiting already"), (2, "2 requests are waiting")])
+async def test_a_full_queue_says_how_many_wait(bound: int, told: str) -> None:
+    s = Stage(replicas=0, max_waiting=bound)
+    waiting = [s.come("some") for _ in range(bound)]
+    await ticks()
+    with pytest.raises(QueueFull, match=told):
+        await s.come("some")
+    s.open(bound)
+    for one in waiting:
+        (await one).release()
+
+
+@virtual
 async def test_a_full_queue_takes_one_of_another_key_in_the_place_of_the_greedy_ones_last() -> None:
     s = Stage(replicas=0, max_waiting=3)
     greedy = [s.come("greedy") for _ in range(3)]

@@ -390,7 +390,8 @@ def _fail(waiting: Iterable[asyncio.Future[ActiveClaim]], error: Callable[[], La
 
 
 def _full(count: int) -> QueueFull:
-    return QueueFull(f"{count} requests are waiting already; that is the limit.", retry_after=None)
+    waiting = "1 request is" if count == 1 else f"{count} requests are"
+    return QueueFull(f"{waiting} waiting already; that is the limit.", retry_after=None)
 
 
 def _load(slot: Slot) -> int:

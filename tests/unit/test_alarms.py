@@ -112,6 +112,26 @@ async def test_a_stop_that_is_never_confirmed_is_an_alarm() -> None:
 
 
 @virtual
+async def test_what_is_mended_stands_no_more_from_that_moment_on_and_its_end_is_told_without_advice() -> None:
+    async with stage(spec(idle_timeout=None)) as s, watched(s, awake=100.0) as (keeper, place):
+        await s.serve()
+        await asyncio.sleep(120)
+        (case,) = keeper.standing
+        assert "chat has been awake for 2 min" in case.alarm.whole
+        assert case.alarm.whole.endswith("`lamplighter sleep chat` puts it to sleep.")
+        assert place.notices[0].text.endswith("`lamplighter sleep chat` puts it to sleep.")
+        await s.fleet.sleep("chat", actor="me")
+        await s.fleet.settled("chat", Phase.SLEEPING, timeout=60)
+        assert keeper.standing == []
+        assert place.told == ["chat: awake_too_long"]
+        await asyncio.sleep(CALM + 10)
+        assert place.told == ["chat: awake_too_long", "chat: awake_too_long is over"]
+        assert "It was: chat has been awake for" in place.notices[1].text
+        assert "`" not in place.notices[1].text
+        assert "billed" not in place.notices[1].text
+
+
+@virtual
 async def test_an_endpoint_that_is_used_again_after_a_failed_stop_costs_for_somebody() -> None:
     async with stage(spec(backoff_base=300.0, backoff_cap=300.0)) as s, watched(s) as (keeper, _):
         await s.serve()
@@ -279,7 +299,7 @@ async def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> Non
         assert memory.stat().st_mode & 0o777 == 0o600
         targets.states = {}
         async with watched(s, place, memory=memory, targets=targets) as (keeper, _):
-            await until(lambda: keeper.standing[0].clear_since is not None)
+            await until(lambda: keeper._bulletin.standing[0].clear_since is not None)
             s.clock.offset += CALM
             await until(lambda: len(place.told) == 2)
         assert place.told[1] == "chat: breaker_open is over"

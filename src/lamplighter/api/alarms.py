@@ -21,7 +21,7 @@ class Alarms(Protocol):
 
     @property
     def standing(self) -> Sequence[Case]:
-        """The alarms that stand."""
+        """The alarms that stand at this moment."""
 
     @property
     def places(self) -> Mapping[str, str | None]:
@@ -54,7 +54,7 @@ class StandingAlarm(_Wire):
         """Describe an alarm."""
         alarm = case.alarm
         return cls(
-            alarm=alarm.kind.value, endpoint=alarm.endpoint, since=alarm.since, text=alarm.text, told_at=case.told_at
+            alarm=alarm.kind.value, endpoint=alarm.endpoint, since=alarm.since, text=alarm.whole, told_at=case.told_at
         )
 
 

@@ -9,7 +9,7 @@ import os
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,8 +147,11 @@ class AlarmKeeper:
 
     @property
     def standing(self) -> Sequence[Case]:
-        """The alarms that stand."""
-        return self._bulletin.standing
+        """The alarms that were told and stand at this moment. One that has just ended is told as over a while later."""
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall())
+        return [
+            replace(case, alarm=found[case.alarm.key]) for case in self._bulletin.standing if case.alarm.key in found
+        ]
 
     @property
     def places(self) -> Mapping[str, str | None]:
@@ -336,6 +339,7 @@ def _case(saved: Mapping[str, Any]) -> Case:
             endpoint=str(alarm["endpoint"]),
             since=float(alarm["since"]),
             text=str(alarm["text"]),
+            advice=str(alarm.get("advice", "")),
         ),
         told_at=float(saved["told_at"]),
         calm=float(saved["calm"]),

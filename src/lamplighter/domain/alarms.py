@@ -47,12 +47,21 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """Something that is wrong since `since` with an endpoint (or a route's target), and in `text` how to mend it."""
+    """Something that is wrong since `since` with an endpoint (or a route's target).
+
+    `text` says what, `advice` what that costs and how to mend it; the advice is of no use once it is over.
+    """
 
     kind: AlarmKind
     endpoint: str
     since: float
     text: str
+    advice: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Both, for people."""
+        return f"{self.text} {self.advice}".rstrip()
 
     @property
     def key(self) -> Key:
@@ -70,6 +79,7 @@ class _Suspicion:
     kind: AlarmKind
     endpoint: str
     text: str
+    advice: str
     bound: float = 0.0
     since: float | None = None
     after: float = 0.0
@@ -106,7 +116,7 @@ class Watch:
         for key, one in suspected.items():
             since = max(self._first_seen[key], one.after) if one.since is None else one.since
             if now - since >= one.bound:
-                found[key] = Alarm(kind=one.kind, endpoint=one.endpoint, since=since, text=one.text)
+                found[key] = Alarm(kind=one.kind, endpoint=one.endpoint, since=since, text=one.text, advice=one.advice)
         self._standing = found
         return found
 
@@ -122,20 +132,21 @@ def _suspicions(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspici
         return
     yield from _awake(seen, bounds, now)
     if _stop_failed(seen):
-        yield _Suspicion(AlarmKind.STOP_FAILED, seen.spec.name, _stop_text(seen))
+        yield _Suspicion(AlarmKind.STOP_FAILED, seen.spec.name, *_stop_text(seen))
     else:
         yield from _unheld(seen, bounds, now)
     if seen.gave_up and seen.phase not in {Phase.RUNNING, Phase.STOPPING}:
-        yield _Suspicion(AlarmKind.WAKE_FAILED, seen.spec.name, _wake_text(seen))
+        yield _Suspicion(AlarmKind.WAKE_FAILED, seen.spec.name, *_wake_text(seen))
 
 
 def _unknown(seen: Endpoint, bounds: Bounds, now: float) -> _Suspicion:
     name, age = seen.spec.name, seen.state_age or 0.0
-    text = (
-        f"{name}: its provider, {seen.spec.provider}, has not told for {span(age)} how it is{_reason(seen)}. It may be "
-        "running, and billed: nothing is woken or put to sleep by guess. `lamplighter doctor` finds what is in the way."
+    text = f"{name}: its provider, {seen.spec.provider}, has not told for {span(age)} how it is{_reason(seen)}."
+    advice = (
+        "It may be running, and billed: nothing is woken or put to sleep by guess. `lamplighter doctor` finds what is "
+        "in the way."
     )
-    return _Suspicion(AlarmKind.STATE_UNKNOWN, name, text, bounds.unknown, now - age)
+    return _Suspicion(AlarmKind.STATE_UNKNOWN, name, text, advice, bounds.unknown, now - age)
 
 
 def _awake(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
@@ -145,11 +156,9 @@ def _awake(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
     if since is not None and seen.sleep_time is not None and since < seen.sleep_time:
         since = None  # that was another time: it is just starting
     for_long = bounds.awake if since is None else max(bounds.awake, now - since)
-    text = (
-        f"{name} has been awake for {span(for_long)}, which is longer than {span(bounds.awake)}, and is billed as long "
-        f"as it is. `lamplighter sleep {name}` puts it to sleep."
-    )
-    yield _Suspicion(AlarmKind.AWAKE_TOO_LONG, name, text, bounds.awake, since)
+    text = f"{name} has been awake for {span(for_long)}, which is longer than {span(bounds.awake)}."
+    advice = f"It is billed as long as it is. `lamplighter sleep {name}` puts it to sleep."
+    yield _Suspicion(AlarmKind.AWAKE_TOO_LONG, name, text, advice, bounds.awake, since)
 
 
 def _stop_failed(seen: Endpoint) -> bool:
@@ -159,20 +168,19 @@ def _stop_failed(seen: Endpoint) -> bool:
     return seen.last_activity is None or seen.last_activity <= seen.sleep_failed_at
 
 
-def _stop_text(seen: Endpoint) -> str:
+def _stop_text(seen: Endpoint) -> tuple[str, str]:
     name = seen.spec.name
-    return (
-        f"{name} could not be put to sleep{_reason(seen)}. It may still be running, and billed. This is tried again "
-        f"by itself; `lamplighter sleep {name}` tries now. If that does not help, stop it at its provider, "
-        f"{seen.spec.provider}."
+    return f"{name} could not be put to sleep{_reason(seen)}.", (
+        f"It may still be running, and billed. This is tried again by itself; `lamplighter sleep {name}` tries now. If "
+        f"that does not help, stop it at its provider, {seen.spec.provider}."
     )
 
 
-def _wake_text(seen: Endpoint) -> str:
+def _wake_text(seen: Endpoint) -> tuple[str, str]:
     name = seen.spec.name
-    return (
-        f"{name} could not be started{_reason(seen)}. Its requests fail, and starts that fail may be billed. "
-        f"`lamplighter logs {name}` tells more, `lamplighter wake {name}` tries again."
+    return f"{name} could not be started{_reason(seen)}.", (
+        f"Its requests fail, and starts that fail may be billed. `lamplighter logs {name}` tells more, "
+        f"`lamplighter wake {name}` tries again."
     )
 
 
@@ -191,15 +199,13 @@ def _unheld(seen: Endpoint, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
         bound = bounds.overdue if late else None
         why = f"it should have been put to sleep after {span(policy.idle_timeout)}"
     if bound is not None:
-        text = _unheld_text(seen.spec.name, max(bound, now - used) if used else bound, why)
-        yield _Suspicion(AlarmKind.NOBODY_HOLDS, seen.spec.name, text, bound, after=used)
+        text, advice = _unheld_text(seen.spec.name, max(bound, now - used) if used else bound, why)
+        yield _Suspicion(AlarmKind.NOBODY_HOLDS, seen.spec.name, text, advice, bound, after=used)
 
 
-def _unheld_text(name: str, idle: float, why: str) -> str:
-    return (
-        f"{name} runs for nobody: unused for {span(idle)}, with nothing in flight, waiting or holding it; {why}. It is "
-        f"billed all the same. `lamplighter sleep {name}` puts it to sleep."
-    )
+def _unheld_text(name: str, idle: float, why: str) -> tuple[str, str]:
+    text = f"{name} runs for nobody: unused for {span(idle)}, with nothing in flight, waiting or holding it; {why}."
+    return text, f"It is billed all the same. `lamplighter sleep {name}` puts it to sleep."
 
 
 def _breakers(breakers: Mapping[str, str], endpoints: set[str], standing: Mapping[Key, Alarm]) -> Iterator[_Suspicion]:
@@ -210,13 +216,14 @@ def _breakers(breakers: Mapping[str, str], endpoints: set[str], standing: Mappin
             mend = (
                 f"`lamplighter logs {name}` tells more; `lamplighter sleep {name}` lets the next request start it anew."
                 if name in endpoints
-                else "Look at its provider's status page, and whether its key still counts: `lamplighter status`."
+                else "Look at its provider's status page, and whether its key still counts."
             )
-            text = (
-                f"{name} goes on failing, and gets no requests but single probes: they go to the other targets of "
-                f"their routes, which may cost more, or fail. {mend}"
+            text = f"{name} goes on failing, and gets no requests but single probes."
+            advice = (
+                "The others go to the other targets of their routes, which may cost more, or fail: "
+                f"`lamplighter status {name}` shows its breaker, and the routes to it. {mend}"
             )
-            yield _Suspicion(AlarmKind.BREAKER_OPEN, name, text)
+            yield _Suspicion(AlarmKind.BREAKER_OPEN, name, text, advice)
 
 
 def _reason(seen: Endpoint) -> str:

@@ -30,7 +30,7 @@ class Notice:
     def text(self) -> str:
         """What to tell people."""
         if not self.resolved:
-            return self.alarm.text
+            return self.alarm.whole
         return f"{self.title}, after {span(self.at - self.alarm.since)}. It was: {self.alarm.text}"
 
 

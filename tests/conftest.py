@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -18,3 +19,8 @@ def _own_logging() -> Iterator[None]:
     """A test that configures logging, as the command line does, does so for itself alone."""
     yield
     structlog.reset_defaults()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: most tests wait for something."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)

@@ -35,6 +35,7 @@ from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
 from lamplighter.control.recorder import Recorder
+from lamplighter.control.sources import Sources
 from lamplighter.control.tally import Tally
 from lamplighter.domain.endpoint import Policy
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
@@ -335,7 +336,8 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     place = settings.server.access_log
     if place == "off":
         return None
-    log = AccessLog(place if isinstance(place, Path) else None)
+    sources = Sources(settings.server.trusted_proxies)
+    log = AccessLog(place if isinstance(place, Path) else None, sources=sources)
     log.start()
     stack.push_async_callback(log.close)
     return log

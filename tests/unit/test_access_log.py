@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lamplighter.control.sources import Sources
 from lamplighter.domain.keys import ANYBODY
 from lamplighter.domain.usage import Outcome
 from lamplighter.errors import InvalidInput
@@ -50,6 +51,25 @@ async def written(path: Path, *requests: Any, **options: Any) -> list[dict[str, 
         log.note(one)
     await log.close()
     return lines_of(path)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "client"),
+    [
+        ([], [b"9.8.7.6"], "10.0.0.1"),
+        (["10.0.0.0/8"], [b"9.8.7.6"], "9.8.7.6"),
+        (["10.0.0.0/8"], [b"6.6.6.6, 9.8.7.6", b"10.0.0.3"], "9.8.7.6"),
+        (["10.0.0.0/8"], [b"nonsense"], "10.0.0.1"),
+        (["10.0.0.0/8"], [], "10.0.0.1"),
+        (["192.168.0.0/16"], [b"9.8.7.6"], "10.0.0.1"),
+    ],
+)
+async def test_only_a_trusted_proxy_is_believed_who_the_client_is(tmp_path, trusted, forwarded, client):
+    headers = [(b"x-forwarded-for", value) for value in forwarded]
+    scope = {"client": ("10.0.0.1", 4711), "headers": headers}
+    request = SimpleNamespace(id=b"r1", method="POST", scope=scope)
+    (line,) = await written(tmp_path / "access.log", ended(request=request), sources=Sources(trusted))
+    assert line["client"] == client
 
 
 async def test_a_request_is_one_line_of_json(tmp_path):

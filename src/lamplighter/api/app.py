@@ -16,9 +16,9 @@ from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
-from lamplighter.api.sources import Sources
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.sources import Sources
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.

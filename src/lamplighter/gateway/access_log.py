@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from lamplighter.control.sources import Sources, forwarded_for
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.routing import Route
 from lamplighter.domain.usage import Outcome
@@ -37,6 +38,7 @@ EVERY = 0.25
 """How long a line waits at most before it is written, if the disk keeps up (seconds)."""
 
 _CLOSE_TIMEOUT = 5.0
+_NOBODY = Sources()
 
 
 class Finished(Protocol):
@@ -64,7 +66,10 @@ class Finished(Protocol):
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
-    """As it is written. `waited`, `first_byte` and `duration` are seconds, the last two since the request came."""
+    """As it is written. `waited`, `first_byte` and `duration` are seconds, the last two since the request came.
+
+    `client` is an address, until it is written also that of a peer with what it says whom it forwards for.
+    """
 
     time: float | str
     request_id: bytes | str
@@ -83,17 +88,26 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     tokens_in: int
     tokens_out: int
     attempts: int
-    client: str | None
+    client: str | tuple[str, bytes] | None
     error: str = ""
     sampled: int = 1
 
 
 class AccessLog:
-    """Belongs to one event loop. `path` None: standard error."""
+    """Belongs to one event loop. `path` None: standard error. `sources` knows which proxies are believed."""
 
-    def __init__(self, path: Path | None, *, busy: int = BUSY, bound: int = BOUND, every: float = EVERY) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        sources: Sources | None = None,
+        busy: int = BUSY,
+        bound: int = BOUND,
+        every: float = EVERY,
+    ) -> None:
         """Open the log. Raises InvalidInput when the file can't be written to."""
         self._path = path
+        self._sources = sources if sources is not None and sources.believes else None
         self._file: int | None = None
         self._busy = busy
         self._bound = bound
@@ -142,6 +156,10 @@ class AccessLog:
             return
         request, first, way = x.request, x.first_byte_at, getattr(x, "way", None)  # no way: it was refused at the door
         client = request.scope.get("client")
+        peer = client[0] if client else None
+        if self._sources is not None and peer is not None:
+            forwarded = forwarded_for(request.scope["headers"])
+            peer = (peer, forwarded) if forwarded else peer  # who is believed is found out in the thread
         lines.append(
             Line(
                 time.time(),
@@ -161,7 +179,7 @@ class AccessLog:
                 x.tokens_in,
                 x.tokens_out,
                 x.attempts,
-                client[0] if client else None,
+                peer,
                 x.error,
                 sampled,
             )
@@ -227,7 +245,7 @@ class AccessLog:
             if self._reopen or (self._file is None and self._path is not None):
                 self._reopen = False
                 self._open()
-            self._put(render(lines))
+            self._put(render(lines, self._sources or _NOBODY))
         except (OSError, ValueError) as error:
             self._lost(len(lines), error)
         else:
@@ -258,7 +276,7 @@ class AccessLog:
             log.warning("access log not written", path=str(self._path or "stderr"), error=str(error))
 
 
-def render(lines: Sequence[Line]) -> bytes:
+def render(lines: Sequence[Line], sources: Sources = _NOBODY) -> bytes:
     """The lines as they are written."""
     parts, encode = [], msgspec.json.encode
     second, shown = -1, ""
@@ -271,6 +289,8 @@ def render(lines: Sequence[Line]) -> bytes:
         line.time = f"{shown}.{int(rest * 1000):03d}Z"
         line.request_id = line.request_id.decode("latin-1")
         line.waited, line.duration = round(line.waited, 6), round(line.duration, 6)
+        if isinstance(line.client, tuple):
+            line.client = sources.source(*line.client)
         line.first_byte = None if line.first_byte is None else round(line.first_byte, 6)
         parts.append(encode(line))
     parts.append(b"")

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.api.access import Access
 from lamplighter.api.hf import aliases, audit, catalog, endpoints, hardware, hub, logs, metrics, problems
 from lamplighter.api.hf.context import ServedWire
-from lamplighter.api.sources import Sources
 from lamplighter.control.origin import ORIGIN, Origin
+from lamplighter.control.sources import Sources
 
 _DESCRIPTION = """\
 The management API of Hugging Face Inference Endpoints, for the endpoints of this server. The official client and the \

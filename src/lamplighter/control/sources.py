@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
-
-from starlette.types import Scope
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -19,17 +17,26 @@ class Sources:
     def __init__(self, trusted: Iterable[str] = ()) -> None:
         self._trusted = tuple(ipaddress.ip_network(network) for network in trusted)
 
-    def of(self, scope: Scope) -> str | None:
-        """The address that a request came from; None where that can't be known.
+    @property
+    def believes(self) -> bool:
+        """Whether there is any proxy to believe."""
+        return bool(self._trusted)
+
+    def of(self, scope: Mapping[str, Any]) -> str | None:
+        """The address that a request of this ASGI scope came from; None where that can't be known."""
+        peer = (scope.get("client") or (None,))[0]
+        return self.source(peer, forwarded_for(scope["headers"])) if self._trusted and peer is not None else peer
+
+    def source(self, peer: str, forwarded: bytes) -> str:
+        """The address behind `peer`, which said that it forwards for others.
 
         From the right, the first address that is not a trusted proxy's: what stands left of it is whatever the client
         made up.
         """
-        peer = (scope.get("client") or (None,))[0]
-        if not self._trusted or peer is None or not self._is_trusted(_address(peer)):
+        if not self._is_trusted(_address(peer)):
             return peer
-        source: str = peer
-        for hop in reversed(_hops(scope["headers"])[-_MOST_HOPS:]):
+        source = peer
+        for hop in reversed(_hops(forwarded)[-_MOST_HOPS:]):
             address = _address(hop)
             if address is None:
                 break
@@ -42,10 +49,13 @@ class Sources:
         return address is not None and any(address in network for network in self._trusted)
 
 
-def _hops(headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
-    """All of them in the order in which they were added, whether in one header or several."""
-    values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-    return [hop.strip() for hop in ",".join(values).split(",") if hop.strip()]
+def forwarded_for(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What proxies added, in that order, whether in one header or several; empty where there was none."""
+    return b",".join([value for name, value in headers if name == b"x-forwarded-for"])
+
+
+def _hops(forwarded: bytes) -> Sequence[str]:
+    return [hop.strip() for hop in forwarded.decode("latin-1").split(",") if hop.strip()]
 
 
 def _address(text: str) -> _Address | None:

@@ -18,7 +18,7 @@ CHAT = "/v1/chat/completions"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = answer(b"hi")
 GET = {"path": "/endpoints/lamp/x", "method": "GET"}
-QUICK = GatewaySettings(connect_timeout=0.05, first_byte_timeout=0.05, between_bytes_timeout=0.05, sweep_every=0.01)
+QUICK = GatewaySettings(first_byte_timeout=0.05, between_bytes_timeout=0.05, sweep_every=0.01)
 
 
 def then_silence(said: bytes):

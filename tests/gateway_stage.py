@@ -23,7 +23,7 @@ from lamplighter.gateway.server import uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
 
 PATIENCE = 10.0
-SOON = GatewaySettings(sweep_every=0.01)
+SOON = GatewaySettings(sweep_every=0.01, watch_after=0.01)
 
 
 class StageClaim:

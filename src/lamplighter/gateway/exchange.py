@@ -216,7 +216,7 @@ class Exchange:
             self._note_progress(now)
         if now >= self._deadline:
             self.stop(self._late())
-        elif self.has_body and now >= self.started + self.services.settings.sweep_every:
+        elif self.has_body and now >= self.started + self.services.settings.watch_after:
             self.watch()
 
     def _note_progress(self, now: float) -> None:

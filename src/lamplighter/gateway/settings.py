@@ -21,6 +21,7 @@ class GatewaySettings:
     `max_hold` caps `X-Scale-Up-Timeout`; a capped request is told so by the header `x-lamplighter-hold-limit`.
     `first_byte_timeout` counts from the moment when the request is handed to a connection, and so spans all of the
     work behind an answer that is not streamed. `between_bytes_timeout` also ends an answer whose client stops reading.
+    `watch_after` is how long a request lasts before anybody looks whether its client is still there: that costs a task.
     `idle_connection_timeout` is shorter than the 5 s after which common model servers (uvicorn, cpp-httplib) hang up.
     """
 
@@ -40,3 +41,4 @@ class GatewaySettings:
     idle_connections: int = 1024
     idle_connection_timeout: float = 4.0
     sweep_every: float = 0.25
+    watch_after: float = 1.0

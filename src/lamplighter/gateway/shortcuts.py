@@ -47,9 +47,20 @@ def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
     return True
 
 
+def write_chunk(cycle: RequestResponseCycle | None, piece: bytes) -> bool:
+    """Write a piece of a body without a known length, in the middle of it; False if that has to be sent. Never waits.
+
+    `cycle` is what `cycle_of` found.
+    """
+    if cycle is None or cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    return True
+
+
 def abort(send: Send) -> bool:
     """Hang up on the client at once, dropping what it has not been sent; False if that can't be done here."""
-    cycle = _cycle_of(send)
+    cycle = cycle_of(send)
     if cycle is None:
         return False
     cycle.transport.abort()
@@ -61,11 +72,11 @@ def client_is_slow(send: Send) -> bool:
 
     False where that can't be told.
     """
-    cycle = _cycle_of(send)
+    cycle = cycle_of(send)
     return cycle is not None and bool(cycle.flow.write_paused)
 
 
-def _cycle_of(send: Send) -> RequestResponseCycle | None:
+def cycle_of(send: Send) -> RequestResponseCycle | None:
     """The cycle behind what uvicorn gave to send with, which others may have wrapped and keep as `inner`."""
     while hasattr(send, "inner"):
         send = send.inner

@@ -90,13 +90,22 @@ class UpstreamConnection(asyncio.Protocol):
             self._waiter = waiter = self.loop.create_future()
             await waiter
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more of the body to take, or its end has come."""
+        return bool(self._chunks) or self.complete
+
+    def news(self) -> asyncio.Future[None]:
+        """Something to wait for while there is no more. Raises UpstreamBroken when the answer was cut off."""
+        if self.ended:
+            raise UpstreamBroken(self._problem or "The endpoint closed the connection in the middle of its answer.")
+        self._waiter = waiter = self.loop.create_future()
+        return waiter
+
     async def more(self) -> None:
         """Wait for more of the body or its end. Raises UpstreamBroken when it was cut off."""
-        while not self._chunks and not self.complete:
-            if self.ended:
-                raise UpstreamBroken(self._problem or "The endpoint closed the connection in the middle of its answer.")
-            self._waiter = waiter = self.loop.create_future()
-            await waiter
+        while not self.has_more:
+            await self.news()
 
     def take(self) -> bytes:
         """What has come of the body since the last call; makes room for more."""

@@ -38,7 +38,11 @@ class Bucket:
 
     def left(self, now: float) -> int:
         """How many can be taken out at once; 0 for a bucket that owes."""
-        return max(0, floor((MINUTE - self.full_in(now)) / self._interval + _ROUNDING))
+        return self.left_if(self.full_in(now))
+
+    def left_if(self, full_in: float) -> int:
+        """The same for a bucket of which is known in how many seconds it is full."""
+        return max(0, floor((MINUTE - full_in) / self._interval + _ROUNDING))
 
     def wait(self, now: float) -> float:
         """How long it takes until one can be taken out."""

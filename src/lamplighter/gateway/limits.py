@@ -24,7 +24,7 @@ class Meter:
     Requests are counted as they come, refused ones not; tokens when the answer is known, so that a bucket may owe some.
     """
 
-    __slots__ = ("_in_flight", "_name", "_requests", "_tokens", "concurrent")
+    __slots__ = ("_in_flight", "_name", "_requests", "_tokens", "_told", "concurrent")
 
     def __init__(self, key: ApiKey) -> None:
         limits = key.limits
@@ -33,6 +33,8 @@ class Meter:
         self._tokens = None if limits.tokens_per_minute is None else Bucket(limits.tokens_per_minute)
         self.concurrent = limits.concurrent
         self._in_flight = 0
+        buckets = ((b"requests", self._requests), (b"tokens", self._tokens))
+        self._told = [_told(of, bucket) for of, bucket in buckets if bucket is not None]
 
     def enter(self, now: float) -> None:
         """Begin a request, which `leave` ends. Raises KeyRateLimited."""
@@ -52,18 +54,17 @@ class Meter:
 
     def drop_others(self, headers: Headers) -> None:
         """Take out of an answer's headers what its target tells of our standing there: it is not the client's."""
-        headers[:] = without(headers, _NAMES)
+        for name, _ in headers:
+            if name in _NAMES:
+                headers[:] = without(headers, _NAMES)
+                return
 
     def standing(self, now: float) -> Headers:
         """The customary headers: what may be used, how much of it is left, when all of it will be."""
         headers: Headers = []
-        for of, bucket in ((b"requests", self._requests), (b"tokens", self._tokens)):
-            if bucket is not None:
-                headers += (
-                    (b"x-ratelimit-limit-" + of, b"%d" % bucket.per_minute),
-                    (b"x-ratelimit-remaining-" + of, b"%d" % bucket.left(now)),
-                    (b"x-ratelimit-reset-" + of, _span(bucket.full_in(now))),
-                )
+        for bucket, limit, remaining, reset in self._told:
+            full_in = bucket.full_in(now)
+            headers += (limit, (remaining, b"%d" % bucket.left_if(full_in)), (reset, _span(full_in)))
         return headers
 
     def _refusal(self, bound: str, wait: float, now: float) -> KeyRateLimited:
@@ -91,6 +92,12 @@ class Meters:
     def keep(self, ids: Container[str]) -> None:
         """Forget the meters of all other keys."""
         self._by_id = {key_id: meter for key_id, meter in self._by_id.items() if key_id in ids}
+
+
+def _told(of: bytes, bucket: Bucket) -> tuple[Bucket, tuple[bytes, bytes], bytes, bytes]:
+    """A bucket with its first header, which never changes, and the names of the others."""
+    limit = (b"x-ratelimit-limit-" + of, b"%d" % bucket.per_minute)
+    return bucket, limit, b"x-ratelimit-remaining-" + of, b"x-ratelimit-reset-" + of
 
 
 def _span(seconds: float) -> bytes:

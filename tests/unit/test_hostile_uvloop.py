@@ -12,10 +12,18 @@ import uvloop
 from tests.unit import test_hostile_clients, test_hostile_upstreams
 
 
+def _marks(test: Any, name: str) -> list[Any]:
+    return [mark for mark in getattr(test, "pytestmark", ()) if mark.name == name]
+
+
+def _is_known_to_fail(test: Any) -> bool:
+    return bool(_marks(test, "xfail"))
+
+
 def _cases(test: Any) -> Iterator[dict[str, Any]]:
     """Arguments for a test: the first and the last of each of its parameters."""
     choices = []
-    for mark in getattr(test, "pytestmark", ()):
+    for mark in _marks(test, "parametrize"):
         names, values = mark.args[0], list(mark.args[1])
         names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
         ends = values[:1] + values[1:][-1:]
@@ -27,7 +35,7 @@ def _cases(test: Any) -> Iterator[dict[str, Any]]:
 def _scenes(*modules: ModuleType) -> Iterator[Any]:
     for module in modules:
         for name, test in vars(module).items():
-            if not name.startswith("test_") or not inspect.iscoroutinefunction(test):
+            if not name.startswith("test_") or not inspect.iscoroutinefunction(test) or _is_known_to_fail(test):
                 continue
             for number, case in enumerate(_cases(test)):
                 if case.keys() == inspect.signature(test).parameters.keys():

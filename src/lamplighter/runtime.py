@@ -35,6 +35,7 @@ from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
 from lamplighter.control.recorder import Recorder
+from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 from lamplighter.control.tally import Tally
 from lamplighter.domain.endpoint import Policy
@@ -80,9 +81,11 @@ class Server:
         alarms: AlarmKeeper,
         recorder: Recorder,
         keyring: Keyring,
+        routes: RouteBook,
     ) -> None:
         self.recorder = recorder
         self._keyring = keyring
+        self._routes = routes
         self.settings = settings
         self.url = url
         self.fleet = fleet
@@ -120,6 +123,7 @@ class Server:
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
         self._gateway.take(_routing(settings))
+        self._routes.take(settings.routes(), settings.upstreams())
         _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
@@ -220,6 +224,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             records=store,
             loads=Loads(fleet),
         )
+        routes = _route_book(settings)
         api = management(
             fleet,
             health=health,
@@ -230,6 +235,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             version=__version__,
             alarms=alarms,
             audited=store,
+            routes=routes,
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(
@@ -242,7 +248,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             access_log=access_log,
             tracing=tracing,
         )
-        alarms.breakers = gateway
+        alarms.breakers = routes.breakers = gateway
         await alarms.start()
         stack.push_async_callback(alarms.close)
         server = Server(
@@ -256,6 +262,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             alarms=alarms,
             recorder=recorder,
             keyring=keyring,
+            routes=routes,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -481,6 +488,12 @@ def _routing(settings: Settings) -> Routing:
         breaker=settings.breaker,
         retry=settings.retry,
     )
+
+
+def _route_book(settings: Settings) -> RouteBook:
+    book = RouteBook()
+    book.take(settings.routes(), settings.upstreams())
+    return book
 
 
 def _gateway_settings(settings: Settings) -> GatewaySettings:

@@ -225,7 +225,11 @@ async def test_one_that_fails_does_not_keep_the_others_from_waking(fleet, http):
 
 async def test_a_server_without_endpoints_has_nothing_to_do(health):
     async with client(Fleet(), health) as http:
-        assert (await http.get("/api/endpoints/status")).json() == {"success": True, "endpoints": {}}
+        assert (await http.get("/api/endpoints/status")).json() == {
+            "success": True,
+            "endpoints": {},
+            "routes": [],
+        }
         assert (await http.post("/api/endpoints/sleep")).json()["done"] is True
 
 

@@ -150,8 +150,59 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 
 def test_names_are_quoted_in_paths(server: Script) -> None:
-    assert main(["status", "a/../b"]) == 3
-    assert server.asked == [f"GET {STATUS}/a%2F..%2Fb"]
+    assert main(["status", "a b#?c"]) == 3
+    assert server.asked[0] == f"GET {STATUS}/a%20b%23%3Fc"
+
+
+def route(name: str = "assistant", **breakers: str | None) -> dict[str, Any]:
+    targets = [
+        {"name": target, "kind": "upstream" if target == "far" else "endpoint", "tier": tier, "breaker": state}
+        for tier, (target, state) in enumerate(breakers.items())
+    ]
+    return {"name": name, "aliases": ["org/gpt"], "targets": targets}
+
+
+@pytest.mark.parametrize("name", ["assistant", "org/gpt", "far"])
+def test_the_status_of_a_route_or_an_upstream_tells_where_requests_go(
+    server: Script, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    server.put(STATUS, everything(endpoint("big")) | {"routes": [route(big="closed", far="open")]})
+    assert main(["status", name]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "assistant is a route to big, far (upstream); also called org/gpt",
+        "  far: its breaker is open: it goes on failing, and gets no requests",
+    ]
+    assert main(["status", name, "--quiet"]) == 0
+    assert capsys.readouterr().out == "assistant\n"
+    assert main(["status", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["routes"][0]["targets"][1]["breaker"] == "open"
+
+
+def test_a_breaker_that_is_not_closed_is_told_wherever_endpoints_are_shown(
+    server: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm = route("calm", big="closed")
+    shown = {"routes": [calm, route(big="half-open")]}
+    server.put(STATUS, everything(endpoint("big", breaker="half-open"), endpoint("small", breaker="closed")) | shown)
+    server.put(f"{STATUS}/big", one("big", breaker="half-open") | shown)
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    assert "big: its breaker is half-open" in told
+    assert "assistant is a route to big" in told
+    assert "small: its breaker" not in told
+    assert "calm" not in told
+    assert main(["status", "big"]) == 0
+    told = capsys.readouterr().out
+    assert "half-open: it has failed, and single requests try it out" in told
+    assert "calm is a route to big" in told
+
+
+def test_what_is_neither_endpoint_nor_route_is_told_as_the_server_told_it(
+    server: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.put(STATUS, everything(endpoint("big")) | {"routes": [route(big=None)]})
+    assert main(["status", "nobody"]) == 3
+    assert "nothing there" in capsys.readouterr().err
 
 
 def test_wake_waits_until_it_runs(server: Script, capsys: pytest.CaptureFixture[str]) -> None:

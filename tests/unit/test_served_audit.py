@@ -152,6 +152,41 @@ async def test_a_filter_that_there_is_none_of_is_told_with_near_ones_and_all_oth
         assert {one["name"] for one in described} == set(FILTERS)
 
 
+ROUTES = """
+server: {{data: {data}, port: 0}}
+providers: {{memory: {{options: {{start_delay: 0.01, stop_delay: 0.01}}}}}}
+endpoints: {{big: {{provider: memory, command: x}}}}
+upstreams: {{far: {{base_url: "http://127.0.0.1:9/v1"}}}}
+breaker: {{least: 2}}
+routes: {{assistant: {{aliases: [org/gpt], targets: [far, big], max_attempts: 1}}}}
+"""
+
+
+async def test_the_status_tells_of_routes_and_breakers_as_they_are_now(tmp_path: Path) -> None:
+    settings = parse(ROUTES.format(data=tmp_path), "lamplighter.yaml", {})
+    async with running(settings) as server, httpx2.AsyncClient(base_url=server.url, trust_env=False) as client:
+
+        async def routes(path: str = "/api/endpoints/status") -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = (await client.get(path)).json()["routes"]
+            return found
+
+        (route,) = await routes()
+        assert (route["name"], route["aliases"]) == ("assistant", ["org/gpt"])
+        assert [(one["name"], one["kind"], one["tier"]) for one in route["targets"]] == [
+            ("far", "upstream", 0),
+            ("big", "endpoint", 1),
+        ]
+        assert "open" not in {one["breaker"] for one in route["targets"]}
+        body = {"model": "org/gpt", "messages": []}
+        for _ in range(3):
+            await client.post("/v1/chat/completions", json=body)
+        (route,) = await routes("/api/endpoints/status/big")
+        assert route["targets"][0]["breaker"] == "open"
+        without = ROUTES.format(data=tmp_path).replace("assistant", "other")
+        await server.apply(parse(without, "lamplighter.yaml", {}))
+        assert [one["name"] for one in await routes()] == ["other"]
+
+
 async def test_the_line_to_try_shows_a_key_once_one_was_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 
 _DESCRIPTION = """\
@@ -36,6 +37,7 @@ def management(
     measured: MetricsSource | None = None,
     alarms: Alarms | None = None,
     audited: AuditRecords | None = None,
+    routes: RouteBook | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -45,9 +47,9 @@ def management(
     `access` tells who may use these routes, and how often; without it all may who can reach them. `held` are the
     leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
     Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells
-    nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them.
-    `trusted_proxies` are the addresses whose X-Forwarded-For is put on record. `/healthz`, `/readyz`, `/openapi.json`
-    and `/docs` are open.
+    nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are
+    the configured ones to models. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
+    `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
     app = FastAPI(title="Lamplighter", version=version, description=_DESCRIPTION, docs_url=None, redoc_url=None)
@@ -57,6 +59,7 @@ def management(
     app.state.metrics = measured
     app.state.alarms = alarms
     app.state.audit = audited
+    app.state.routes = routes or RouteBook()
     app.state.access = access or Access(Keyring())
     for router in (
         endpoints.router,

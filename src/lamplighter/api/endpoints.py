@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,8 +12,9 @@ from lamplighter.api import verbs
 from lamplighter.api.access import Operator
 from lamplighter.api.problems import FAILED, NAMED, RESPONSES, ErrorDetails, Responses, answer, details
 from lamplighter.api.verbs import Outcome, Verb
-from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus
+from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus, routes_of
 from lamplighter.control.demand import Operations
+from lamplighter.control.routebook import RouteBook
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import LamplighterError
 
@@ -42,14 +43,22 @@ _BEGUN: Responses = {200: {"description": "Done, within the time that was given 
 
 @router.get("/status", operation_id="status_of_all")
 async def status_of_all(request: Request, operations: Asked, _: Operator) -> AllStatuses:
-    """Tell how all endpoints are. Wakes nothing."""
-    return AllStatuses(endpoints={e.spec.name: _status(e, request) for e in operations.endpoints()})
+    """Tell how all endpoints are, and where the configured routes lead. Wakes nothing."""
+    book = _book(request)
+    breakers = book.breakers.breakers
+    return AllStatuses(
+        endpoints={e.spec.name: _status(e, request, breakers) for e in operations.endpoints()},
+        routes=routes_of(book.routes, book, breakers),
+    )
 
 
 @router.get("/status/{name}", operation_id="status", responses=NAMED)
 async def status(name: str, request: Request, operations: Asked, _: Operator) -> OneStatus:
-    """Tell how one endpoint is. Wakes nothing."""
-    return OneStatus(endpoint=_status(operations.endpoint(name), request))
+    """Tell how one endpoint is, and which routes lead to it. Wakes nothing."""
+    endpoint, book = operations.endpoint(name), _book(request)
+    breakers = book.breakers.breakers
+    routes = routes_of(book.about(endpoint.spec.name), book, breakers)
+    return OneStatus(endpoint=_status(endpoint, request, breakers), routes=routes)
 
 
 @router.post("/wake", operation_id="wake_all", status_code=202, response_model=AllBegun, responses=_BEGUN)
@@ -111,20 +120,29 @@ async def _lines(operations: Operations, name: str, tail: int, *, follow: bool) 
             await lines.aclose()
 
 
-def _status(endpoint: Endpoint, request: Request) -> EndpointStatus:
-    return EndpointStatus.of(endpoint, str(request.base_url))
+def _status(endpoint: Endpoint, request: Request, breakers: Mapping[str, str]) -> EndpointStatus:
+    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(endpoint.spec.name))
+
+
+def _book(request: Request) -> RouteBook:
+    book: RouteBook = request.app.state.routes
+    return book
 
 
 def _one(outcome: Outcome, verb: Verb, request: Request) -> Response:
     if outcome.error:
         raise outcome.error
     assert outcome.endpoint
-    body = OneBegun(endpoint=_status(outcome.endpoint, request), operation=verb.value, done=outcome.done)
+    status = _status(outcome.endpoint, request, _book(request).breakers.breakers)
+    body = OneBegun(endpoint=status, operation=verb.value, done=outcome.done)
     return JSONResponse(body.model_dump(mode="json"), status_code=_code([outcome]))
 
 
 def _all(outcomes: dict[str, Outcome], verb: Verb, request: Request) -> Response:
-    statuses = {name: _status(outcome.endpoint, request) for name, outcome in outcomes.items() if outcome.endpoint}
+    breakers = _book(request).breakers.breakers
+    statuses = {
+        name: _status(outcome.endpoint, request, breakers) for name, outcome in outcomes.items() if outcome.endpoint
+    }
     body = AllBegun(endpoints=statuses, operation=verb.value, done=all(outcome.done for outcome in outcomes.values()))
     failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     if not failed:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from lamplighter.control.routebook import RouteBook
 from lamplighter.domain.endpoint import Endpoint, Phase, State
+from lamplighter.domain.routing import Route
+
+BreakerWord: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class _Wire(BaseModel):
@@ -62,9 +67,11 @@ class EndpointStatus(_Wire):
     """How long the start under way has taken."""
     expected_start: float | None
     """How long earlier starts took."""
+    breaker: BreakerWord | None = None
+    """Whether requests go there: not while it is `open`, and single ones while it is `half-open`; null: never asked."""
 
     @classmethod
-    def of(cls, endpoint: Endpoint, base: str) -> EndpointStatus:
+    def of(cls, endpoint: Endpoint, base: str, breaker: str | None = None) -> EndpointStatus:
         """Describe `endpoint`, on the server that clients call `base`."""
         spec = endpoint.spec
         return cls(
@@ -91,28 +98,90 @@ class EndpointStatus(_Wire):
             idle_timeout=spec.policy.idle_timeout,
             starting_for=endpoint.starting_for,
             expected_start=endpoint.expected_start,
+            breaker=_word(breaker),
         )
 
 
-class OneStatus(_Wire):
-    """One endpoint."""
+class TargetStatus(_Wire):
+    """Where a route leads."""
 
+    name: str
+    """The endpoint's or upstream's name."""
+    kind: Literal["endpoint", "upstream"]
+    """An upstream is a model API that is always on."""
+    tier: int
+    """The lowest is tried first; those of one number are equals, and share the requests."""
+    breaker: BreakerWord | None
+    """Whether requests go there, as an endpoint's `breaker` says; null: never asked."""
+
+
+class RouteStatus(_Wire):
+    """A configured route. Beside them every endpoint is a route of its own."""
+
+    name: str
+    """What a client gives as `model`."""
+    aliases: list[str]
+    """Further model names that lead to it."""
+    targets: list[TargetStatus]
+    """Where its requests go, in order."""
+
+    @classmethod
+    def of(cls, route: Route, book: RouteBook, breakers: Mapping[str, str]) -> RouteStatus:
+        """Describe `route`."""
+        targets = [
+            TargetStatus(
+                name=target.name,
+                kind="upstream" if book.is_upstream(target.name) else "endpoint",
+                tier=tier,
+                breaker=_word(breakers.get(target.name)),
+            )
+            for tier, equals in enumerate(route.tiers)
+            for target in equals
+        ]
+        return cls(name=route.name, aliases=list(route.aliases), targets=targets)
+
+
+def routes_of(routes: Iterable[Route], book: RouteBook, breakers: Mapping[str, str]) -> list[RouteStatus]:
+    """Describe `routes`."""
+    return [RouteStatus.of(route, book, breakers) for route in routes]
+
+
+def _word(breaker: str | None) -> BreakerWord | None:
+    for word in ("closed", "open", "half-open"):
+        if breaker == word:
+            return word
+    return None
+
+
+class _One(_Wire):
     success: Literal[True] = True
     """Always true here."""
     endpoint: EndpointStatus
     """How it is now."""
 
 
-class AllStatuses(_Wire):
-    """All endpoints."""
+class OneStatus(_One):
+    """One endpoint."""
 
+    routes: list[RouteStatus]
+    """The configured routes that lead to it, or have its name."""
+
+
+class _All(_Wire):
     success: Literal[True] = True
     """Always true here."""
     endpoints: dict[str, EndpointStatus]
     """How they are now, by name."""
 
 
-class OneBegun(OneStatus):
+class AllStatuses(_All):
+    """All endpoints, and all routes."""
+
+    routes: list[RouteStatus]
+    """The configured ones, by name."""
+
+
+class OneBegun(_One):
     """What was begun with one endpoint."""
 
     operation: Literal["wake", "sleep"]
@@ -121,7 +190,7 @@ class OneBegun(OneStatus):
     """Whether it is there already; else the operation goes on."""
 
 
-class AllBegun(AllStatuses):
+class AllBegun(_All):
     """What was begun with all endpoints."""
 
     operation: Literal["wake", "sleep"]

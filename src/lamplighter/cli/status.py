@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,8 @@ from lamplighter.cli.base.refusals import Refused
 from lamplighter.cli.options import asks_where, complete_name, one_form, quiet_option, watch_option
 from lamplighter.cli.reach.connection import Connection, Reply
 from lamplighter.cli.reach.place import Asked, Place, find_place
-from lamplighter.cli.show.printing import print_json
+from lamplighter.cli.show.printing import print_json, print_names
+from lamplighter.errors import InvalidInput, LamplighterError, NotFound
 
 if TYPE_CHECKING:
     from lamplighter.cli.reach.answers import EndpointView
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 def status(asked: Asked, name: str | None, *, watching: bool, as_json: bool, quiet: bool) -> None:
     """Show how the endpoints are; wakes nothing.
 
-    Without a NAME: a table of all endpoints. With one: what its state means and costs, and what to do next.
+    Without a NAME: a table of all endpoints. With one: what its state means and costs, and what to do next. The NAME of
+    a route or of an upstream shows where requests go, and which targets are left alone for their failures.
     """
     one_form(as_json=as_json, quiet=quiet, watching=watching)
     place = find_place(asked)
@@ -46,9 +48,16 @@ def status(asked: Asked, name: str | None, *, watching: bool, as_json: bool, qui
 
             watch(lambda: _ask(connection, name), name, as_json=as_json)
         else:
-            _print(_ask(connection, name), name, as_json, quiet)
+            try:
+                reply = _ask(connection, name)
+            except (Refused, InvalidInput) as error:
+                if not name or (isinstance(error, Refused) and error.exit_code != NotFound.exit_code):
+                    raise
+                _print_routes(connection, name, error, as_json=as_json, quiet=quiet)
+                return
+            _print(reply, name, as_json, quiet)
             if not as_json and not quiet:
-                _print_alarms(connection, name)
+                _print_alarms(connection, name and {name})
 
 
 def _ask(connection: Connection, name: str | None) -> Reply:
@@ -64,7 +73,7 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
         for view in views:
             click.echo(view.name)
         return
-    from lamplighter.cli.show import picture  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show import picture, routing  # noqa: PLC0415 - help should not pay for it
     from lamplighter.cli.show.output import out  # noqa: PLC0415
 
     console = out()
@@ -72,14 +81,39 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
         picture.one(console, views[0], time.time()) if name else picture.overview(console, views, time.time())
     )
 
+    routes = reply.body.get("routes") or []
+    for line in routing.lines(routes if name else routing.troubled(routes)):
+        console.print(line, soft_wrap=True)
 
-def _print_alarms(connection: Connection, name: str | None) -> None:
-    """A line for each alarm that stands, of one endpoint or all. A server that knows no alarms has none."""
+
+def _print_routes(connection: Connection, name: str, missing: LamplighterError, *, as_json: bool, quiet: bool) -> None:
+    """What is no endpoint may be the name of a route, or of an upstream. Raises `missing` where it is neither."""
+    from lamplighter.cli.show import routing  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.output import out  # noqa: PLC0415
+
+    try:
+        found = routing.about(connection.statuses().body.get("routes") or [], name)
+    except Refused:
+        raise missing from None
+    if not found:
+        raise missing
+    if as_json:
+        print_json({"success": True, "routes": found})
+    elif quiet:
+        print_names([str(route.get("name")) for route in found])
+    else:
+        for line in routing.lines(found):
+            out().print(line, soft_wrap=True)
+        _print_alarms(connection, {name, *routing.targets_of(found)})
+
+
+def _print_alarms(connection: Connection, names: Collection[str] | None) -> None:
+    """A line for each alarm that stands, of these or all. A server that knows no alarms has none."""
     try:
         found = connection.alarms().body.get("alarms") or []
     except Refused:
         return
-    shown = [alarm for alarm in found if name is None or alarm.get("endpoint") == name]
+    shown = [alarm for alarm in found if not names or alarm.get("endpoint") in names]
     if not shown:
         return
     from lamplighter.cli.show import sounding  # noqa: PLC0415 - help should not pay for it

@@ -34,6 +34,7 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     held_by: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     message: str | None = None
+    breaker: str | None = None
 
     @classmethod
     def of(cls, name: str, body: Mapping[str, Any]) -> EndpointView:

@@ -161,7 +161,8 @@ def _part(name: str, whose: str) -> str:
     if not name.strip():
         raise InvalidInput(f"name: it is empty; give the name of {whose}.", field="name")
     if "/" in name or "\\" in name or name.strip(".") == "":
-        raise InvalidInput(f"name: {name[:80]!r} is no name of {whose}: none has a slash, or dots alone.", field="name")
+        text = f"name: {name[:80]!r} is not the name of {whose}: none has a slash (an alias may), or dots alone."
+        raise InvalidInput(text, field="name")
     return quote(name, safe="")
 
 

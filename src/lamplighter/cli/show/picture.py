@@ -15,6 +15,7 @@ from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.cli.show.meaning import state_word, status_of
 from lamplighter.cli.show.output import sign, style
 from lamplighter.cli.show.progress import detail
+from lamplighter.cli.show.routing import breaker_words
 from lamplighter.cli.show.words import ago, span, whole
 
 _NOTHING = Text("-", style="dim")
@@ -76,6 +77,8 @@ def _notes(view: EndpointView) -> Iterator[str]:
         yield f"starting for {span(view.starting_for)}{expected}"
     if said := detail(view):
         yield said
+    if alone := breaker_words(view.breaker):
+        yield f"its breaker is {alone}"
 
 
 def one(console: Console, view: EndpointView, now: float) -> RenderableType:
@@ -94,6 +97,8 @@ def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
     yield "means", completed(status_of(view).meaning)
     if view.status not in {"error", "running"} and (said := detail(view)):  # those have said it already
         yield "says", said
+    if alone := breaker_words(view.breaker):
+        yield "breaker", alone
     if view.status == "unknown" and view.state is not None:
         yield "last known", f"{view.state}, {ago(view.state_age)}" if view.state_age is not None else view.state
     if view.status == "sleeping" and view.expected_start:

@@ -61,7 +61,7 @@ def _views(reply: Reply, name: str | None) -> Sequence[EndpointView]:
 
 
 def _notable(view: EndpointView) -> tuple[object, ...]:
-    return (view.status, view.replicas_ready, view.in_flight, view.waiting, view.message)
+    return (view.status, view.replicas_ready, view.in_flight, view.waiting, view.message, view.breaker)
 
 
 def _line(view: EndpointView) -> str:

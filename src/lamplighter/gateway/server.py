@@ -18,6 +18,7 @@ from uvicorn.server import Server, ServerState
 
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import connections_possible
+from lamplighter.gateway.open_ended import OpenEndedCycle
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.turned_away import TurnedAway
 
@@ -123,6 +124,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.pipeline and len(self.pipeline) >= _MAX_PIPELINED:
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.__class__ = OpenEndedCycle  # its task has been made, and has not run yet
         self.headers = _DROPPED
         if self.pipeline:
             if len(self.pipeline) == 1:

@@ -7,9 +7,15 @@ they find it.
 
 from __future__ import annotations
 
+import socket
+import struct
+
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from lamplighter.gateway.asgi import Headers, Receive, Send
+from lamplighter.gateway.open_ended import OpenEndedCycle
+
+_RESET = struct.pack("ii", 1, 0)  # linger, for no time
 
 
 def take_body(receive: Receive) -> bytes | None:
@@ -63,6 +69,8 @@ def abort(send: Send) -> bool:
     cycle = cycle_of(send)
     if cycle is None:
         return False
+    if isinstance(cycle, OpenEndedCycle):  # an orderly end of the connection would pass for the end of the answer
+        cycle.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     cycle.transport.abort()
     return True
 
@@ -81,4 +89,4 @@ def cycle_of(send: Send) -> RequestResponseCycle | None:
     while hasattr(send, "inner"):
         send = send.inner
     cycle = getattr(send, "__self__", None)
-    return cycle if type(cycle) is RequestResponseCycle else None
+    return cycle if isinstance(cycle, RequestResponseCycle) else None

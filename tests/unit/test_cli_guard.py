@@ -276,8 +276,8 @@ def test_what_can_not_be_read_exits_2(options: list[str], said: str, cloud: Scri
         (lambda: graphs(*[0.0] * 50, *[1.0] * 10), "up since 9 min ago"),
         (lambda: graphs(*[1.0] * 50, 0.0, *[1.0] * 10), "up since 9 min ago"),
         (lambda: graphs(*[1.0] * 60, requests=[0.0] * 50 + [3.0] + [0.0] * 9), "used 9 min ago"),
-        (lambda: graphs(), "since when it runs is not known"),
-        (lambda: {}, "since when it runs is not known"),
+        (graphs, "since when it runs is not known"),
+        (dict, "since when it runs is not known"),
         (lambda: "not JSON", "since when it runs is not known"),
     ],
 )

@@ -60,7 +60,8 @@ class LamplighterProcess:
 
     def write(self, configuration: str) -> None:
         """Write the configuration file anew."""
-        self.config.write_text(f"server: {{data: {self.data}, {self._server}}}\n{configuration}")
+        rate = "" if "management_rate" in self._server else "management_rate: 100000, "  # tests look often
+        self.config.write_text(f"server: {{data: {self.data}, {rate}{self._server}}}\n{configuration}")
 
     def launch(self) -> LamplighterProcess:
         """Start the process and wait for nothing."""

@@ -42,6 +42,8 @@ class Request:
 
     def lines_without(self, names: frozenset[bytes]) -> list[bytes]:
         """The lines for upstream, less the headers of these lower-case names."""
+        if names.isdisjoint(self.lines[0::4]):
+            return self.lines
         groups = zip(self.lines[0::4], self.lines[2::4], strict=True)
         kept = without(list(groups), names)
         return [part for name, value in kept for part in (name, b": ", value, b"\r\n")]

@@ -369,3 +369,21 @@ async def test_retries_are_no_first_attempts() -> None:
             await s.ask(body=ASK)
             budget = s.gateway._services.standings._far["a"].budget
             assert budget._requests.total(asyncio.get_running_loop().time()) == 1
+
+
+async def test_an_upstream_that_a_reload_takes_out_is_passed_by() -> None:
+    hold = asyncio.Event()
+
+    async def slow(visit: Visit) -> None:
+        await visit.request()
+        await hold.wait()
+        await visit.say(answer(status="503 No"))
+
+    async with endpoint(slow) as a, endpoint(always(answer(b'"c"'))) as c:
+        ups = {"a": upstream("a", a.url), "b": upstream("b", c.url), "c": upstream("c", c.url)}
+        async with stage(routing=routing("a", "b", "c", upstreams=ups)) as s, s.client() as client:
+            client.send(request(CHAT, ASK))
+            await until(lambda: a.visits)
+            s.gateway.take(routing("c", upstreams={"c": ups["c"]}))
+            hold.set()
+            assert (await client.reply()).headers["x-lamplighter-target"] == "c"

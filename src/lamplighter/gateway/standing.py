@@ -13,6 +13,7 @@ from lamplighter.domain.choosing import Standing
 from lamplighter.domain.endpoint import Replica
 from lamplighter.domain.retrying import RetryBudget, pause
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, RouteTarget, Upstream
+from lamplighter.errors import EndpointNotFound
 
 _MANY = 8192
 """Past so many endpoints those are looked for that are gone."""
@@ -158,8 +159,13 @@ class Standings:
         return self._endpoints.get(endpoint) or self._begin(endpoint)
 
     def of_target(self, target: RouteTarget) -> TargetState:
-        """The state of a route's target."""
-        return self._far[target.name] if target.is_upstream else self.of(target.name)
+        """The state of a route's target. Raises EndpointNotFound for an upstream that a reload has taken out."""
+        if not target.is_upstream:
+            return self.of(target.name)
+        state = self._far.get(target.name)
+        if state is None:
+            raise EndpointNotFound(target.name, self._far)
+        return state
 
     def look(self, target: RouteTarget) -> Standing:
         """What the order of attempts is made from."""

@@ -14,12 +14,14 @@ from typing import Final
 from lamplighter.domain.rolling import Rolling
 from lamplighter.domain.routing import Repeat, RetryPolicy
 
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+"""Methods that do no more when they are repeated (RFC 9110 section 9.2.2)."""
+
 LONGEST_RETRY_AFTER: Final = 3600.0
 """A target that asks to be left alone for longer is asked again after this many seconds all the same."""
 
 _WINDOW = 10.0
 _MOST_DOUBLINGS = 30
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110 section 9.2.2
 _FAILURES = frozenset({500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _REFUSALS = frozenset({429, 503, 529})
 _SECONDS = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?").fullmatch
@@ -62,7 +64,7 @@ def pause(policy: RetryPolicy, attempt: int, jitter: float) -> float:
 
 def may_repeat(repeat: Repeat, *, method: str, executed: bool) -> bool:
     """Whether a request that has failed may be sent once more. `executed`: it may have been, as far as can be told."""
-    return not executed or repeat is Repeat.ALWAYS or method in _IDEMPOTENT
+    return not executed or repeat is Repeat.ALWAYS or method in IDEMPOTENT
 
 
 def is_failure(status: int) -> bool:

@@ -144,6 +144,10 @@ class Exchange:
             most = min(most, way.first_byte_timeout)
         self._must_by_deadline(most + more, _no_first_byte)
 
+    def await_whole(self) -> None:
+        """Begin the stage in which all of an answer is taken, before any of it goes on."""
+        self.must(self.services.settings.first_byte_timeout, _not_whole)
+
     def await_progress(self) -> None:
         """Begin the stage in which the answer passes on."""
         self.must(self.services.settings.between_bytes_timeout, self._stood_still)
@@ -349,6 +353,10 @@ class Exchange:
 
 def _no_connection() -> UpstreamUnreachable:
     return UpstreamUnreachable("The endpoint did not accept a connection in time.")
+
+
+def _not_whole() -> UpstreamTimeout:
+    return UpstreamTimeout("The endpoint's answer did not come whole in time.")
 
 
 def _no_first_byte() -> UpstreamTimeout:

@@ -21,7 +21,7 @@ import msgspec
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.usage import Outcome
-from lamplighter.errors import EndpointNotFound, LamplighterError, UpstreamError, UpstreamTimeout
+from lamplighter.errors import EndpointNotFound, LamplighterError, UpstreamError
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.surface import openai_error
@@ -101,7 +101,7 @@ async def end_with_answer(x: Exchange) -> None:
     upstream, address = x.upstream, x.address
     assert upstream is not None
     assert address is not None
-    x.must(x.services.settings.first_byte_timeout, _too_slow)
+    x.await_whole()
     said = _said(upstream, await upstream.whole_within(_LONGEST_ANSWER))
     if upstream.complete:
         x.upstream = None
@@ -196,7 +196,3 @@ def _error(text: str, status: int) -> Mapping[str, object]:
     kind = "invalid_request_error" if 400 <= status < 500 else "server_error"
     message = text[:_LONGEST_TEXT] or f"The endpoint answered {status}."
     return {"message": message, "type": kind, "param": None, "code": UpstreamError.code}
-
-
-def _too_slow() -> UpstreamTimeout:
-    return UpstreamTimeout("The endpoint's answer did not come whole in time.")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from lamplighter.control.demand import Listing
 from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.routing import Route
-from lamplighter.errors import EndpointNotFound, Forbidden, InvalidInput
+from lamplighter.errors import EndpointNotFound, InvalidInput
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.keys import may_not_call
 from lamplighter.gateway.model import is_json, model_in_form, model_in_json
 from lamplighter.gateway.openai_paths import POSTED
 from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
@@ -36,7 +37,7 @@ def route(x: Exchange) -> None:
     """See Surface. Raises InvalidInput, EndpointNotFound, Forbidden."""
     x.way = way = x.services.router.find(_model_of(x), known=x.key.routes)
     if not x.key.may_call(way.name):
-        raise Forbidden(f"This key may not call {way.name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
+        raise may_not_call(x.key, way.name)
     x.endpoint = way.tiers[0][0].name
     x.by_model = True
     path = x.request.path

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from lamplighter.errors import EndpointNotFound, Forbidden
+from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.keys import may_not_call
 from lamplighter.gateway.surface import Surface, plain_error
 from lamplighter.gateway.tasks import entering
 
@@ -48,7 +49,7 @@ def _find_own(x: Exchange) -> tuple[str, bytes]:
     """The endpoint, and what of the path is for it. Raises Forbidden, EndpointNotFound."""
     name, rest = _find(x)
     if not x.key.may_call(name) and not x.services.demand.is_public(name):
-        raise Forbidden(f"This key may not call {name!r}; it may call: {', '.join(sorted(x.key.routes))}.")
+        raise may_not_call(x.key, name)
     return name, rest
 
 

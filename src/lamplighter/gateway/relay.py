@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lamplighter.domain.retrying import IDEMPOTENT
 from lamplighter.errors import UpstreamBroken
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.pool import Pool
 from lamplighter.gateway.request import Request
 from lamplighter.gateway.upstream import UpstreamConnection
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _ALWAYS_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _PIECE = 256 * 1024
 # Up to this size head and body go out as one piece: copying is cheaper than a second system call.
@@ -62,7 +62,7 @@ def may_ask_again(connection: UpstreamConnection, method: str) -> bool:
     have been executed (RFC 9110 section 9.2.2), so it isn't. That is rare: `Pool.take` looks for the goodbye first, and
     the pool hangs up before servers do.
     """
-    return not connection.received and (method in _IDEMPOTENT or not connection.uploaded)
+    return not connection.received and (method in IDEMPOTENT or not connection.uploaded)
 
 
 async def _ask_on(connection: UpstreamConnection, head: bytes, body: bytes, *, head_only: bool) -> UpstreamConnection:

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 
 from lamplighter.domain.usage import Outcome
-from lamplighter.errors import UpstreamError, UpstreamTimeout
+from lamplighter.errors import UpstreamError
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.headers import without
@@ -51,7 +51,7 @@ async def _whole(x: Exchange) -> bytes:
     limit = x.services.settings.max_body_bytes
     pieces: list[bytes] = []
     size = 0
-    x.must(x.services.settings.first_byte_timeout, _too_slow)
+    x.await_whole()
     while True:
         piece, last = upstream.take(), upstream.complete
         size += len(piece)
@@ -67,10 +67,6 @@ async def _whole(x: Exchange) -> bytes:
     if (counted := of_answer(whole)) is not None:
         x.tokens_in, x.tokens_out = counted
     return whole
-
-
-def _too_slow() -> UpstreamTimeout:
-    return UpstreamTimeout("The endpoint's answer did not come whole in time.")
 
 
 def _give_back(x: Exchange) -> None:

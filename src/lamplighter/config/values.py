@@ -50,6 +50,15 @@ class Context:
 
 
 def _idle_timeout(value: object) -> float | None:
+    return _duration_or_never(value, of_zero=f"could mean two things: write {NEVER}, or some seconds")
+
+
+def _longest(value: object) -> float | None:
+    return _duration_or_never(value, of_zero=f"should be longer than nothing, or {NEVER}")
+
+
+def _duration_or_never(value: object, *, of_zero: str) -> float | None:
+    """Seconds, or None for never. Raises ValueError, for zero with `of_zero`."""
     if isinstance(value, str) and value.strip().lower() == NEVER:
         return None
     try:
@@ -57,7 +66,7 @@ def _idle_timeout(value: object) -> float | None:
     except ValueError as error:
         raise ValueError(f"{error}, or {NEVER}") from None
     if not seconds:
-        raise ValueError(f"could mean two things: write {NEVER}, or some seconds")
+        raise ValueError(of_zero)
     return seconds
 
 
@@ -251,18 +260,6 @@ def _network(value: object) -> str:
         return str(ipaddress.ip_network(value, strict=False))  # type: ignore[arg-type]  # it says what it can't read
     except (ValueError, TypeError):
         raise ValueError("should be an address or a network, such as 10.0.0.7 or 10.0.0.0/8") from None
-
-
-def _longest(value: object) -> float | None:
-    if isinstance(value, str) and value.strip().lower() == NEVER:
-        return None
-    try:
-        seconds = parse_duration(value)
-    except ValueError as error:
-        raise ValueError(f"{error}, or {NEVER}") from None
-    if not seconds:
-        raise ValueError(f"should be longer than nothing, or {NEVER}")
-    return seconds
 
 
 def digest(key: str) -> str:

@@ -1,6 +1,6 @@
 """A stand-in engine that misbehaves on request, and tells how much it was asked.
 
-`python -m tests.bench.faulty PORT`. A request's header `x-bench-fault` says what is to happen to it:
+`python -m tests.bench.faulty PORT [--stall] [--core N]`. A request's header `x-bench-fault` says what is to happen to it:
 
     reset        the connection is reset without an answer
     stall        nothing is answered, for as long as the client stays
@@ -9,19 +9,22 @@
     leave        nothing is answered: it is the client who is to leave
     leave-stream a stream without an end, for the same
 
-`GET /count` answers how many requests came beside those and beside health checks. With `--stall` every request stalls.
+`GET /count` answers how many requests came beside those and beside health checks. With `--stall` every request stalls;
+with `--core` it keeps to a core.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import os
 import socket
 import struct
-import sys
 from typing import cast
 
 import uvloop
 
+from lamplighter.gateway.accepting import Accepting
 from tests.bench.nginx import ANSWER
 
 _TOKENS = 20
@@ -126,10 +129,21 @@ def _chunk(event: bytes) -> bytes:
 
 async def _serve(port: int, *, stalls: bool) -> None:
     engine = _Engine(stalls=stalls)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(engine), "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
+    with socket.create_server(("127.0.0.1", port), backlog=4096) as listener:
+        Accepting(listener, lambda: _Connection(engine))
+        await asyncio.get_running_loop().create_future()
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("--stall", action="store_true")
+    parser.add_argument("--core", type=int)
+    wanted = parser.parse_args()
+    if wanted.core is not None:
+        os.sched_setaffinity(0, {wanted.core})
+    uvloop.run(_serve(wanted.port, stalls=wanted.stall))
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), stalls="--stall" in sys.argv[2:]))
+    _main()

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from time import monotonic, process_time
 from typing import cast
@@ -209,7 +209,6 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.request is not None:
             self._over(CUT if self._head_seen else NO_ANSWER)
-        self.load.gone(self)
 
     def _over(self, outcome: str) -> None:
         self.request = None
@@ -223,7 +222,7 @@ class _Load:
         self._random = random.Random(8470)
         self._requests = {fault: self._rendered(fault) for fault in {"", *plan.faults}}
         self._streams = {fault: self._rendered(fault, stream=True) for fault in {"", *plan.faults}}
-        self._idle: deque[_Connection] = deque()
+        self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._outcomes: dict[str, Counter[str]] = {}
@@ -323,10 +322,6 @@ class _Load:
     def note(self, outcome: str, body: bytes) -> None:
         if outcome not in self._examples:
             self._examples[outcome] = body[:EXAMPLE].decode("utf-8", "replace")
-
-    def gone(self, connection: _Connection) -> None:
-        with contextlib.suppress(ValueError):
-            self._idle.remove(connection)
 
     def _count(self, fault: str, outcome: str) -> None:
         self._outcomes.setdefault(fault, Counter())[outcome] += 1

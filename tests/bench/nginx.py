@@ -12,7 +12,7 @@ from tests.bench.tools import free_port, program, running
 
 _COMMON = """
 daemon off; worker_processes 1; worker_rlimit_nofile 16384; pid {dir}/{name}.pid; error_log {dir}/{name}.log crit;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 8192; multi_accept on; }}
 http {{
   access_log off; keepalive_requests 100000000; client_body_temp_path {dir}; proxy_temp_path {dir};
   fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};

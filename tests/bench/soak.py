@@ -2,12 +2,14 @@
 
 Two loads go through one server: most of it to an engine on this machine, which is killed, resets, stalls, answers errors and
 is left by its clients; a little to an endpoint at a provider elsewhere, a second server, which puts it to sleep on its own.
+The server has a core of its own, what stands around it has the others.
 Ends early on SIGINT or SIGTERM, with the figures of what was done by then.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import statistics
 import sys
@@ -15,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from tests.bench import load, server, wrk
 from tests.bench.load import Plan, Tally
 from tests.bench.report import Figure
 from tests.bench.server import Ours
-from tests.bench.tools import free_port, running
+from tests.bench.tools import free_port, on_cores, running, split_cores
 from tests.bench.wrk import NAME
 
 ELSEWHERE = "elsewhere"
@@ -56,7 +58,7 @@ providers:
     options: {{base_url: "{cloud}", token: "env:CLOUD_KEY", look_every: 5}}
 endpoints:
   {name}:
-    command: [{python}, -m, tests.bench.faulty, "{{port}}"]
+    command: [{python}, -m, tests.bench.faulty, "{{port}}", --core, "{core}"]
     keep_warm: true
     backoff_base: 100ms
   {elsewhere}: {{provider: huggingface, idle_timeout: {idle}}}
@@ -80,9 +82,11 @@ class _Seen:
 def measure(minutes: float = 30.0, rate: float | None = None) -> Iterator[Figure]:
     """All figures, in a bit more than so many minutes. `rate` is per second; half of what is borne if not given."""
     stop = threading.Event()
+    own, others = split_cores()
     with _stopping(stop), contextlib.ExitStack() as stack:
+        stack.enter_context(on_cores(others))
         cloud = stack.enter_context(_cloud())
-        ours = stack.enter_context(_server(cloud))
+        ours = stack.enter_context(_server(cloud, own))
         rate = rate or _half_of_most(ours)
         time.sleep(FLUSHED)
         before = _records(ours.server)
@@ -118,9 +122,10 @@ def _cloud() -> Iterator[LamplighterProcess]:
 
 
 @contextlib.contextmanager
-def _server(cloud: LamplighterProcess) -> Iterator[Ours]:
-    """Ours, with its engine awake."""
-    with server.running(_configuration(cloud, 10), environ={"CLOUD_KEY": CLOUD_KEY}, own_session=True) as ours:
+def _server(cloud: LamplighterProcess, own: Collection[int]) -> Iterator[Ours]:
+    """Ours, with its engine awake. It has its own cores; the engine has to stay where this process is."""
+    environ = {"CLOUD_KEY": CLOUD_KEY}
+    with server.running(_configuration(cloud, 10), cores=own, environ=environ, own_session=True) as ours:
         for name in (NAME, ELSEWHERE):
             url = f"{ours.server.url}/v1/chat/completions"
             answer = httpx2.post(url, headers={"authorization": f"Bearer {ours.key}"}, json={"model": name}, timeout=60)
@@ -129,13 +134,14 @@ def _server(cloud: LamplighterProcess) -> Iterator[Ours]:
 
 
 def _configuration(cloud: LamplighterProcess, idle: int) -> str:
+    core = min(os.sched_getaffinity(0))
     return _CONFIGURATION.format(
-        cloud=cloud.url, name=NAME, elsewhere=ELSEWHERE, python=sys.executable, idle=f"{idle}m"
+        cloud=cloud.url, name=NAME, elsewhere=ELSEWHERE, python=sys.executable, idle=f"{idle}m", core=core
     )
 
 
 def _half_of_most(ours: Ours) -> float:
-    """Half of what this machine bears with engine and load beside the server."""
+    """Half of what the server bears on its core."""
     with tempfile.TemporaryDirectory() as name:
         seen = wrk.run(Path(name), ours.port, connections=32, seconds=CALIBRATION, key=ours.key)
     return seen.per_second / 2

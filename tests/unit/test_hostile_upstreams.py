@@ -227,7 +227,7 @@ async def test_an_endpoint_that_speaks_before_it_is_asked_is_no_endpoint():
         assert (reply.status, reply.body) == (200, b"forged") or reply.status == 502
         assert connected.is_set()
         pool = s.gateway._services.pool
-        await until(lambda: all(one.ended for kept in pool._idle.values() for one in kept))
+        await until(lambda: all(one.ended for origin in pool._origins.values() for one in origin.idle))
 
 
 @pytest.mark.parametrize(

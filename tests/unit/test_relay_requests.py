@@ -195,7 +195,8 @@ async def test_bytes_that_nobody_asked_for_end_an_idle_connection():
     async with endpoint(script) as there, stage(StageDemand(there.url)) as s:
         assert (await s.ask()).body == b"1"
         talk.set()
-        (idle,) = next(iter(s.gateway._services.pool._idle.values()))
+        (origin,) = s.gateway._services.pool._origins.values()
+        (idle,) = origin.idle
         await until(lambda: idle.ended)
         assert (await s.ask()).body == b"2"
 
@@ -249,8 +250,8 @@ async def test_idle_connections_are_bounded_and_do_not_stay():
     async with endpoint(script) as there, stage(StageDemand(there.url), settings) as s:
         await asyncio.gather(*(s.ask() for _ in range(4)))
         pool = s.gateway._services.pool
-        assert sum(len(waiting) for waiting in pool._idle.values()) <= 2
-        await until(lambda: not pool._idle)
+        assert sum(len(origin.idle) for origin in pool._origins.values()) <= 2
+        await until(lambda: not pool._origins)
 
 
 async def test_a_host_that_does_not_answer_is_given_up_on():

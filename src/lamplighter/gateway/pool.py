@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 import ssl
+from collections import deque
 from time import monotonic
 
 from lamplighter.errors import QueueFull, UpstreamUnreachable
@@ -14,14 +15,74 @@ from lamplighter.gateway.upstream import UpstreamConnection
 
 # A connection that was used this short a time ago has not been closed for being idle; asking costs a system call.
 TRUSTED_FOR = 0.05
+# All that waited for an endpoint's start want a connection at the same moment. What its listening socket has no room
+# for, the kernel drops without a word and tries again after 1, 3, 7 s. Model servers listen with room for 5 to 4096.
+OPENED_AT_ONCE = 64
 # Open files, ports and buffers that have run out here say nothing about the endpoint.
 _OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Pool:
-    """Keeps only connections whose last exchange ended cleanly, a bounded number for each origin."""
+class _Origin:
+    """The connections of one origin: those that are idle, how many are being opened, and who waits for a turn."""
 
-    __slots__ = ("_connect_timeout", "_idle", "_idle_timeout", "_per_origin", "_tls")
+    __slots__ = ("_turns", "idle", "opening")
+
+    def __init__(self) -> None:
+        self.idle: list[UpstreamConnection] = []
+        self.opening = 0
+        self._turns: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not (self.idle or self.opening or self._turns)
+
+    async def turn(self) -> UpstreamConnection | None:
+        """Wait until one may be opened, or for one that comes back and is good. `over` ends the turn to open one."""
+        if self.opening < OPENED_AT_ONCE:
+            self.opening += 1
+            return None
+        while True:
+            turn: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
+            self._turns.append(turn)
+            try:
+                kept = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._pass_on(turn.result())
+                raise
+            if kept is None or not kept.ended:
+                return kept
+
+    def hand_on(self, kept: UpstreamConnection | None) -> bool:
+        """Give a connection, or the turn to open one, to whoever has waited longest. False if nobody waits."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(kept)
+                return True
+        return False
+
+    def over(self) -> None:
+        """One is no longer being opened."""
+        if not self.hand_on(None):
+            self.opening -= 1
+
+    def _pass_on(self, kept: UpstreamConnection | None) -> None:
+        if kept is None:
+            self.over()
+        elif not self.hand_on(kept):
+            kept.idle_since = monotonic()
+            self.idle.append(kept)
+
+
+class Pool:
+    """Keeps only connections whose last exchange ended cleanly, a bounded number for each origin.
+
+    Opens a bounded number at once. Who waits for a turn meanwhile takes one that comes back, if that is sooner.
+    """
+
+    __slots__ = ("_connect_timeout", "_idle_timeout", "_origins", "_per_origin", "_tls")
 
     def __init__(
         self, *, per_origin: int, idle_timeout: float, connect_timeout: float, tls: ssl.SSLContext | None = None
@@ -30,13 +91,16 @@ class Pool:
         self._per_origin = per_origin
         self._idle_timeout = idle_timeout
         self._tls = tls
-        self._idle: dict[Origin, list[UpstreamConnection]] = {}
+        self._origins: dict[Origin, _Origin] = {}
 
     def take(self, origin: Origin) -> UpstreamConnection | None:
         """The connection that was used last and is still good, if there is one."""
-        waiting = self._idle.get(origin)
-        while waiting:
-            connection = waiting.pop()
+        known = self._origins.get(origin)
+        if known is None:
+            return None
+        idle = known.idle
+        while idle:
+            connection = idle.pop()
             if connection.ended or connection.transport.is_closing():
                 continue
             age = monotonic() - connection.idle_since
@@ -47,33 +111,51 @@ class Pool:
 
     def give(self, origin: Origin, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is over, or hang up if it can't be trusted."""
-        waiting = self._idle.get(origin)
-        if waiting is None:
-            waiting = self._idle[origin] = []
-        if len(waiting) < self._per_origin and connection.is_reusable():
+        known = self._of(origin)
+        if not connection.is_reusable():
+            connection.abort()
+        elif known.hand_on(connection):
+            return
+        elif len(known.idle) < self._per_origin:
             connection.idle_since = monotonic()
-            waiting.append(connection)
+            known.idle.append(connection)
         else:
             connection.abort()
 
     async def connect(self, origin: Origin) -> UpstreamConnection:
-        """Open a new connection. Raises UpstreamUnreachable, QueueFull. Cancel it to give up."""
-        loop = asyncio.get_running_loop()
+        """A new connection, or one that came back meanwhile. Raises UpstreamUnreachable, QueueFull.
+
+        Cancel it to give up.
+        """
+        known = self._of(origin)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(loop),
-                    origin.host,
-                    origin.port,
-                    ssl=self._context() if origin.tls else None,
-                )
+                kept = await known.turn()
+                if kept is not None:
+                    return kept
+                try:
+                    return await self._open(origin)
+                finally:
+                    known.over()
         except TimeoutError as error:
             raise UpstreamUnreachable("The endpoint did not accept a connection in time.") from error
+
+    async def _open(self, origin: Origin) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(loop),
+                origin.host,
+                origin.port,
+                ssl=self._context() if origin.tls else None,
+            )
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or "handshake failed"
             raise UpstreamUnreachable(f"No secure connection to the endpoint: {reason}.") from error
         except (socket.gaierror, UnicodeError) as error:  # the latter for what can't even be asked for
             raise UpstreamUnreachable("The endpoint's host name is not known.") from error
+        except TimeoutError:  # an OSError, too
+            raise
         except OSError as error:
             if error.errno in _OUR_OWN_LACK:
                 raise QueueFull("This server has no connection left to ask with; try again shortly.") from error
@@ -82,23 +164,30 @@ class Pool:
 
     def sweep(self, now: float) -> bool:
         """Hang up on connections that have been idle too long. True while any are kept."""
-        for origin, waiting in list(self._idle.items()):
-            kept = [c for c in waiting if not c.ended and now - c.idle_since < self._idle_timeout]
-            for connection in waiting:
-                if connection not in kept:
-                    connection.abort()
-            if kept:
-                self._idle[origin] = kept
-            else:
-                del self._idle[origin]
-        return bool(self._idle)
+        for origin, known in list(self._origins.items()):
+            known.idle = [one for one in known.idle if not self._is_too_old(one, now)]
+            if known.is_unused:
+                del self._origins[origin]
+        return bool(self._origins)
+
+    def _is_too_old(self, connection: UpstreamConnection, now: float) -> bool:
+        if not connection.ended and now - connection.idle_since < self._idle_timeout:
+            return False
+        connection.abort()
+        return True
 
     def close(self) -> None:
         """Hang up on all idle connections."""
-        for waiting in self._idle.values():
-            for connection in waiting:
+        for known in self._origins.values():
+            for connection in known.idle:
                 connection.abort()
-        self._idle.clear()
+            known.idle.clear()
+
+    def _of(self, origin: Origin) -> _Origin:
+        known = self._origins.get(origin)
+        if known is None:
+            known = self._origins[origin] = _Origin()
+        return known
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -16,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
+from lamplighter.gateway.accepting import Accepting
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import connections_possible
 from lamplighter.gateway.open_ended import OpenEndedCycle
@@ -331,14 +332,25 @@ class GatewayServer(Server):
         super().__init__(config)
         self._gateway = gateway
         self._hands_over = hands_over
+        self._accepting: list[Accepting] = []
         self.grace = grace
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn, to listen at `sockets`."""
+        await super().startup([])
+        self._accepting = [Accepting(listener, self._protocol) for listener in sockets or []]
+
+    def _protocol(self) -> GatewayProtocol:
+        protocol = cast("type[GatewayProtocol]", self.config.http_protocol_class)
+        return protocol(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn after SIGINT, SIGTERM or `should_exit`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.grace
-        for server in self.servers:
-            server.close()
+        for accepting in self._accepting:
+            accepting.close()
+            await accepting.settled()
         if self._hands_over:
             await self._serve_out(deadline)
         await self._gateway.drain(max(0.0, deadline - loop.time()))

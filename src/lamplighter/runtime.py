@@ -60,7 +60,7 @@ log = structlog.get_logger("lamplighter")
 
 PRUNE_EVERY = 3600.0
 _TAKEOVER_LOOK = 0.1
-_YOUNG_OBJECTS = 20_000
+_YOUNG_OBJECTS = 100_000
 _LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as those that follow a log
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lamplighter.errors import UpstreamUnreachable
 from lamplighter.gateway.address import Origin
-from lamplighter.gateway.pool import OPENED_AT_ONCE, Pool
+from lamplighter.gateway.pool import FEW_AT_ONCE, Pool
 from lamplighter.gateway.upstream import UpstreamConnection
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -87,23 +87,35 @@ async def settled(place: Place) -> int:
 
 
 async def test_of_many_that_want_a_connection_few_open_one_at_once(place: Place) -> None:
-    async with opening(pool(), silent(place), 3 * OPENED_AT_ONCE):
-        assert await settled(place) == OPENED_AT_ONCE
+    async with opening(pool(), silent(place), 3 * FEW_AT_ONCE):
+        assert await settled(place) == FEW_AT_ONCE
+
+
+async def test_more_are_opened_at_once_as_long_as_that_goes_well(place: Place) -> None:
+    connections, origin = pool(), Origin("127.0.0.1", place.port, tls=False)
+    await asyncio.gather(*(connections.connect(origin) for _ in range(FEW_AT_ONCE)))
+    async with opening(connections, silent(place), 1):
+        assert connections._of(silent(place)).at_once == FEW_AT_ONCE
+    assert connections._of(origin).at_once == 2 * FEW_AT_ONCE
+    place.listener.close()
+    with pytest.raises(UpstreamUnreachable):
+        await connections.connect(origin)
+    assert connections._of(origin).at_once == FEW_AT_ONCE
 
 
 async def test_a_turn_goes_on_when_somebody_leaves_whether_opening_or_waiting(place: Place) -> None:
     connections = pool()
-    async with opening(connections, silent(place), 2 * OPENED_AT_ONCE) as tasks:
-        assert await settled(place) == OPENED_AT_ONCE
-        for task in tasks[: OPENED_AT_ONCE // 2] + tasks[OPENED_AT_ONCE : OPENED_AT_ONCE + 3]:
+    async with opening(connections, silent(place), 2 * FEW_AT_ONCE) as tasks:
+        assert await settled(place) == FEW_AT_ONCE
+        for task in tasks[: FEW_AT_ONCE // 2] + tasks[FEW_AT_ONCE : FEW_AT_ONCE + 3]:
             task.cancel()
-        assert await settled(place) == OPENED_AT_ONCE * 3 // 2
+        assert await settled(place) == FEW_AT_ONCE * 3 // 2
     connections.sweep(0.0)
     assert not connections._origins
 
 
 async def test_who_waits_for_a_turn_gives_up_in_time(place: Place) -> None:
-    async with opening(pool(connect_timeout=0.1), silent(place), OPENED_AT_ONCE + 1) as tasks:
+    async with opening(pool(connect_timeout=0.1), silent(place), FEW_AT_ONCE + 1) as tasks:
         for task in tasks:
             with pytest.raises(UpstreamUnreachable, match="in time"):
                 await task
@@ -113,7 +125,7 @@ async def test_one_that_comes_back_goes_to_who_waits_longest(place: Place) -> No
     connections, origin = pool(), Origin("127.0.0.1", place.port, tls=False)
     back = await connections.connect(origin)
     await place.answer(back)
-    connections._of(origin).opening = OPENED_AT_ONCE
+    connections._of(origin).at_once = 0
     async with opening(connections, origin, 2) as (first, second):
         await asyncio.sleep(0)
         connections.give(origin, back)
@@ -125,7 +137,7 @@ async def test_one_that_is_given_to_somebody_who_just_left_is_not_lost(place: Pl
     connections, origin = pool(), Origin("127.0.0.1", place.port, tls=False)
     back = await connections.connect(origin)
     await place.answer(back)
-    connections._of(origin).opening = OPENED_AT_ONCE
+    connections._of(origin).at_once = 0
     async with opening(connections, origin, 1) as (left,):
         await asyncio.sleep(0)
         connections.give(origin, back)
@@ -137,11 +149,12 @@ async def test_one_that_ended_on_its_way_to_who_waits_is_not_used(place: Place) 
     connections, origin = pool(), Origin("127.0.0.1", place.port, tls=False)
     back = await connections.connect(origin)
     await place.answer(back)
-    connections._of(origin).opening = OPENED_AT_ONCE
+    connections._of(origin).at_once = 0
     async with opening(connections, origin, 1) as (waits,):
         await asyncio.sleep(0)
         connections.give(origin, back)
         back.ended = True
         await asyncio.sleep(0)
-        connections._of(origin).over()
+        assert not waits.done()
+        connections._of(origin).over(well=True)
         assert await waits is not back

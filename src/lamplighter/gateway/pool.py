@@ -16,20 +16,28 @@ from lamplighter.gateway.upstream import UpstreamConnection
 # A connection that was used this short a time ago has not been closed for being idle; asking costs a system call.
 TRUSTED_FOR = 0.05
 # All that waited for an endpoint's start want a connection at the same moment. What its listening socket has no room
-# for, the kernel drops without a word and tries again after 1, 3, 7 s. Model servers listen with room for 5 to 4096.
-OPENED_AT_ONCE = 64
+# for, the kernel drops without a word and tries again after 1, 3, 7 s. Model servers listen with room for 5 to 4096. So
+# they are opened a few at once, and more as long as that goes well, as TCP itself begins slowly.
+FEW_AT_ONCE = 32
+MANY_AT_ONCE = 512
+DROPPED_AFTER = 0.9
 # Open files, ports and buffers that have run out here say nothing about the endpoint.
 _OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _Origin:
-    """The connections of one origin: those that are idle, how many are being opened, and who waits for a turn."""
+    """The connections of one origin: those that are idle, how many are being opened, and who waits for a turn.
 
-    __slots__ = ("_turns", "idle", "opening")
+    `at_once` is how many may be opened at the same time: one more for each that was opened well, so that the number
+    doubles with each round trip, and few again after one that was not.
+    """
+
+    __slots__ = ("_turns", "at_once", "idle", "opening")
 
     def __init__(self) -> None:
         self.idle: list[UpstreamConnection] = []
         self.opening = 0
+        self.at_once = FEW_AT_ONCE
         self._turns: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
     @property
@@ -39,7 +47,7 @@ class _Origin:
 
     async def turn(self) -> UpstreamConnection | None:
         """Wait until one may be opened, or for one that comes back and is good. `over` ends the turn to open one."""
-        if self.opening < OPENED_AT_ONCE:
+        if self.opening < self.at_once:
             self.opening += 1
             return None
         while True:
@@ -63,14 +71,16 @@ class _Origin:
                 return True
         return False
 
-    def over(self) -> None:
+    def over(self, *, well: bool) -> None:
         """One is no longer being opened."""
-        if not self.hand_on(None):
-            self.opening -= 1
+        self.opening -= 1
+        self.at_once = min(self.at_once + 1, MANY_AT_ONCE) if well else FEW_AT_ONCE
+        while self.opening < self.at_once and self.hand_on(None):
+            self.opening += 1
 
     def _pass_on(self, kept: UpstreamConnection | None) -> None:
         if kept is None:
-            self.over()
+            self.over(well=True)
         elif not self.hand_on(kept):
             kept.idle_since = monotonic()
             self.idle.append(kept)
@@ -133,12 +143,18 @@ class Pool:
                 kept = await known.turn()
                 if kept is not None:
                     return kept
-                try:
-                    return await self._open(origin)
-                finally:
-                    known.over()
+                return await self._open_in_turn(origin, known)
         except TimeoutError as error:
             raise UpstreamUnreachable("The endpoint did not accept a connection in time.") from error
+
+    async def _open_in_turn(self, origin: Origin, known: _Origin) -> UpstreamConnection:
+        began, well = monotonic(), False
+        try:
+            connection = await self._open(origin)
+            well = monotonic() - began < DROPPED_AFTER
+        finally:
+            known.over(well=well)
+        return connection
 
     async def _open(self, origin: Origin) -> UpstreamConnection:
         loop = asyncio.get_running_loop()

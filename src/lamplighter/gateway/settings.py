@@ -38,7 +38,7 @@ class GatewaySettings:
     connect_timeout: float = 10.0
     first_byte_timeout: float = 600.0
     between_bytes_timeout: float = 300.0
-    idle_connections: int = 1024
+    idle_connections: int = 4096
     idle_connection_timeout: float = 4.0
     sweep_every: float = 0.25
     watch_after: float = 1.0

@@ -297,13 +297,15 @@ class Exchange:
             self._watcher.cancel()
         if self.upstream is not None:
             self.upstream.abort()
-        if self.claim is not None:
+        if self.claim is not None or self.state is not None:
             self._judge(self.verdict)
         if self._held or self.meter is not None:
             self._give_back()
         if self.endpoint and not self.probe:  # a question about the endpoint is no use of it
             self._note_usage()
         self._tell(self.services)
+        self.task = self._watcher = None  # what refers to itself has to wait for the garbage collector
+        self._late = _never
 
     def _tell(self, services: Services) -> None:
         """Say how it went, to whom that is of use beside the usage records."""

@@ -213,6 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.head_done and not self.complete and not self._framed and exc is None and not self.ended:
             self.complete = True  # a body without a length lasts until the connection is closed
         self.ended = True
+        del self._parser  # which refers to this, so that only the garbage collector would find them
         self._wake()
 
     def pause_writing(self) -> None:

@@ -23,6 +23,9 @@ from lamplighter.providers.local.runfiles import RunFiles
 
 _LISTENS = re.compile(r"(http://127\.0\.0\.1:\d+)")
 
+LIKELIEST = {"temperature": 0, "ignore_eos": True}
+"""Makes what a request of llama.cpp is answered the same each time, and as long as it asks for: no test rests on chance."""
+
 CHAT = """
   chat:
     engine: llamacpp

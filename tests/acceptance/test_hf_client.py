@@ -20,7 +20,7 @@ import pytest
 from huggingface_hub import HfApi, InferenceEndpoint, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, InferenceEndpointError
 
-from tests.acceptance.harness import LamplighterProcess, eventually, lamplighter
+from tests.acceptance.harness import LIKELIEST, LamplighterProcess, eventually, lamplighter
 
 pytestmark = pytest.mark.acceptance
 
@@ -77,7 +77,7 @@ def ready(endpoint: InferenceEndpoint) -> InferenceEndpoint:
 
 def chat(endpoint: InferenceEndpoint) -> str:
     messages = [{"role": "user", "content": "Say hello."}]
-    answer = endpoint.client.chat_completion(messages, max_tokens=4)
+    answer = endpoint.client.chat_completion(messages, max_tokens=4, extra_body=LIKELIEST)
     return answer.choices[0].message.content or ""
 
 

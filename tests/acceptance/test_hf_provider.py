@@ -10,7 +10,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.acceptance.harness import LamplighterProcess, eventually, lamplighter
+from tests.acceptance.harness import LIKELIEST, LamplighterProcess, eventually, lamplighter
 
 pytestmark = pytest.mark.acceptance
 
@@ -61,7 +61,7 @@ def test_a_whole_life(cloud: LamplighterProcess, tmp_path: Path) -> None:
 
         def say() -> str:
             chat = client.chat.completions.create(
-                model="lamp", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+                model="lamp", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4, extra_body=LIKELIEST
             )
             return chat.choices[0].message.content or ""
 
@@ -74,7 +74,11 @@ def test_a_whole_life(cloud: LamplighterProcess, tmp_path: Path) -> None:
         assert there(cloud) == "running"
 
         pieces = client.chat.completions.create(
-            model="lamp", messages=[{"role": "user", "content": "Count."}], max_tokens=8, stream=True
+            model="lamp",
+            messages=[{"role": "user", "content": "Count."}],
+            max_tokens=8,
+            extra_body=LIKELIEST,
+            stream=True,
         )
         assert len(list(pieces)) > 2  # used, streamed
 

@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     ValidationError,
 )
 
-from tests.acceptance.harness import CHAT, LamplighterProcess, eventually, lamplighter
+from tests.acceptance.harness import CHAT, LIKELIEST, LamplighterProcess, eventually, lamplighter
 
 pytestmark = pytest.mark.acceptance
 
@@ -40,6 +40,7 @@ endpoints:
     max_waiting: 1
 """
 PROMPT = "The lamp is"
+HELLO = [{"role": "user", "content": "Say hello."}]
 
 
 @dataclass
@@ -91,15 +92,18 @@ async def waking(place: Place) -> AsyncIterator[AsyncInferenceClient]:
 
 
 def test_chat_goes_to_the_url_without_a_models_name(chat: InferenceClient) -> None:
-    answer = chat.chat_completion([{"role": "user", "content": "Say hello."}], max_tokens=8)
+    answer = chat.chat_completion(HELLO, max_tokens=8, extra_body=LIKELIEST)
     assert answer.choices[0].message.content
     assert answer.model == "chat"
     assert answer.usage.completion_tokens == 8
 
 
 def test_chat_streams(chat: InferenceClient) -> None:
-    pieces = chat.chat_completion([{"role": "user", "content": "Say hello."}], max_tokens=8, stream=True)
-    assert sum(bool(piece.choices and piece.choices[0].delta.content) for piece in pieces) > 3
+    whole = chat.chat_completion(HELLO, max_tokens=8, extra_body=LIKELIEST).choices[0].message.content
+    pieces = list(chat.chat_completion(HELLO, max_tokens=8, stream=True, extra_body=LIKELIEST))
+    assert "".join(choice.delta.content or "" for piece in pieces for choice in piece.choices) == whole
+    assert len(pieces) > 3
+    assert [choice.finish_reason for choice in pieces[-1].choices] == ["length"]
 
 
 def test_text_is_continued(chat: InferenceClient) -> None:
@@ -199,7 +203,7 @@ async def test_the_async_client_wakes_it_as_well(place: Place, waking: AsyncInfe
     assert await waking.text_generation(PROMPT, max_new_tokens=3)
     pieces = [piece async for piece in await waking.text_generation(PROMPT, max_new_tokens=3, stream=True)]
     assert len(pieces) == 4
-    answer = await waking.chat_completion([{"role": "user", "content": "Hi"}], max_tokens=4)
+    answer = await waking.chat_completion(HELLO, max_tokens=4, extra_body=LIKELIEST)
     assert answer.choices[0].message.content
     with pytest.raises(ValidationError):
         await waking.text_generation(PROMPT, max_new_tokens=-1)

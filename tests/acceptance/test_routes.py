@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.acceptance.harness import CHAT, LamplighterProcess, eventually, lamplighter
+from tests.acceptance.harness import CHAT, LIKELIEST, LamplighterProcess, eventually, lamplighter
 
 pytestmark = pytest.mark.acceptance
 
@@ -51,7 +51,9 @@ def client(server: LamplighterProcess) -> openai.OpenAI:
 
 
 def targets(openai_client: openai.OpenAI) -> tuple[str, str | None]:
-    raw = openai_client.chat.completions.with_raw_response.create(model="gpt-4o", messages=PROMPT, max_tokens=4)
+    raw = openai_client.chat.completions.with_raw_response.create(
+        model="gpt-4o", messages=PROMPT, max_tokens=4, extra_body=LIKELIEST
+    )
     assert raw.parse().choices[0].message.content
     return raw.headers["x-lamplighter-target"], raw.headers.get("x-lamplighter-fallback")
 
@@ -63,7 +65,11 @@ def test_a_wake_is_bridged_and_the_way_back_is_by_itself(far: LamplighterProcess
     ):
         assert targets(openai_client) == ("far", "target_waking")
         eventually(lambda: targets(openai_client) == ("big", None), "an answer of big")
-        chunks = list(openai_client.chat.completions.create(model="gpt-4o", messages=PROMPT, max_tokens=4, stream=True))
+        chunks = list(
+            openai_client.chat.completions.create(
+                model="gpt-4o", messages=PROMPT, max_tokens=4, extra_body=LIKELIEST, stream=True
+            )
+        )
         assert all(chunk.choices and chunk.usage is None for chunk in chunks)
         metrics = httpx2.get(f"{near.url}/metrics").text
         assert KEY not in "".join(near.lines) + metrics

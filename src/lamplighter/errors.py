@@ -9,7 +9,8 @@ LamplighterError                 500  exit 1
 │   ├── TokenMissing             401  exit 4   no token to talk to a provider with; names the variable to set
 │   ├── TokenWrong               401  exit 4   the token is not known there
 │   ├── TokenExpired             401  exit 4   the token was known there, and its time is over
-│   └── Forbidden                403  exit 4   the token is fine and may not do this; names the right that is missing
+│   ├── Forbidden                403  exit 4   the token is fine and may not do this; names the right that is missing
+│   └── ForeignPage              403  exit 4   a page of another web site, and this server has no keys
 ├── PaymentRequired              402  exit 1   the account can't pay, or has no payment method
 ├── Conflict                     409  exit 1   another server holds the database, a port is taken
 │   └── EndpointExists           409  exit 1   an endpoint of that name is there already
@@ -41,6 +42,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import cached_property
 
 
 class LamplighterError(Exception):
@@ -95,21 +97,42 @@ class NotFound(LamplighterError):
 class EndpointNotFound(NotFound):
     """No endpoint of that name; tells near matches and the known names (at most 20).
 
-    `where` is for one that is elsewhere ("namespace 'me'"), where the known names may not be told.
+    `known` None: whoever asks is not to learn which names there are, as where nobody knows who that is. `where` is for
+    one that is elsewhere ("namespace 'me'"), where the known names may not be told.
+
+    Near matches take up to 50 µs a name to find, so that they are looked for when the text is first read.
     """
 
     code = "model_not_found"
 
-    def __init__(self, name: str, known: Iterable[str], *, where: str = "") -> None:
+    def __init__(self, name: str, known: Iterable[str] | None, *, where: str = "") -> None:
+        names = None if known is None else tuple(known)
+        super().__init__(name, names)
         self.name = name
-        self.known = sorted(known)
+        self._names = names
+        self._where = where
+
+    def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def known(self) -> list[str]:
+        """The names that there are, as far as they may be told, in their order."""
+        return sorted(self._names or ())
+
+    @cached_property
+    def _text(self) -> str:
+        name, where = self.name, self._where
         near = difflib.get_close_matches(name[:200], self.known, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        shown = ", ".join(self.known[:20]) + (", …" if len(self.known) > 20 else "")
-        known_text = f" Known: {shown}." if self.known else "" if where else " No endpoint is configured."
         short = name if len(name) <= 80 else name[:77] + "…"
         what = f"endpoint {short!r} in {where}" if where else f"endpoint or model {short!r}"
-        super().__init__(f"There is no {what}.{hint}{known_text}")
+        return f"There is no {what}.{hint}{self._known_text()}"
+
+    def _known_text(self) -> str:
+        if self.known:
+            return f" Known: {', '.join(self.known[:20])}{', …' if len(self.known) > 20 else ''}."
+        return "" if self._where or self._names is None else " No endpoint is configured."
 
 
 class NotAllowed(LamplighterError):
@@ -147,6 +170,19 @@ class Forbidden(NotAllowed):
     def __init__(self, message: str, *, permission: str | None = None) -> None:
         super().__init__(message)
         self.permission = permission
+
+
+class ForeignPage(NotAllowed):
+    """A page of another web site wants to use a server without keys, through the browser of whoever opened the page."""
+
+    status = 403
+    code = "foreign_origin"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Requests of pages from {origin[:100]!r} are refused while this server has no keys. "
+            "Add the origin to server.cors to let them in."
+        )
 
 
 class PaymentRequired(LamplighterError):

@@ -40,11 +40,11 @@ from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 from lamplighter.control.tally import Tally
 from lamplighter.domain.endpoint import Policy
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.descriptors import raise_file_limit
-from lamplighter.gateway.hosts import is_own_name
 from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
@@ -513,7 +513,7 @@ def _route_book(settings: Settings) -> RouteBook:
 def _gateway_settings(settings: Settings) -> GatewaySettings:
     server = settings.server
     return GatewaySettings(
-        hosts=frozenset(server.hosts) if is_own_name(server.host) else None,
+        hosts=frozenset(server.hosts) if is_loopback(server.host) else None,
         cors=frozenset(server.cors),
         max_body_bytes=server.max_body,
         max_held_bytes=server.max_held,

@@ -343,11 +343,17 @@ async def test_who_operates_is_recorded_by_the_keys_digest(fleet, health):
         ("http://localhost:8470", "http://localhost:3000", 403),
         ("http://evil.example:8470", "http://evil.example:8470", 403),
         ("http://localhost:8470", "null", 403),
+        ("http://localhost:8470", "http://[::1", 403),
+        ("http://app.localhost:8470", "http://app.localhost:8470", 202),
     ],
 )
 async def test_another_web_site_cannot_operate_a_server_without_keys(fleet, health, base, origin, status):
     async with client(fleet, health, base=base) as http:
-        assert (await http.post("/api/endpoints/wake/chat", headers={"Origin": origin})).status_code == status
+        answer = await http.post("/api/endpoints/wake/chat", headers={"Origin": origin})
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["error"]["code"] == "foreign_origin"
+            assert "server.cors" in answer.json()["error"]["message"]
     async with client(fleet, health, DIGEST, base=base) as http:
         answer = await http.post("/api/endpoints/wake/chat", headers={"Origin": origin} | AUTHORIZED)
         assert answer.status_code == 202

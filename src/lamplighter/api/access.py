@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections import OrderedDict
 from typing import Annotated, TypeAlias
-from urllib.parse import urlsplit
 
 import structlog
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lamplighter.api.refused import NOBODY, SAFE_METHODS, Refusals
@@ -17,8 +15,9 @@ from lamplighter.control.keyring import Keyring
 from lamplighter.control.origin import ORIGIN
 from lamplighter.control.recorder import Recorder
 from lamplighter.domain.keys import ANYBODY, ApiKey, Role
+from lamplighter.domain.loopback import is_own_page
 from lamplighter.domain.rate import Bucket
-from lamplighter.errors import NotAllowed, Unavailable
+from lamplighter.errors import ForeignPage, NotAllowed, Unavailable
 
 log = structlog.get_logger("lamplighter.api")
 
@@ -97,7 +96,7 @@ async def _key(
 ) -> ApiKey:
     access = _access(request)
     if access.keyring.is_open:
-        _refuse_other_sites(request)
+        await _refuse_other_sites(request)
     shown = credentials.credentials if credentials else request.headers.get("x-api-key")
     try:
         key = access.enter(shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic())
@@ -145,7 +144,7 @@ def _source() -> str:
     return ORIGIN.get().source or "somewhere"
 
 
-def _refuse_other_sites(request: Request) -> None:
+async def _refuse_other_sites(request: Request) -> None:
     """Keep web pages of others from operating a server without keys through its owner's browser.
 
     A page's request that changes something carries its origin. Only this server's own page, under a name of this
@@ -154,16 +153,10 @@ def _refuse_other_sites(request: Request) -> None:
     origin = request.headers.get("origin")
     if request.method in SAFE_METHODS or origin is None:
         return
-    site = urlsplit(origin)
-    if site.netloc != request.headers.get("host") or not _is_loopback(site.hostname):
-        raise HTTPException(403, "Requests from other web sites are refused while this server has no keys.")
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
+    if not is_own_page(origin, request.headers.get("host")):
+        error = ForeignPage(origin)
+        await _access(request).refusals.note(request, error, actor=NOBODY)
+        raise error
 
 
 AnyKey: TypeAlias = Annotated[ApiKey, Depends(_key)]

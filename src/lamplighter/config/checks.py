@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -11,6 +10,7 @@ from lamplighter.config import elsewhere, route_checks
 from lamplighter.config.document import Document
 from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
+from lamplighter.domain.loopback import is_loopback
 
 ALWAYS_THERE = "local"
 ALARMS_EXTRA = "lamplighter[alarms]"
@@ -31,19 +31,12 @@ def check(file: File, document: Document) -> Iterator[Problem]:
 
 
 def _exposure(server: ServerSettings) -> Iterator[tuple[Path, str]]:
-    if not server.keys and not _is_loopback(server.host):
+    if not server.keys and not is_loopback(server.host):
         text = (
             f"{server.host!r} would let everybody in who can reach this machine. Give `server.keys` (for one: "
             "[env:LAMPLIGHTER_KEY]) or set LAMPLIGHTER_KEYS, or listen on 127.0.0.1"
         )
         yield ("server", "host"), text
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _names(file: File) -> Iterator[tuple[Path, str]]:

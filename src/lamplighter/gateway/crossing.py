@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from lamplighter.errors import LamplighterError
+from lamplighter.domain.loopback import is_own_page
+from lamplighter.errors import ForeignPage, LamplighterError
 from lamplighter.gateway.asgi import ASGIApp, Headers, Receive, Scope, Send
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.hosts import Hosts
-from lamplighter.gateway.origins import MarkedSend, Origins, is_of_this_server
+from lamplighter.gateway.origins import MarkedSend, Origins
 from lamplighter.gateway.pipeline import serve
-from lamplighter.gateway.refusals import ForeignPage, MethodNotAllowed, WrongHost
+from lamplighter.gateway.refusals import MethodNotAllowed, WrongHost
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -25,10 +26,14 @@ async def serve_page(x: Exchange, surface: Surface, origins: Origins, *, is_open
     elif allowed:
         x.send = MarkedSend(x.send, origins.answer_headers(origin))
         await serve(x, surface)
-    elif is_open and request.method not in _SAFE_METHODS and not is_of_this_server(origin, request.kept.get(b"host")):
+    elif is_open and request.method not in _SAFE_METHODS and not _is_own_page(origin, request.kept.get(b"host")):
         await _refuse(x, surface, ForeignPage(origin.decode("latin-1")))
     else:
         await serve(x, surface)
+
+
+def _is_own_page(origin: bytes, host: bytes | None) -> bool:
+    return is_own_page(origin.decode("latin-1"), None if host is None else host.decode("latin-1"))
 
 
 async def _answer_preflight(x: Exchange, surface: Surface, origins: Origins) -> None:

@@ -6,9 +6,9 @@ takes its requests here for requests to its own site. They still carry that name
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.gateway.refusals import WrongHost
 
 _MAX_RIGHT = 1024
@@ -37,15 +37,7 @@ class Hosts:
         self.right.add(host)
 
     def _is_right(self, name: str) -> bool:
-        return is_own_name(name) or name in self._names
-
-
-def is_own_name(name: str) -> bool:
-    """Whether a name or an address always means the machine that asks (RFC 6761 section 6.3)."""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost" or name.endswith(".localhost")
+        return is_loopback(name) or name in self._names
 
 
 def _name(host: bytes) -> str:

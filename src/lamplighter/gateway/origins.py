@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from lamplighter.gateway.asgi import Headers, Message, Send
-from lamplighter.gateway.hosts import is_own_name
 
 ANY = "*"
 
@@ -81,13 +79,3 @@ class MarkedSend:
         if message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), *self._headers]
         await self.inner(message)
-
-
-def is_of_this_server(origin: bytes, host: bytes | None) -> bool:
-    """Whether a page came from this server itself, under a name of this machine: others may have been pointed here."""
-    try:
-        site = urlsplit(origin.decode("latin-1"))
-        name = site.hostname
-    except ValueError:
-        return False
-    return site.netloc.encode("latin-1") == host and name is not None and is_own_name(name)

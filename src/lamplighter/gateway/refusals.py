@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamplighter.errors import InvalidInput, LamplighterError, NotAllowed, Unavailable
+from lamplighter.errors import InvalidInput, LamplighterError, Unavailable
 from lamplighter.gateway.asgi import Headers
 
 
@@ -80,19 +80,6 @@ class WrongHost(InvalidInput):
         super().__init__(
             f"This server has no keys, so it answers to names of this machine alone, not to {host[:100]!r}. "
             "Use 127.0.0.1 or localhost, or add the name to server.hosts."
-        )
-
-
-class ForeignPage(NotAllowed):
-    """A page of another web site wants to use a server without keys."""
-
-    status = 403
-    code = "foreign_origin"
-
-    def __init__(self, origin: str) -> None:
-        super().__init__(
-            f"Requests of pages from {origin[:100]!r} are refused while this server has no keys. "
-            "Add the origin to server.cors to let them in."
         )
 
 

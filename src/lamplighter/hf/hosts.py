@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.errors import InvalidInput
 
 MANAGEMENT = "https://api.endpoints.huggingface.cloud"
@@ -123,14 +123,6 @@ def _without_login(url: str) -> str:
     """An address for a message: a token that was put into it is not shown."""
     before, at, rest = url.rpartition("@")
     return f"{before.partition('://')[0]}://…@{rest}" if at and "://" in before else f"…@{rest}" if at else url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def same_origin(one: str, other: str) -> bool:

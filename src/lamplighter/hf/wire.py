@@ -17,11 +17,12 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from lamplighter import __version__
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import ProviderError, ProviderTimeout, ProviderUnreachable, TokenMissing
 from lamplighter.hf.answers import speaks_of_capacity
 from lamplighter.hf.exchange import MOST_BYTES, Answer, Question
-from lamplighter.hf.hosts import Hosts, host_of, is_loopback, is_usable, same_origin
+from lamplighter.hf.hosts import Hosts, host_of, is_usable, same_origin
 from lamplighter.hf.pace import RETRIED, Pace, told_wait
 from lamplighter.hf.token import checked
 

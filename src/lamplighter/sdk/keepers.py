@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, urlsplit
 
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
     EndpointNotFound,
@@ -28,7 +29,6 @@ from lamplighter.errors import (
     Unavailable,
 )
 from lamplighter.hf.api import ManagementApi
-from lamplighter.hf.hosts import is_loopback
 from lamplighter.hf.pace import Pace
 from lamplighter.sdk.folders import (
     WATCHED,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lamplighter import __version__
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
 from lamplighter.cli.doctor.network import PATIENCE
-from lamplighter.hf.hosts import is_loopback
+from lamplighter.domain.loopback import is_loopback
 
 if TYPE_CHECKING:
     import httpx2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +13,7 @@ import msgspec
 
 from lamplighter.cli.base.refusals import Refused, ServerSilent, ServerUnreachable, refusal
 from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.domain.loopback import is_loopback
 from lamplighter.errors import InvalidInput
 
 if TYPE_CHECKING:  # imported by those who connect: a tenth of a second
@@ -63,7 +63,9 @@ class Connection(AbstractContextManager["Connection"]):
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx2.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT)),
-            trust_env=not _is_loopback(self.url),  # a proxy can't know what this machine calls itself
+            trust_env=not is_loopback(
+                urlsplit(self.url).hostname or ""
+            ),  # a proxy can't know what this machine calls itself
         )
 
     def __exit__(self, *_: object) -> None:
@@ -179,11 +181,3 @@ def normal_url(url: str) -> str:
     if parts.username or parts.password:
         raise InvalidInput("--server: a key has no place in an address; put it into LAMPLIGHTER_KEY", field="server")
     return whole.rstrip("/")
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

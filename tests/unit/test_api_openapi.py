@@ -1,5 +1,7 @@
 """The API describes itself, and needs nobody else for it."""
 
+import asyncio
+import json
 import re
 
 import httpx2
@@ -8,6 +10,7 @@ import pytest
 from lamplighter.api import management
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.translate import Translator
+from tests.wire_stage import NAMESPACE, configured, wire_stage
 
 
 @pytest.fixture
@@ -61,3 +64,77 @@ async def test_the_page_loads_nothing_from_elsewhere(http):
     assert answer.status_code == 200
     assert not re.search(r"(https?:)?//[a-z]", answer.text)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+# What it says is answered.
+
+KEY = "open-sesame"
+PLACES = {"namespace": NAMESPACE, "name": "chat", "graph": "replica-running", "lease_id": "none", "key": "none"}
+BODIES = {
+    ("POST", "/api/keys"): {"name": "ci", "role": "admin"},
+    ("POST", "/api/endpoints/{name}/leases"): {"holder": "me"},
+    ("PATCH", "/api/inference-endpoints/{namespace}/{name}"): {"status": "paused"},
+    ("POST", "/api/v1/catalog/model/{repo_id}/deploy"): {"namespace": NAMESPACE},
+}
+
+
+async def head_of(app, method, path, body=None):
+    """The status and the type of an answer; what comes behind them may never end."""
+    told = asyncio.Queue()
+    sent = json.dumps(body).encode() if body is not None else b""
+    headers = [(b"x-api-key", KEY.encode()), (b"content-type", b"application/json")]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http"}
+    scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers}
+    scope |= {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8470)}
+
+    requests = iter([{"type": "http.request", "body": sent, "more_body": False}])
+
+    async def receive():
+        return next(requests, None) or await asyncio.Event().wait()
+
+    answering = asyncio.create_task(app(scope, receive, told.put))
+    begun = await asyncio.wait_for(told.get(), 10)
+    answering.cancel()
+    await asyncio.wait([answering])
+    media = dict(begun["headers"]).get(b"content-type", b"").decode()
+    return begun["status"], media.partition(";")[0]
+
+
+def documented(operation, status):
+    """The types that the document tells for a status; none where it does not know that one."""
+    responses = operation["responses"]
+    return set(responses.get(str(status), responses.get("default", {})).get("content", {}))
+
+
+async def test_every_route_answers_what_the_document_says(tmp_path):
+    async with wire_stage(tmp_path, configured(), keys=(KEY,)) as here:
+        paths = here.app.openapi()["paths"]
+        seen, wrong = set(), []
+        for path, verbs in paths.items():
+            for verb, operation in verbs.items():
+                method = verb.upper()
+                for name in ("chat", "nobody"):
+                    place = path.format(repo_id="none", recipe_id="none", **(PLACES | {"name": name}))
+                    status, media = await head_of(here.app, method, place, BODIES.get((method, path)))
+                    if media not in documented(operation, status):
+                        wrong.append(f"{method} {place}: {status} {media}")
+                    seen.add((method, path, status < 300))
+    assert wrong == []
+    for path in ("/v2/endpoint/{namespace}/{name}", "/v3/endpoint/{namespace}/{name}"):
+        assert {("GET", f"{path}/logs/sse", True), ("GET", f"{path}/logs/sse", False)} <= seen
+
+
+async def test_what_is_no_json_is_said_to_be_none(http):
+    api = (await http.get("/openapi.json")).json()["paths"]
+    one = "/v2/endpoint/{namespace}/{name}"
+    expected = {
+        "/api/endpoints/{name}/logs": {"text/plain"},
+        "/api/inference-endpoints/{namespace}/{name}/logs": {"text/plain"},
+        f"{one}/logs": {"text/plain"},
+        f"{one}/logs/sse": {"text/event-stream"},
+        "/v3/endpoint/{namespace}/{name}/logs/sse": {"text/event-stream"},
+        f"{one}/open-metrics": {"application/openmetrics-text"},
+        "/metrics": {"text/plain", "application/openmetrics-text"},
+    }
+    told = {path: set(verbs["get"]["responses"]["200"]["content"]) for path, verbs in api.items() if "get" in verbs}
+    assert {path: media for path, media in told.items() if media != {"application/json"}} == expected

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.api.access import Operator
-from lamplighter.api.problems import RESPONSES
+from lamplighter.api.problems import RESPONSES, Problem, Responses
 from lamplighter.domain.bulletin import Case
 from lamplighter.errors import NotFound
 
-router = APIRouter(prefix="/api/alarms", tags=["alarms"], responses=RESPONSES)
+_ABSENT: Responses = {404: {"model": Problem, "description": "This server looks for no alarms"}}
+
+router = APIRouter(prefix="/api/alarms", tags=["alarms"], responses=RESPONSES | _ABSENT)
 
 
 class Alarms(Protocol):

@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.api.access import Admin
-from lamplighter.api.problems import FAILED, INVALID, RESPONSES
+from lamplighter.api.problems import FAILED, INVALID, RESPONSES, Problem, Responses
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import AuditFilter, AuditRow
 
-router = APIRouter(prefix="/api", tags=["audit"], responses=RESPONSES)
+_ABSENT: Responses = {404: {"model": Problem, "description": "This server keeps no records"}}
+
+router = APIRouter(prefix="/api", tags=["audit"], responses=RESPONSES | _ABSENT)
 
 _MOST = 1000
 _LARGEST = 2**63 - 1

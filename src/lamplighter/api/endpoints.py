@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from lamplighter.api import verbs
 from lamplighter.api.access import Operator
+from lamplighter.api.media import TEXT, answers
 from lamplighter.api.problems import FAILED, NAMED, RESPONSES, ErrorDetails, Responses, answer, details
 from lamplighter.api.verbs import Outcome, Verb
 from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus, routes_of
@@ -38,7 +39,9 @@ Wait: TypeAlias = Annotated[
         description="Answer when it is done, but after this many seconds at the latest. Without it: at once.",
     ),
 ]
-_BEGUN: Responses = {200: {"description": "Done, within the time that was given to wait"}, **FAILED}
+_DONE = "Done, within the time that was given to wait"
+_ALL_BEGUN: Responses = {200: {"model": AllBegun, "description": _DONE}, **FAILED}
+_ONE_BEGUN: Responses = {200: {"model": OneBegun, "description": _DONE}, **FAILED, **NAMED}
 
 
 @router.get("/status", operation_id="status_of_all")
@@ -61,13 +64,13 @@ async def status(name: str, request: Request, operations: Asked, _: Operator) ->
     return OneStatus(endpoint=_status(endpoint, request, breakers), routes=routes)
 
 
-@router.post("/wake", operation_id="wake_all", status_code=202, response_model=AllBegun, responses=_BEGUN)
+@router.post("/wake", operation_id="wake_all", status_code=202, response_model=AllBegun, responses=_ALL_BEGUN)
 async def wake_all(request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to wake all endpoints. One that fails does not keep the others from it: `errors` tells which."""
     return _all(await verbs.all_of_them(operations, Verb.WAKE, actor, wait), Verb.WAKE, request)
 
 
-@router.post("/wake/{name}", operation_id="wake", status_code=202, response_model=OneBegun, responses=_BEGUN | NAMED)
+@router.post("/wake/{name}", operation_id="wake", status_code=202, response_model=OneBegun, responses=_ONE_BEGUN)
 async def wake(name: str, request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to wake an endpoint, or join a wake under way.
 
@@ -77,13 +80,13 @@ async def wake(name: str, request: Request, operations: Asked, actor: Operator, 
     return _one(await verbs.one_of_them(operations, Verb.WAKE, name, actor, wait), Verb.WAKE, request)
 
 
-@router.post("/sleep", operation_id="sleep_all", status_code=202, response_model=AllBegun, responses=_BEGUN)
+@router.post("/sleep", operation_id="sleep_all", status_code=202, response_model=AllBegun, responses=_ALL_BEGUN)
 async def sleep_all(request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to put all endpoints to sleep, each when nothing is in flight or waits."""
     return _all(await verbs.all_of_them(operations, Verb.SLEEP, actor, wait), Verb.SLEEP, request)
 
 
-@router.post("/sleep/{name}", operation_id="sleep", status_code=202, response_model=OneBegun, responses=_BEGUN | NAMED)
+@router.post("/sleep/{name}", operation_id="sleep", status_code=202, response_model=OneBegun, responses=_ONE_BEGUN)
 async def sleep(name: str, request: Request, operations: Asked, actor: Operator, wait: Wait = None) -> Response:
     """Begin to put an endpoint to sleep, as soon as nothing is in flight and nothing waits. The next request wakes it.
 
@@ -93,7 +96,7 @@ async def sleep(name: str, request: Request, operations: Asked, actor: Operator,
     return _one(await verbs.one_of_them(operations, Verb.SLEEP, name, actor, wait), Verb.SLEEP, request)
 
 
-@router.get("/{name}/logs", operation_id="logs", response_class=PlainTextResponse, responses=NAMED)
+@router.get("/{name}/logs", operation_id="logs", response_class=Response, responses=answers(TEXT) | NAMED)
 async def logs(
     name: str,
     operations: Asked,

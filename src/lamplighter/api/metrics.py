@@ -10,6 +10,7 @@ from typing import Protocol
 from fastapi import APIRouter, Request, Response
 
 from lamplighter.api.access import Operator
+from lamplighter.api.media import OPENMETRICS, TEXT, answers
 from lamplighter.api.problems import RESPONSES, Problem, Responses
 from lamplighter.control.meter import Series
 from lamplighter.control.tally import Tallied
@@ -18,9 +19,8 @@ from lamplighter.errors import NotFound
 
 router = APIRouter(tags=["health"])
 
-_OPENMETRICS = "application/openmetrics-text"
 _ANSWERS: Responses = {
-    200: {"content": {"text/plain": {}, _OPENMETRICS: {}}},
+    **answers(TEXT, OPENMETRICS),
     404: {"model": Problem, "description": "Nothing is measured here"},
     **{status: RESPONSES[status] for status in (401, 403, 429)},
 }
@@ -53,14 +53,14 @@ class MetricsSource(Protocol):
         """Look at all of them, at one moment on the event loop. What it returns does not change any more."""
 
 
-@router.get("/metrics", operation_id="metrics", responses=_ANSWERS)
+@router.get("/metrics", operation_id="metrics", response_class=Response, responses=_ANSWERS)
 async def metrics(request: Request, actor: Operator) -> Response:  # noqa: ARG001 - being let in is all that it is for
     """Tell all figures in the text format of Prometheus, or as OpenMetrics where that is asked for."""
     source: MetricsSource | None = request.app.state.metrics
     if source is None:
         raise NotFound("Nothing is measured here.")
     measured = source.measure()
-    openmetrics = _OPENMETRICS in request.headers.get("accept", "")
+    openmetrics = OPENMETRICS in request.headers.get("accept", "")
     body, media_type = await asyncio.to_thread(_rendered, measured, openmetrics)  # many endpoints make a long text
     return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
 

@@ -37,7 +37,7 @@ router.add_api_route(_ONE + "/pause", endpoints.pause_endpoint, methods=["POST"]
 router.add_api_route(_ONE + "/resume", endpoints.resume_endpoint, methods=["POST"])
 router.add_api_route(_ONE + "/scale-to-zero", endpoints.scale_endpoint_to_zero, methods=["POST"])
 router.add_api_route(_ONE + "/replica", metrics.list_replicas, methods=["GET"])
-router.add_api_route(_ONE + "/logs", logs.text_logs, methods=["GET"])
+router.add_api_route(_ONE + "/logs", logs.text_logs, methods=["GET"], response_class=Response, responses=logs.LINES)
 router.add_api_route(_ONE + "/metrics", metrics.all_metrics, methods=["POST"])
 
 

@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from lamplighter.api.hf import moments
 from lamplighter.api.hf.context import Caller, Served, ServedWire
 from lamplighter.api.hf.endpoints import answer
 from lamplighter.api.hf.loglines import LEVELS, Line, Reader, Sieve, level_of
 from lamplighter.api.hf.problems import RESPONSES
+from lamplighter.api.media import EVENTS, TEXT, answers
 from lamplighter.errors import InvalidInput, LamplighterError
 
 BEAT = 15.0
@@ -28,6 +29,9 @@ _LONGEST_LINE = 65_536
 _AT_ONCE = 200  # lines, some milliseconds of work; then others have their turn
 
 router = APIRouter(tags=["logs"], responses=RESPONSES)
+
+LINES = answers(TEXT)
+"""What `text_logs` answers, under whatever path."""
 
 _TEXT = "/v2/endpoint/{namespace}/{name}/logs"
 _STRUCTURED = "/v3/endpoint/{namespace}/{name}/logs"
@@ -42,7 +46,7 @@ Level: TypeAlias = Annotated[str | None, Query(description="This level and those
 Words: TypeAlias = Annotated[str | None, Query(alias="search", description="Lines that hold this text.")]
 
 
-@router.get(_TEXT, response_class=PlainTextResponse)
+@router.get(_TEXT, response_class=Response, responses=LINES)
 async def text_logs(
     name: str,
     served: Served,
@@ -55,10 +59,10 @@ async def text_logs(
 ) -> StreamingResponse:
     """Read the output of the endpoint's engine as rows `- <timestamp> <line>`. Wakes nothing."""
     lines = _lines(served, name, Sieve(replica=replica), tail=tail, follow=follow)
-    return StreamingResponse(_rows(lines, longest), media_type="text/plain; charset=utf-8", headers=_STREAM_HEADERS)
+    return StreamingResponse(_rows(lines, longest), media_type=TEXT, headers=_STREAM_HEADERS)
 
 
-@router.get(_TEXT + "/sse")
+@router.get(_TEXT + "/sse", response_class=Response, responses=answers(EVENTS))
 async def text_log_events(
     name: str, served: Served, _: Caller, *, replica: Replica = None, tail: Tail = 100, longest: Longest = None
 ) -> StreamingResponse:
@@ -98,7 +102,7 @@ async def structured_logs(
     return answer(rows if order == "asc" else rows[::-1])
 
 
-@router.get(_STRUCTURED + "/sse")
+@router.get(_STRUCTURED + "/sse", response_class=Response, responses=answers(EVENTS))
 async def structured_log_events(
     name: str,
     served: Served,
@@ -148,7 +152,7 @@ async def _rows(lines: AsyncIterator[Line | str], longest: int | None) -> AsyncI
 
 
 def _events(texts: AsyncIterator[str]) -> StreamingResponse:
-    return StreamingResponse(_beating(texts), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    return StreamingResponse(_beating(texts), media_type=EVENTS, headers=_STREAM_HEADERS)
 
 
 async def _beating(texts: AsyncIterator[str]) -> AsyncIterator[str]:

@@ -15,6 +15,7 @@ from lamplighter.api.hf.exposition import CONTENT_TYPE, exposed
 from lamplighter.api.hf.graphs import Load, Window
 from lamplighter.api.hf.loglines import replica_id
 from lamplighter.api.hf.problems import RESPONSES
+from lamplighter.api.media import OPENMETRICS, answers
 from lamplighter.domain.endpoint import Endpoint, Phase
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import UsageBucket
@@ -73,7 +74,7 @@ async def one_metric(name: str, graph: Graph, request: Request, served: Served, 
     return answer(found[key])
 
 
-@router.get(_ONE + "/open-metrics")
+@router.get(_ONE + "/open-metrics", response_class=Response, responses=answers(OPENMETRICS))
 async def open_metrics(name: str, served: Served, _: Caller) -> Response:
     """Latencies, answers by status and processor time in the OpenMetrics text format, since the server started."""
     endpoint = served.operations.endpoint(name)

@@ -3,9 +3,13 @@
 import asyncio
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import ASGIApp
 
 from lamplighter.api import management
 from lamplighter.api.hf import ServedWire
@@ -78,18 +82,24 @@ BODIES = {
 }
 
 
-async def head_of(app, method, path, body=None):
+async def head_of(app: ASGIApp, method: str, path: str, body: object = None) -> tuple[int, str]:
     """The status and the type of an answer; what comes behind them may never end."""
-    told = asyncio.Queue()
+    told: asyncio.Queue[Any] = asyncio.Queue()
     sent = json.dumps(body).encode() if body is not None else b""
     headers = [(b"x-api-key", KEY.encode()), (b"content-type", b"application/json")]
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+    }
     scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers}
     scope |= {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8470)}
 
-    requests = iter([{"type": "http.request", "body": sent, "more_body": False}])
+    requests: Iterator[dict[str, Any]] = iter([{"type": "http.request", "body": sent, "more_body": False}])
 
-    async def receive():
+    async def receive() -> Any:
         return next(requests, None) or await asyncio.Event().wait()
 
     answering = asyncio.create_task(app(scope, receive, told.put))
@@ -100,13 +110,13 @@ async def head_of(app, method, path, body=None):
     return begun["status"], media.partition(";")[0]
 
 
-def documented(operation, status):
+def documented(operation: dict[str, Any], status: int) -> set[str]:
     """The types that the document tells for a status; none where it does not know that one."""
     responses = operation["responses"]
     return set(responses.get(str(status), responses.get("default", {})).get("content", {}))
 
 
-async def test_every_route_answers_what_the_document_says(tmp_path):
+async def test_every_route_answers_what_the_document_says(tmp_path: Path) -> None:
     async with wire_stage(tmp_path, configured(), keys=(KEY,)) as here:
         paths = here.app.openapi()["paths"]
         seen, wrong = set(), []

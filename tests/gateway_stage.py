@@ -119,6 +119,9 @@ class StageDemand:
     def is_awake(self, name: str) -> bool:
         return self.replica is not None or self.busy
 
+    def is_starting(self, name: str) -> bool:
+        return not self.is_awake(name) and bool(self.asked)
+
     def expected_wait(self, name: str) -> float:
         return 0.0 if self.replica else self.expected
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lamplighter.errors import UpstreamUnreachable
+from lamplighter.errors import QueueFull, UpstreamUnreachable
 from lamplighter.gateway.address import Origin
 from lamplighter.gateway.pool import FEW_AT_ONCE, Pool
 from lamplighter.gateway.upstream import UpstreamConnection
@@ -114,11 +114,16 @@ async def test_a_turn_goes_on_when_somebody_leaves_whether_opening_or_waiting(pl
     assert not connections._origins
 
 
-async def test_who_waits_for_a_turn_gives_up_in_time(place: Place) -> None:
-    async with opening(pool(connect_timeout=0.1), silent(place), FEW_AT_ONCE + 1) as tasks:
-        for task in tasks:
-            with pytest.raises(UpstreamUnreachable, match="in time"):
-                await task
+async def test_who_got_no_turn_in_time_says_nothing_of_the_endpoint(place: Place) -> None:
+    connections = pool(connect_timeout=0.05)
+    connections._of(silent(place)).at_once = 0
+    with pytest.raises(QueueFull):
+        await connections.connect(silent(place))
+
+
+async def test_who_gets_no_answer_in_time_does_not_reach_the_endpoint(place: Place) -> None:
+    with pytest.raises(UpstreamUnreachable, match="in time"):
+        await pool(connect_timeout=0.05).connect(silent(place))
 
 
 async def test_one_that_comes_back_goes_to_who_waits_longest(place: Place) -> None:
@@ -149,12 +154,11 @@ async def test_one_that_ended_on_its_way_to_who_waits_is_not_used(place: Place) 
     connections, origin = pool(), Origin("127.0.0.1", place.port, tls=False)
     back = await connections.connect(origin)
     await place.answer(back)
-    connections._of(origin).at_once = 0
+    known = connections._of(origin)
+    known.at_once = 0
     async with opening(connections, origin, 1) as (waits,):
         await asyncio.sleep(0)
         connections.give(origin, back)
         back.ended = True
-        await asyncio.sleep(0)
-        assert not waits.done()
-        connections._of(origin).over(well=True)
+        known.at_once = FEW_AT_ONCE  # and nobody is opening one, who would give a turn
         assert await waits is not back

@@ -198,7 +198,7 @@ class RouteSettings(Section):
     """The time from a request's arrival to the first byte of its answer, with all waits and attempts."""
     first_byte_timeout: PositiveDuration | None = _ROUTE.first_byte_timeout
     """The same for one attempt, from the sent request on."""
-    max_attempts: Whole = Field(default=_ROUTE.max_attempts, ge=1, le=100)
+    max_attempts: Whole | None = Field(default=_ROUTE.max_attempts, ge=1, le=100)
     """How often a request may be sent, to all targets together."""
     repeat: Literal["not-executed", "always"] = "not-executed"
     """Which requests are sent once more after a failure: those that can't have been executed, or all of them."""

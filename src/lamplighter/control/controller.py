@@ -259,6 +259,10 @@ class Controller:
         """Seconds until a request has a chance; 0.0 where it would be let through now."""
         return self._here.expected_wait()
 
+    def is_starting(self) -> bool:
+        """Whether it is asleep and on its way."""
+        return self._here.is_starting()
+
     def too_late(self, waited: float) -> Unavailable:
         """The error for a request whose time to be held ran out."""
         return self._here.too_late(waited)
@@ -286,7 +290,7 @@ class Controller:
             here.nudge.clear()
             await self._act(decide(here.view(), here.clock.now()))
         here.room.give_back(here)
-        self.gate.fail_all(lambda: EndpointNotFound(self.name, ()))
+        self.gate.fail_all(lambda: EndpointNotFound(self.name, None))
         await self._acting.delete()
 
     def _retired(self) -> bool:

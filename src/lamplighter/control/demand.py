@@ -117,6 +117,9 @@ class Demand(Protocol):
     def is_awake(self, name: str) -> bool:
         """Whether requests are let through, at once or as others end; False for a name that is not known."""
 
+    def is_starting(self, name: str) -> bool:
+        """Whether it is asleep and on its way; False for a name that is not known."""
+
     def expected_wait(self, name: str) -> float:
         """Seconds until a request has a chance, as `Retry-After` tells them; 0.0 where it would be let through now.
 

@@ -365,18 +365,20 @@ class Fleet:
         return sorted(self._targets)
 
     def listings(self) -> Sequence[Listing]:
-        return [self._listing(endpoint) for endpoint in self.endpoints() if not endpoint.leaving]
+        """Also those that come when their predecessors of the same name are gone: requests wait for them."""
+        listed = {e.spec.name: self._listing(e.spec, e.phase) for e in self.endpoints() if not e.leaving}
+        for name, spec in self._coming.items():
+            listed.setdefault(name, self._listing(spec, Phase.SLEEPING))
+        return [listed[name] for name in sorted(listed)]
 
     def is_probe(self, name: str, path: str) -> bool:
-        spec = self._coming.get(name) or self._find(name).spec
-        return spec.is_probe(path)
+        return self._spec(name).is_probe(path)
 
     def root_tasks(self, name: str) -> RootTasks | None:
-        return root_tasks(self._coming.get(name) or self._find(name).spec)
+        return root_tasks(self._spec(name))
 
     def is_public(self, name: str) -> bool:
-        spec = self._coming.get(name) or self._find(name).spec
-        return spec.public
+        return self._spec(name).public
 
     def try_claim(self, name: str) -> ActiveClaim | None:
         controller = self._controllers.get(name)
@@ -387,7 +389,7 @@ class Fleet:
         while name in self._coming:
             timeout = self._coming[name].policy.wake_timeout if timeout is None else timeout
             await self._await_arrival(name, began + timeout)
-        controller = self._find(name)
+        controller = self._wanted(name)
         if self._closing and not controller.gate.is_open:
             raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
         claim = await controller.claim(None if timeout is None else began + timeout - self._clock.now(), caller)
@@ -398,14 +400,18 @@ class Fleet:
         if name in self._coming:
             self._wanted_early.add(name)
         elif not self._closing:
-            self._find(name).want()
+            self._wanted(name).want()
 
     def is_awake(self, name: str) -> bool:
         controller = self._controllers.get(name)
         return controller is not None and controller.gate.is_open
 
+    def is_starting(self, name: str) -> bool:
+        controller = self._controllers.get(name)
+        return controller is not None and controller.is_starting()
+
     def expected_wait(self, name: str) -> float:
-        return _ARRIVAL if name in self._coming else self._find(name).expected_wait()
+        return _ARRIVAL if name in self._coming else self._wanted(name).expected_wait()
 
     def in_flight(self, name: str) -> int:
         controller = self._controllers.get(name)
@@ -420,20 +426,20 @@ class Fleet:
             raise WakeTimeout(text, retry_after=_ARRIVAL) from None
 
     def idle_timeout(self, name: str) -> float | None:
-        policy = (self._coming.get(name) or self._find(name).spec).policy
+        policy = self._spec(name).policy
         return None if policy.keep_warm else policy.idle_timeout
 
     def wake_timeout(self, name: str) -> float:
-        return (self._coming.get(name) or self._find(name).spec).policy.wake_timeout
+        return self._spec(name).policy.wake_timeout
 
     def too_late(self, name: str, waited: float) -> Unavailable:
-        return self._find(name).too_late(waited)
+        return self._wanted(name).too_late(waited)
 
     async def await_awake(self, name: str, timeout: float) -> ActiveClaim:
         deadline = self._clock.now() + timeout
         while name in self._coming:
             await self._await_arrival(name, deadline)
-        controller = self._find(name)
+        controller = self._wanted(name)
         if self._closing and not controller.gate.is_open:
             raise ShuttingDown("Lamplighter is shutting down and wakes nothing any more.")
         return await controller.await_awake(max(0.0, deadline - self._clock.now()))
@@ -560,16 +566,24 @@ class Fleet:
         return (*self._controllers.values(), *self._leaving.values())
 
     def _find(self, name: str) -> Controller:
+        """For whoever operates, and may know all names. Raises EndpointNotFound."""
         controller = self._controllers.get(self._targets.get(name, name))
         if controller is None:
             raise EndpointNotFound(name, self._targets)
         return controller
 
-    def _listing(self, endpoint: Endpoint) -> Listing:
-        spec = endpoint.spec
-        return Listing(
-            name=spec.name, model=spec.engine.model, phase=endpoint.phase, task=spec.task, created=self._created
-        )
+    def _wanted(self, name: str) -> Controller:
+        """For a request, whose key may be bound to few names. Raises EndpointNotFound, which tells none."""
+        controller = self._controllers.get(self._targets.get(name, name))
+        if controller is None:
+            raise EndpointNotFound(name, None)
+        return controller
+
+    def _spec(self, name: str) -> Spec:
+        return self._coming.get(name) or self._wanted(name).spec
+
+    def _listing(self, spec: Spec, phase: Phase) -> Listing:
+        return Listing(name=spec.name, model=spec.engine.model, phase=phase, task=spec.task, created=self._created)
 
 
 async def _make(provider: Provider, spec: Spec, patience: float | None) -> LamplighterError | None:

@@ -217,6 +217,10 @@ class Situation:
             return min(capabilities.look_every, max(_SOONEST_LOOK, overdue))
         return capabilities.look_every * (0.9 + 0.2 * self.trouble.jitter())
 
+    def is_starting(self) -> bool:
+        """Whether it is asleep, and on its way, or about to be: somebody waits for it."""
+        return not self.gate.is_open and (self._comes_up() or self.gate.waiting > 0)
+
     def _comes_up(self) -> bool:
         unready = self.known is State.RUNNING and not self.status.replicas
         return self.begun is Verb.WAKE or self.known in STARTING or unready

@@ -29,6 +29,9 @@ beyond is taken for text: by then more tokens are demanded than nearly any conte
 MOST_ATTACHMENTS = 1000
 """After so many images or attachments no more are looked for."""
 
+_MOST_TOKENS = 2**40
+"""That a request can say its answer may have: a larger number is no number of tokens."""
+
 _HASH_BITS = 52
 
 
@@ -36,11 +39,13 @@ _HASH_BITS = 52
 class Standing:
     """What is known of a target now.
 
-    `is_awake`: an upstream always is. `admitted`: its breaker lets an attempt through, and it did not ask to be left
-    alone. `in_flight`: attempts under way. `full`: it takes no more of them at present.
+    `is_awake`: an upstream always is. `is_starting`: it is asleep, and on its way. `admitted`: its breaker lets an attempt
+    through, and it did not ask to be left alone. `in_flight`: attempts under way. `full`: it takes no more of them at
+    present.
     """
 
     is_awake: bool = True
+    is_starting: bool = False
     admitted: bool = True
     in_flight: int = 0
     full: bool = False
@@ -67,7 +72,8 @@ def order(
 
     Tiers come in their order. Within a tier those that are awake come first, and then: with a `sticky` value always the
     same for it, whichever others come and go; without one the least loaded for its weight, and by chance (`draw`, from
-    0 up to 1, weights counted) where that is equal. What is full or not admitted is left out, unless that were all.
+    0 up to 1, weights counted) where that is equal. Of those that are asleep the one that is starting comes first, else
+    the first of the tier. What is full or not admitted is left out, unless that were all.
     """
     if len(route.tiers) == 1 and len(route.tiers[0]) == 1:
         return route.tiers[0]
@@ -91,16 +97,19 @@ def _last_resort(
 def _ranked(tier: Sequence[tuple[RouteTarget, Standing]], sticky: str | None, draw: float) -> Iterable[RouteTarget]:
     if len(tier) < 2:
         return [target for target, _ in tier]
+    awake = [pair for pair in tier if pair[1].is_awake]
+    asleep = [pair for pair in tier if not pair[1].is_awake]
     if sticky is not None:
-        ranked = sorted(tier, key=lambda pair: (not pair[1].is_awake, -_affinity(pair[0], sticky)))
+        awake.sort(key=lambda pair: -_affinity(pair[0], sticky))
     else:
-        ranked = sorted(_drawn(tier, draw), key=_burden)  # equals stay as they were drawn
-    return [target for target, _ in ranked]
+        awake = sorted(_drawn(awake, draw), key=_burden)  # equals stay as they were drawn
+    asleep.sort(key=lambda pair: not pair[1].is_starting)  # all requests wait for the same one: each wake costs
+    return [target for target, _ in awake + asleep]
 
 
-def _burden(pair: tuple[RouteTarget, Standing]) -> tuple[bool, float]:
+def _burden(pair: tuple[RouteTarget, Standing]) -> float:
     target, standing = pair
-    return not standing.is_awake, standing.in_flight / target.weight
+    return standing.in_flight / target.weight
 
 
 def _drawn(tier: Sequence[tuple[RouteTarget, Standing]], draw: float) -> list[tuple[RouteTarget, Standing]]:
@@ -246,4 +255,5 @@ def _end_of_base64(data: bytes, start: int, quote: int) -> int:
 
 def _answer(asked: _Body) -> int:
     given = (asked.max_tokens, asked.max_completion_tokens, asked.max_output_tokens)
-    return max((value for value in given if isinstance(value, int) and value > 0), default=0)
+    most = max((value for value in given if isinstance(value, int) and value > 0), default=0)
+    return min(most, _MOST_TOKENS)

@@ -69,10 +69,10 @@ class Route:
 
     `deadline` bounds a request from its arrival to the first byte of its answer, waits and attempts together; None
     leaves it to the endpoint's `wake_timeout` and the gateway's own bounds. `first_byte_timeout` is how long one
-    attempt may take from the sent request to the first byte of the answer; None for the gateway's bound. `sticky` names
-    a header: requests with the same value go to the same of several equals. `rent`: while an endpoint is asleep,
-    requests go to the route's upstreams as long as that is cheaper than waking it. `implied` is set for the route that
-    every endpoint has by itself.
+    attempt may take from the sent request to the first byte of the answer; None for the gateway's bound. `max_attempts`
+    None: see `most_attempts`. `sticky` names a header: requests with the same value go to the same of several equals.
+    `rent`: while an endpoint is asleep, requests go to the route's upstreams as long as that is cheaper than waking it.
+    `implied` is set for the route that every endpoint has by itself.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Route:
     bridge_after: float = 0.0
     deadline: float | None = None
     first_byte_timeout: float | None = None
-    max_attempts: int = 3
+    max_attempts: int | None = None
     repeat: Repeat = Repeat.NOT_EXECUTED
     sticky: str | None = None
     feedback: bool = False
@@ -94,6 +94,11 @@ class Route:
     def targets(self) -> tuple[RouteTarget, ...]:
         """All of them in order."""
         return tuple(target for tier in self.tiers for target in tier)
+
+    @property
+    def most_attempts(self) -> int:
+        """How often a request is sent at most: three times, or once to each target, if nothing else is said."""
+        return self.max_attempts or max(3, sum(map(len, self.tiers)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

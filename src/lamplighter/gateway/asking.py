@@ -17,6 +17,7 @@ from lamplighter.gateway.standing import TargetState, Verdict
 from lamplighter.gateway.tokens import refuses_usage, wants_usage
 
 _REFUSED_QUESTION = frozenset({400, 422})
+_FIRST_REFUSAL = 400
 _LONGEST_REFUSAL = 64 * 1024
 _COMPRESSION = frozenset({b"accept-encoding"})
 
@@ -66,9 +67,10 @@ def _first_choice(x: Exchange) -> TargetState | None:
 
 def _begin(x: Exchange, state: TargetState, now: float) -> None:
     """From here on the target is judged by how this ends."""
+    x.begun += 1
     if not x.probe:
         x.state = state
-        x.trial = state.begin(now, again=x.attempts > 0)
+        x.trial = state.begin(now, again=x.plan is not None and x.plan.was_tried(x.endpoint))
 
 
 async def ask(x: Exchange, state: TargetState) -> None:
@@ -78,11 +80,24 @@ async def ask(x: Exchange, state: TargetState) -> None:
     """
     await _ask(x, state)
     if x.asks_usage and await _was_asked_too_much(x):
-        state.takes_usage = x.asks_usage = False
-        x.recycle()
-        await _ask(x, state)
+        await _ask_without_question(x, state)
     if x.address is not None and x.address.proxied:
         await _ask_until_up(x, state)
+
+
+async def _ask_without_question(x: Exchange, state: TargetState) -> None:
+    """Ask as the client did. It was our question that was refused, for good, only if that goes well.
+
+    Else it may have been the client's own mistake, told in an answer that quotes all of the request.
+    """
+    x.streams = False
+    x.recycle()
+    try:
+        await _ask(x, state)
+    finally:
+        x.streams = True  # for another target, should this one fail
+    if x.upstream is not None and x.upstream.status < _FIRST_REFUSAL:
+        state.takes_usage = False
 
 
 async def _ask(x: Exchange, state: TargetState) -> None:

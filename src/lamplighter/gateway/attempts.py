@@ -28,7 +28,7 @@ from lamplighter.errors import (
 from lamplighter.gateway import asking, claiming
 from lamplighter.gateway.address import UnusableAddress
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.plan import DoesNotFit, Failure, LeftAlone, Plan, plan_of
+from lamplighter.gateway.plan import Again, DoesNotFit, Failure, LeftAlone, Plan, plan_of
 from lamplighter.gateway.refusals import DeadlinePassed
 from lamplighter.gateway.standing import TargetState, Verdict
 
@@ -82,11 +82,10 @@ async def until_answered(x: Exchange, failed: LamplighterError | None = None) ->
 async def _attempt(x: Exchange, plan: Plan) -> Failure | None:
     """One attempt at the plan's current target. None when there is an answer for the client."""
     try:
-        state = x.services.standings.of_target(plan.current)
+        state = x.state or x.services.standings.of_target(plan.current)
         if x.claim is None:
             _may_be_asked(x, plan, state)
             await claiming.claim(x, plan, state)
-        plan.sent += 1
         await asking.ask(x, state)
         return _judge(x, plan, state)
     except asyncio.CancelledError:
@@ -127,8 +126,8 @@ def _judge(x: Exchange, plan: Plan, state: TargetState) -> Failure | None:
     bad_key = status in _REFUSED_KEY and target.is_upstream
     if plan.route.implied or not (bad_key or status == 429 or is_failure(status)):
         return None
-    refused = bad_key or was_refused(status)
-    return Failure(target.name, _said(status, after), executed=not refused, same_again=not bad_key)
+    refused, again = bad_key or was_refused(status), Again.NEVER if bad_key else Again.RETRY
+    return Failure(target.name, _said(status, after), executed=not refused, again=again)
 
 
 def _said(status: int, after: float | None) -> LamplighterError:
@@ -143,17 +142,13 @@ def _said(status: int, after: float | None) -> LamplighterError:
 
 def _failed(x: Exchange, plan: Plan, error: LamplighterError) -> Failure:
     """Note an attempt that gave no answer, and let go of all that it held."""
-    if isinstance(error, QueueFull):
-        plan.sent += 1  # so that even a full target is not asked for ever
     x.end_attempt(_verdict_of(error), error.code)
     target = plan.current
     told = x.request.id.decode("ascii")
     log.info("attempt failed: target=%s id=%s code=%s %s", target.name, told, error.code, error.message)
-    unreached = isinstance(error, UpstreamUnreachable)
-    executed = isinstance(error, UpstreamError) and not unreached
-    again = unreached if plan.route.implied else _may_recover(error, plan.route)
-    again = again and not isinstance(error, UnusableAddress)
-    return Failure(target.name, error, executed=executed, same_again=again)
+    executed = isinstance(error, UpstreamError) and not isinstance(error, UpstreamUnreachable)
+    error.__traceback__ = None  # it refers to all that this request holds, which would wait for the garbage collector
+    return Failure(target.name, error, executed=executed, again=_again(error, plan.route))
 
 
 def _verdict_of(error: LamplighterError) -> Verdict:
@@ -163,37 +158,53 @@ def _verdict_of(error: LamplighterError) -> Verdict:
     return Verdict.ABANDONED
 
 
-def _may_recover(error: LamplighterError, route: Route) -> bool:
-    """Whether the same target may do better in a moment."""
-    if isinstance(error, claiming.Waking):
-        return route.while_waking is WhileWaking.BRIDGE
-    return isinstance(error, UpstreamError | QueueFull)
+def _again(error: LamplighterError, route: Route) -> Again:
+    """What another attempt at the same target may come to."""
+    if isinstance(error, UnusableAddress):
+        return Again.NEVER
+    if route.implied:
+        return Again.RETRY if isinstance(error, UpstreamUnreachable) else Again.NEVER
+    if isinstance(error, claiming.Waking | claiming.Occupied):
+        return Again.NEVER if route.while_waking is WhileWaking.FAIL else Again.WAIT
+    return Again.RETRY if isinstance(error, UpstreamError | QueueFull) else Again.NEVER
 
 
 async def _goes_on(x: Exchange, plan: Plan, failure: Failure) -> bool:
     """Whether there is another attempt: turns to its target, and waits the pause before a repetition."""
-    if x.probe or isinstance(failure.error, DeadlinePassed):
+    if x.probe or isinstance(failure.error, DeadlinePassed) or not plan.may_go_on(x.request.method):
         return False
-    if not plan.may_go_on(x.request.method) or not plan.advance():
+    pause = _turn_to_next(x, plan)
+    if pause is None:
         return False
-    pause = 0.0
-    if plan.repetition and not plan.route.implied and not isinstance(failure.error, claiming.Waking):
-        state = x.services.standings.of_target(plan.current)
-        pause = max(state.pause(plan.repetition), state.admitted_in(monotonic()), _asked_for(failure.error))
-        if pause > _longest_pause(x, state) or not state.budget.may_retry(monotonic()):
-            return False
     if x.has_answer:
         x.end_attempt(x.verdict, failure.error.code)
     if pause:
         x.may_last()
         x.watch()
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause + claiming.TIMER_SLACK)
     return True
 
 
-def _asked_for(error: LamplighterError) -> float:
-    """The pause that the target asked for itself (seconds)."""
-    return (error.retry_after or 0.0) if isinstance(error, RateLimited | Unavailable) else 0.0
+def _turn_to_next(x: Exchange, plan: Plan) -> float | None:
+    """Turn to the next target that may be asked in time; the pause before that (seconds). None if there is none."""
+    while plan.advance(x.begun):
+        pause = _pause_before(x, plan)
+        if pause is not None:
+            return pause
+    return None
+
+
+def _pause_before(x: Exchange, plan: Plan) -> float | None:
+    """How long to wait before the current target is asked (seconds); None where it is not to be asked again."""
+    if not plan.repetition or plan.route.implied:
+        return 0.0
+    try:
+        state = x.services.standings.of_target(plan.current)
+    except EndpointNotFound:
+        return None  # a reload has taken it out
+    now = monotonic()
+    pause = max(state.pause(plan.repetition), state.admitted_in(now), plan.wish(plan.current.name))
+    return pause if pause <= _longest_pause(x, state) and state.budget.may_retry(now) else None
 
 
 def _longest_pause(x: Exchange, state: TargetState) -> float:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 
 from lamplighter.control.demand import Caller, Claim
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.routing import Route, WhileWaking
-from lamplighter.errors import EndpointBusy, QueueFull, Unavailable
+from lamplighter.errors import EndpointBusy, QueueFull, Unavailable, WakeTimeout
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import hold_with_feedback, is_wanted
 from lamplighter.gateway.plan import Plan
 from lamplighter.gateway.standing import TargetState
 
+TIMER_SLACK = 0.002
+"""By how much a timer may go off too soon: uvloop's clock counts milliseconds (seconds)."""
+
+_RESERVE = 30.0
+"""How much of a deadline is kept for the targets behind one that is waited for (seconds); half of a short one."""
+
 
 class Waking(Unavailable):
-    """The target is asleep, and this request does not wait for it."""
+    """The target is asleep, and this request does not wait for it, or no longer."""
 
     code = "target_waking"
+
+
+class Occupied(EndpointBusy):
+    """The target is awake with every slot taken, and this request does not wait for it, or no longer."""
 
 
 def claim_at_once(x: Exchange, state: TargetState) -> Claim | None:
@@ -30,32 +41,36 @@ def claim_at_once(x: Exchange, state: TargetState) -> Claim | None:
 async def claim(x: Exchange, plan: Plan, state: TargetState) -> None:
     """Claim the plan's current target.
 
-    Raises Waking for one that this request is not to wait for, QueueFull for an upstream that takes no more, and what
-    `Demand.claim` raises.
+    Raises Waking and Occupied for one that this request is not to wait for, QueueFull for an upstream that takes no
+    more, and what `Demand.claim` raises.
     """
-    name = x.endpoint
-    if state.replica is not None or plan.first_round or not plan.missed:
+    upstream = state.replica is not None
+    if upstream or plan.route.while_waking is not WhileWaking.HOLD or not plan.missed(x.endpoint):
         x.claim = claim_at_once(x, state)
         if x.claim is not None:
             return
-    if state.replica is not None:
+    if upstream:
         raise QueueFull(f"{state.in_flight} requests are under way there; that is the limit.", retry_after=1.0)
-    patience = _patience(x, plan, name)
-    if patience is None:
-        await claim_by_waiting(x)
-    elif patience > 0:
+    x.rented = False
+    patience = _patience(x, plan)
+    if patience <= 0.0:
+        raise _turned_down(x, plan)
+    began = monotonic()
+    try:
         await claim_by_waiting(x, patience)
-    else:
-        raise _turned_down(x, name)
+    except (WakeTimeout, EndpointBusy):
+        if monotonic() - began < patience - TIMER_SLACK:
+            raise  # all of its time is over, or the endpoint's own
+        raise _turned_down(x, plan) from None
 
 
-async def claim_by_waiting(x: Exchange, patience: float | None = None) -> Claim:
-    """Wait for an awake endpoint, for `patience` seconds at most if that is less than the request's own time."""
+async def claim_by_waiting(x: Exchange, patience: float = inf) -> Claim:
+    """Wait for an awake endpoint, for `patience` seconds at most if that is less than its own time."""
     x.hold_body()
     x.may_last()
     x.watch()
     began, left = monotonic(), x.time_left()
-    if patience is not None:
+    if patience != inf:
         left = patience if left is None else min(left, patience)
     if x.trace is not None:
         x.trace.waiting(x.endpoint)
@@ -93,41 +108,62 @@ async def claim_for_probe(x: Exchange) -> Claim:
     return x.claim
 
 
-def _patience(x: Exchange, plan: Plan, name: str) -> float | None:
-    """Seconds that the request waits for a target that is asleep or busy; None for all that it has.
+def _patience(x: Exchange, plan: Plan) -> float:
+    """Seconds that the request waits for a target that is asleep or busy; inf for as long as it may wait at all.
 
     What it does not wait for is woken all the same: the first target of its route alone, so that a sleeping chain does
     not wake as a whole. Where renting is cheaper, nothing is.
     """
-    route, demand = plan.route, x.services.demand
-    first = plan.first_target(name)
-    asleep = not demand.is_awake(name)
-    if first and asleep and plan.first_round and x.services.renting.rents(x, plan, name):
+    route, name = plan.route, x.endpoint
+    if route.implied:
+        return inf
+    if plan.first_round and not x.services.demand.is_awake(name) and _is_woken_by(route, name):
+        if x.services.renting.rents(x, plan, name):
+            return 0.0
+        if route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
+            x.services.demand.want(name)
+    return min(_wish_to_wait(x, plan), _time_for(x, plan))
+
+
+def _wish_to_wait(x: Exchange, plan: Plan) -> float:
+    """How long the route has a request wait for the current target (seconds)."""
+    route, name = plan.route, x.endpoint
+    if route.while_waking is WhileWaking.FAIL:
         return 0.0
-    if route.while_waking is WhileWaking.HOLD or _is_last_hope(route, plan):
-        return None if first or x.time_left() != 0.0 else 0.0
-    if first and asleep and x.key.may_wake:
-        demand.want(name)
-    if route.while_waking is WhileWaking.BRIDGE and first and demand.expected_wait(name) <= route.bridge_after:
-        return route.bridge_after
-    return 0.0
+    if plan.is_last_hope or route.while_waking is WhileWaking.HOLD or len(plan.order) == 1:
+        return inf
+    expected = x.services.demand.expected_wait(name)
+    return route.bridge_after if _is_woken_by(route, name) and expected <= route.bridge_after else 0.0
 
 
-def _is_last_hope(route: Route, plan: Plan) -> bool:
-    """Whether everything else was tried: a bridge that leads nowhere ends in waiting."""
-    return route.while_waking is WhileWaking.BRIDGE and (not plan.first_round or len(plan.order) == 1)
+def _time_for(x: Exchange, plan: Plan) -> float:
+    """How long it can wait (seconds): within a deadline some time is kept for the targets behind this one."""
+    left, deadline = x.time_left(), plan.route.deadline
+    if left == 0.0:  # whoever allows no time at all wakes the first one all the same, and is told so
+        return inf if plan.first_round and _is_woken_by(plan.route, x.endpoint) else 0.0
+    if left is None or deadline is None or not plan.has_more:
+        return inf
+    most = plan.route.first_byte_timeout
+    return max(0.0, left - min(_RESERVE if most is None else most, deadline / 2))
 
 
-def _turned_down(x: Exchange, name: str) -> Unavailable:
-    """Why this request does not wait."""
-    demand = x.services.demand
+def _is_woken_by(route: Route, name: str) -> bool:
+    """Whether this is the endpoint that the route wakes: the first one of it."""
+    return route.tiers[0][0].name == name
+
+
+def _turned_down(x: Exchange, plan: Plan) -> Unavailable:
+    """Why this request waits no longer."""
+    demand, name = x.services.demand, x.endpoint
     wait = demand.expected_wait(name)
     if demand.is_awake(name):
-        return EndpointBusy(f"Endpoint {name!r} is awake, and all of its slots are taken.", retry_after=wait)
+        return Occupied(f"Endpoint {name!r} is awake, and all of its slots are taken.", retry_after=wait)
     if x.rented:
         return Waking(f"Endpoint {name!r} is asleep, and waking it would cost more than this answer elsewhere.")
-    on_its_way = " and on its way" if x.key.may_wake else ", and this key may not wake it"
-    return Waking(f"Endpoint {name!r} is asleep{on_its_way}.", retry_after=wait)
+    if not x.key.may_wake:
+        return Waking(f"Endpoint {name!r} is asleep, and this key may not wake it.", retry_after=wait)
+    woken = ", and on its way" if _is_woken_by(plan.route, name) else ""
+    return Waking(f"Endpoint {name!r} is asleep{woken}.", retry_after=wait)
 
 
 def _caller(key: ApiKey) -> Caller:

@@ -32,6 +32,7 @@ from lamplighter.gateway.upstream import UpstreamConnection
 
 _NEVER = float("inf")
 _STREAM = b'"stream"'
+_FORM = b"multipart/form-data"
 
 
 def _never() -> Exception:
@@ -59,6 +60,8 @@ class Exchange:
     verdict = Verdict.ABANDONED
     """What the attempt under way tells of its target, as far as is known."""
     attempts = 0
+    begun = 0
+    """How many attempts a route counts: one for a target, though it may be asked twice in it."""
     route = ""
     body = b""
     has_body = False
@@ -69,6 +72,8 @@ class Exchange:
     """Whether the client named the target by a model, which the target may know by another name."""
     counts = False
     """Whether the answer tells tokens."""
+    estimates = False
+    """Whether what an answer does not tell of its tokens can be estimated from its size: it is JSON or a stream."""
     streams = False
     """Whether the request may be for a stream that tells its usage only when asked to."""
     claim: Claim | None = None
@@ -170,6 +175,11 @@ class Exchange:
         """Whether it is one of the well-known requests that work on their body alone."""
         return self.request.method == "POST" and self.request.path in POSTED
 
+    @property
+    def is_form(self) -> bool:
+        """Whether the request came as a form: most of it is a recording or an image, whose bytes are no tokens."""
+        return (self.request.header(b"content-type") or b"")[: len(_FORM)].lower() == _FORM
+
     def reads(self, path: str) -> None:
         """Note what is to be counted of a request for this path."""
         self.counts = True
@@ -196,8 +206,9 @@ class Exchange:
 
     def hold_sent(self, size: int) -> None:
         """Count a body that differs from the client's, once. Raises QueueFull."""
-        more, self._sent = max(0, size - self._sent), max(size, self._sent)
-        self.charge(more)
+        if size > self._sent:
+            self.charge(size - self._sent)
+            self._sent = size
 
     def drop_body(self) -> None:
         """Nothing will be sent again: free what is held for it."""
@@ -247,7 +258,7 @@ class Exchange:
             self.task.cancel()
 
     def settle(self) -> None:
-        """From here on the exchange ends by itself: nothing may interrupt it any more."""
+        """From here on nothing waits for anybody, and nothing may interrupt the exchange any more."""
         self._settled = True
 
     def interruption(self) -> BaseException:
@@ -326,9 +337,10 @@ class Exchange:
     def _tokens(self) -> int:
         """What a key's limits are charged: what the answer told, or an estimate where it told nothing."""
         told = self.tokens_in + self.tokens_out
-        if told or self.first_byte_at is None or self.status != 200:
+        if told or not self.estimates or self.first_byte_at is None or self.status != 200:
             return told
-        return self.bytes_in // BYTES_PER_TOKEN + (self.events or self.bytes_out // BYTES_PER_TOKEN)
+        asked = 0 if self.is_form else self.bytes_in // BYTES_PER_TOKEN
+        return asked + (self.events or self.bytes_out // BYTES_PER_TOKEN)
 
     def _note_usage(self) -> None:
         began = self.started

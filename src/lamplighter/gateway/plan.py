@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class DoesNotFit(InvalidInput):
     code = "does_not_fit"
 
 
+class Again(enum.Enum):
+    """What another attempt at the same target may come to."""
+
+    NEVER = "never"  # it will not do, or all of the request's time was waited for it
+    RETRY = "retry"  # it may do better in a moment
+    WAIT = "wait"  # it is asleep or busy, and was not waited for, or not for all of the request's time
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a target gave no answer. `executed`: it may have done the work all the same."""
@@ -52,28 +61,55 @@ class Failure:
     target: str
     error: LamplighterError
     executed: bool = False
-    same_again: bool = False
-    """Whether the same target may do it on another attempt."""
+    again: Again = Again.NEVER
+
+    @property
+    def wish(self) -> float:
+        """The pause that the target asked for (seconds)."""
+        return getattr(self.error, "retry_after", None) or 0.0
 
 
 class Plan:
-    """`order` are the targets in the order of this request; `sent` counts attempts that reached for a target."""
+    """Whose turn it is, and whose next. `order` are the targets of this round.
 
-    __slots__ = ("_again", "_at", "_rounds", "failures", "order", "route", "sent")
+    The first round has all targets that take requests now. Those of them that may do better in a moment have further
+    rounds, as often as a request may be sent. Those that were not waited for come last, once, and are waited for with
+    all the time that is left: nothing else is. So it ends.
+    """
+
+    __slots__ = ("_again", "_asleep", "_at", "_left_alone", "_rounds", "failures", "is_last_hope", "order", "route")
 
     def __init__(self, route: Route, order: Sequence[RouteTarget]) -> None:
         self.route = route
         self.order = order
         self.failures: list[Failure] = []
-        self.sent = 0
+        self.is_last_hope = False
+        """Whether the targets of this round are waited for because everything else was tried."""
+        self._left_alone = () if len(order) == len(route.targets) else _names(route.targets) - _names(order)
         self._at = 0
         self._rounds = 0
         self._again: list[RouteTarget] = []
+        self._asleep: list[RouteTarget] = []
 
     @property
     def current(self) -> RouteTarget:
         """The target whose turn it is."""
         return self.order[self._at]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another target has its turn in this round."""
+        return self._at + 1 < len(self.order)
+
+    @property
+    def first_round(self) -> bool:
+        """Whether every target is tried for the first time."""
+        return not self._rounds
+
+    @property
+    def repetition(self) -> int:
+        """How often the current target was tried before; 0 for one that is waited for now."""
+        return 0 if self.is_last_hope else self._rounds
 
     def is_fallback(self, name: str) -> bool:
         """Whether another target would have answered if all were well."""
@@ -84,49 +120,48 @@ class Plan:
         first = next((one.error.code for one in self.failures if one.target != name), None)
         return first or LeftAlone.code
 
-    def first_target(self, name: str) -> bool:
-        """Whether this is the endpoint that the route wakes: the first one of it."""
-        return self.route.implied or self.route.tiers[0][0].name == name
+    def was_tried(self, name: str) -> bool:
+        """Whether an attempt at it has failed already."""
+        return any(one.target == name for one in self.failures)
 
-    @property
-    def first_round(self) -> bool:
-        """Whether every target is tried for the first time."""
-        return not self._rounds
+    def wish(self, name: str) -> float:
+        """The pause that a target asked for, when it last failed (seconds)."""
+        return next((one.wish for one in reversed(self.failures) if one.target == name), 0.0)
+
+    def missed(self, name: str) -> bool:
+        """Whether nobody was met there at the last attempt, so that the endpoint may have to be woken."""
+        last = self.failures[-1] if self.failures else None
+        return last is not None and last.target == name and isinstance(last.error, UpstreamUnreachable)
 
     def fail(self, failure: Failure) -> None:
         """Note why the current target gave no answer."""
         self.failures.append(failure)
-        if failure.same_again:
+        if failure.again is Again.RETRY:
             self._again.append(self.current)
-
-    @property
-    def missed(self) -> bool:
-        """Whether nobody was met at the last attempt, so that the endpoint may have to be woken."""
-        return bool(self.failures) and isinstance(self.failures[-1].error, UpstreamUnreachable)
+        elif failure.again is Again.WAIT and not self.is_last_hope:
+            self._asleep.append(self.current)
 
     def may_go_on(self, method: str) -> bool:
         """Whether the request may be sent once more, after the last failure."""
-        last = self.failures[-1]
-        if self.sent >= self.route.max_attempts:
-            return False
-        return may_repeat(self.route.repeat, method=method, executed=last.executed)
+        return may_repeat(self.route.repeat, method=method, executed=self.failures[-1].executed)
 
-    def advance(self) -> bool:
-        """Turn to the next target; after the last one to those that may do it on another attempt. False: none left."""
+    def advance(self, begun: int) -> bool:
+        """Turn to the next target, after so many attempts at any of them. False: none left."""
+        most = self.route.most_attempts
+        if begun >= most:
+            return False
         self._at += 1
         if self._at < len(self.order):
             return True
-        if not self._again:
+        if self._again and begun + bool(self._asleep) < most and self._rounds < most:
+            self.order, self._again, self.is_last_hope = self._again, [], False
+        elif self._asleep:
+            self.order, self._asleep, self.is_last_hope = self._asleep, [], True
+        else:
             return False
-        self.order, self._again = self._again, []
         self._at = 0
         self._rounds += 1
         return True
-
-    @property
-    def repetition(self) -> int:
-        """How often all targets have been tried before."""
-        return self._rounds
 
     def last_speaks(self, method: str) -> bool:
         """Whether the client gets what the last target said: it is the only one, or may have done the work."""
@@ -140,8 +175,7 @@ class Plan:
         if self.last_speaks(method) or isinstance(last[-1].error, DeadlinePassed):
             return last[-1].error
         said = "; ".join(f"{one.target}: {_reason(one.error)}" for one in last)
-        passed = [target.name for target in self.route.targets if target.name not in {one.target for one in last}]
-        said += "".join(f"; {name}: left alone, it failed too often lately or takes no more" for name in passed)
+        said += "".join(f"; {name}: {self._why_not(name)}" for name in self._untried())
         text = f"No target of {self.route.name!r} could answer. {said}"
         if all(isinstance(one.error, DoesNotFit) for one in last):
             return DoesNotFit(text)
@@ -149,6 +183,22 @@ class Plan:
         if len(alike) == 1 and last[0].error.status in {403, 404} | {EndpointPaused.status}:
             return last[-1].error
         return AllTargetsFailed(text, retry_after=_soonest(last))
+
+    def _untried(self) -> list[str]:
+        return [name for name in dict.fromkeys(_listed(self.route.targets)) if not self.was_tried(name)]
+
+    def _why_not(self, name: str) -> str:
+        if name in self._left_alone:
+            return "left alone, it failed too often lately or takes no more"
+        return f"not tried, {self.route.most_attempts} attempts are allowed"
+
+
+def _listed(targets: Sequence[RouteTarget]) -> list[str]:
+    return [target.name for target in targets]
+
+
+def _names(targets: Sequence[RouteTarget]) -> frozenset[str]:
+    return frozenset(_listed(targets))
 
 
 def _last_of_each(failures: Sequence[Failure]) -> Sequence[Failure]:

@@ -47,10 +47,7 @@ class _Origin:
 
     async def turn(self) -> UpstreamConnection | None:
         """Wait until one may be opened, or for one that comes back and is good. `over` ends the turn to open one."""
-        if self.opening < self.at_once:
-            self.opening += 1
-            return None
-        while True:
+        while self.opening >= self.at_once:
             turn: asyncio.Future[UpstreamConnection | None] = asyncio.get_running_loop().create_future()
             self._turns.append(turn)
             try:
@@ -61,6 +58,8 @@ class _Origin:
                 raise
             if kept is None or not kept.ended:
                 return kept
+        self.opening += 1
+        return None
 
     def hand_on(self, kept: UpstreamConnection | None) -> bool:
         """Give a connection, or the turn to open one, to whoever has waited longest. False if nobody waits."""
@@ -141,17 +140,18 @@ class Pool:
         try:
             async with asyncio.timeout(self._connect_timeout):
                 kept = await known.turn()
-                if kept is not None:
-                    return kept
-                return await self._open_in_turn(origin, known)
         except TimeoutError as error:
-            raise UpstreamUnreachable("The endpoint did not accept a connection in time.") from error
+            raise QueueFull("Too many connections to the endpoint are being opened.", retry_after=1.0) from error
+        return kept or await self._open_in_turn(origin, known)
 
     async def _open_in_turn(self, origin: Origin, known: _Origin) -> UpstreamConnection:
         began, well = monotonic(), False
         try:
-            connection = await self._open(origin)
+            async with asyncio.timeout(self._connect_timeout):
+                connection = await self._open(origin)
             well = monotonic() - began < DROPPED_AFTER
+        except TimeoutError as error:
+            raise UpstreamUnreachable("The endpoint did not accept a connection in time.") from error
         finally:
             known.over(well=well)
         return connection

@@ -48,7 +48,7 @@ async def ask(
 async def ask_anew(
     pool: Pool, address: Address, head: bytes, body: bytes, *, method: str, connected: Callable[[], None]
 ) -> UpstreamConnection:
-    """Like `ask`, on a new connection."""
+    """Like `ask`, on a connection that is opened now, or comes back just now."""
     connection = await pool.connect(address.origin)
     connected()
     return await _ask_on(connection, head, body, head_only=method == "HEAD")

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from lamplighter.control.demand import Demand
+from lamplighter.domain.choosing import fits
 from lamplighter.domain.renting import Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
 from lamplighter.domain.routing import TokenPrice
 from lamplighter.gateway.plan import Plan
@@ -31,7 +32,7 @@ class Renting:
     def rents(self, x: Exchange, plan: Plan, endpoint: str) -> bool:
         """Whether this request is to leave the endpoint asleep. Needs the prices of both, else it is woken."""
         rent, price = self._rents.get(plan.route.name), self._routing.prices.get(endpoint)
-        upstream = self._price_of_upstream(plan)
+        upstream = self._price_of_upstream(x, plan)
         if rent is None or price is None or upstream is None:
             return False
         wake = cost_of_wake(price, start=self._demand.expected_wait(endpoint), tail=self._demand.idle_timeout(endpoint))
@@ -48,10 +49,12 @@ class Renting:
         told = cost_of_tokens(upstream.price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
         rent.add(told or _estimate(upstream.price, x), monotonic())
 
-    def _price_of_upstream(self, plan: Plan) -> TokenPrice | None:
-        """Of the first target of this request that is always on."""
-        known = (self._routing.upstreams.get(target.name) for target in plan.order)
-        first = next((upstream for upstream in known if upstream is not None), None)
+    def _price_of_upstream(self, x: Exchange, plan: Plan) -> TokenPrice | None:
+        """Of the first target that is always on and serves such a request."""
+        if not x.is_posted:
+            return None
+        able = (target.name for target in plan.order if target.is_upstream and fits(target.fit, x.demands) is None)
+        first = self._routing.upstreams.get(next(able, ""))
         return first.price if first is not None else None
 
 

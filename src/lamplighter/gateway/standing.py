@@ -174,7 +174,9 @@ class Standings:
         if state.replica is not None:
             return Standing(is_awake=True, admitted=admitted, in_flight=state.in_flight, full=state.is_full())
         demand, name = self._demand, target.name
-        return Standing(is_awake=demand.is_awake(name), admitted=admitted, in_flight=demand.in_flight(name), full=False)
+        if demand.is_awake(name):
+            return Standing(admitted=admitted, in_flight=demand.in_flight(name))
+        return Standing(is_awake=False, is_starting=demand.is_starting(name), admitted=admitted)
 
     def states(self) -> Mapping[str, str]:
         """The breaker of each target that was asked so far and is there: closed, open or half-open."""

@@ -246,7 +246,8 @@ async def test_an_input_that_is_not_right_is_named(fleet, http, wait):
     assert answer.status_code == 422
     error = answer.json()["error"]
     assert (answer.json()["success"], error["code"], error["field"]) == (False, "invalid_request", "wait")
-    assert error["message"].startswith("wait: should be")
+    assert error["message"].startswith("wait: should be ")
+    assert repr(wait) in error["message"]
     assert fleet.calls == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
 from lamplighter.api import management
 from lamplighter.api.hf import ServedWire
@@ -82,7 +82,7 @@ BODIES = {
 }
 
 
-async def head_of(app: ASGIApp, method: str, path: str, body: object = None) -> tuple[int, str]:
+async def head_of(app: FastAPI, method: str, path: str, body: object = None) -> tuple[int, str]:
     """The status and the type of an answer; what comes behind them may never end."""
     told: asyncio.Queue[Any] = asyncio.Queue()
     sent = json.dumps(body).encode() if body is not None else b""

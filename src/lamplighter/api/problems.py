@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from lamplighter.api.findings import findings, told
 from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, NotAllowed, Unavailable
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -32,7 +33,7 @@ class ErrorDetails(BaseModel):
     message: str
     """The same for people."""
     field: str | None = None
-    """Which input was not right."""
+    """Which input was not right; the first of several, which `message` tells all."""
     retry_after: float | None = None
     """Seconds after which another attempt makes sense, where that is known."""
     known: list[str] | None = None
@@ -111,9 +112,8 @@ async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     if message := _about_the_body(request, first):
         return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message))
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    message = f"{field}: {first['msg'].removeprefix('Input ')}"
-    return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message, field=field))
+    found = findings(request, error.errors())
+    return answer(ErrorDetails(status=422, code=InvalidInput.code, message=f"{told(found)}.", field=found[0].field))
 
 
 def _about_the_body(request: Request, first: Mapping[str, Any]) -> str | None:

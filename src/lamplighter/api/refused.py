@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import Response
 
+from lamplighter.api.findings import findings
 from lamplighter.control.recorder import Recorder
 from lamplighter.domain.rate import Bucket
 from lamplighter.errors import InvalidInput, LamplighterError
@@ -49,7 +50,7 @@ class Refusals:
 
         async def noted(request: Request, error: Exception) -> Response:
             assert isinstance(error, RequestValidationError)
-            await self.note(request, _in_words(error), actor=getattr(request.state, "actor", NOBODY))
+            await self.note(request, _in_words(request, error), actor=getattr(request.state, "actor", NOBODY))
             response: Response = await answer(request, error)  # type: ignore[misc]  # ours are all asynchronous
             return response
 
@@ -72,9 +73,9 @@ class _Bound:
         return left_out
 
 
-def _in_words(error: RequestValidationError) -> InvalidInput:
+def _in_words(request: Request, error: RequestValidationError) -> InvalidInput:
     """Which field it is, and what is wrong with it; never what was given: it may be a secret."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    own_words = first["type"] in {"value_error", "assertion_error"}  # they may hold what was given
-    return InvalidInput(f"{field}: {'is not right' if own_words else first['msg']}"[:_LONGEST], field=field)
+    details = error.errors()[0]
+    first = findings(request, [details])[0]
+    own_words = details["type"] == "value_error"  # they may hold what was given
+    return InvalidInput(f"{first.field}: {'is not right' if own_words else first.text}"[:_LONGEST], field=first.field)

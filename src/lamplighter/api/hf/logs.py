@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
@@ -84,7 +84,7 @@ async def structured_logs(
     until: Annotated[str | None, Query(description="Lines before this moment, RFC 3339.")] = None,
     tail: Annotated[int | None, Query(ge=0, le=5000, description="How many of the last lines.")] = None,
     limit: Annotated[int, Query(ge=1, le=5000, description="How many lines at most.")] = 1000,
-    order: Annotated[str, Query(pattern="^(asc|desc)$", description="`asc` or `desc`.")] = "asc",
+    order: Annotated[Literal["asc", "desc"], Query(description="The oldest first, or the newest.")] = "asc",
 ) -> Response:
     """Search in the output of the endpoint's engine. Wakes nothing."""
     sieve = Sieve(

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from lamplighter.api.findings import findings, told
 from lamplighter.errors import (
     Forbidden,
     InvalidInput,
@@ -157,11 +158,9 @@ async def _on_lamplighter_error(_: Request, error: Exception) -> JSONResponse:
     return failure(error)
 
 
-async def _on_invalid_input(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return answer(400, f"{field}: {first['msg'].removeprefix('Input ')}", reason=InvalidInput.code)
+    return answer(400, f"{told(findings(request, error.errors()))}.", reason=InvalidInput.code)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

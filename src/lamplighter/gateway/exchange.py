@@ -317,6 +317,8 @@ class Exchange:
         self._tell(self.services)
         self.task = self._watcher = None  # what refers to itself has to wait for the garbage collector
         self._late = _never
+        if self.plan is not None:
+            self.plan.failures.clear()
 
     def _tell(self, services: Services) -> None:
         """Say how it went, to whom that is of use beside the usage records."""

@@ -98,19 +98,20 @@ class EndpointNotFound(NotFound):
     """No endpoint of that name; tells near matches and the known names (at most 20).
 
     `known` None: whoever asks is not to learn which names there are, as where nobody knows who that is. `where` is for
-    one that is elsewhere ("namespace 'me'"), where the known names may not be told.
+    one that is elsewhere ("namespace 'me'"), where the known names may not be told. `advice` is a sentence to end with.
 
     Near matches take up to 50 µs a name to find, so that they are looked for when the text is first read.
     """
 
     code = "model_not_found"
 
-    def __init__(self, name: str, known: Iterable[str] | None, *, where: str = "") -> None:
+    def __init__(self, name: str, known: Iterable[str] | None, *, where: str = "", advice: str = "") -> None:
         names = None if known is None else tuple(known)
         super().__init__(name, names)
         self.name = name
         self._names = names
-        self._where = where
+        self.where = where
+        self._advice = advice and f" {advice}"
 
     def __str__(self) -> str:
         return self._text
@@ -122,17 +123,17 @@ class EndpointNotFound(NotFound):
 
     @cached_property
     def _text(self) -> str:
-        name, where = self.name, self._where
+        name, where = self.name, self.where
         near = difflib.get_close_matches(name[:200], self.known, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         short = name if len(name) <= 80 else name[:77] + "…"
         what = f"endpoint {short!r} in {where}" if where else f"endpoint or model {short!r}"
-        return f"There is no {what}.{hint}{self._known_text()}"
+        return f"There is no {what}.{hint}{self._known_text()}{self._advice}"
 
     def _known_text(self) -> str:
         if self.known:
             return f" Known: {', '.join(self.known[:20])}{', …' if len(self.known) > 20 else ''}."
-        return "" if self._where or self._names is None else " No endpoint is configured."
+        return "" if self.where or self._names is None else " No endpoint is configured."
 
 
 class NotAllowed(LamplighterError):

@@ -540,9 +540,8 @@ async def _named(error: EndpointNotFound, api: ManagementApi, namespace: str) ->
 
 def _not_made(error: EndpointNotFound) -> EndpointNotFound:
     """The same error, with the way to make what is missing."""
-    told = EndpointNotFound(error.name, error.known)
-    told.args = (f"{error.message} To make it, pass create_if_missing=True and what it is to be made from.",)
-    return told
+    advice = "To make it, pass create_if_missing=True and what it is to be made from."
+    return EndpointNotFound(error.name, error.known, where=error.where, advice=advice)
 
 
 def _rfc3339(moment: datetime) -> str:

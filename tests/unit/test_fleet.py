@@ -462,8 +462,21 @@ async def test_what_can_never_fit_fails_at_once() -> None:
 async def test_an_unknown_name_is_an_error_with_near_matches() -> None:
     async with stage(spec(aliases=("smol/chat",))) as s:
         with pytest.raises(EndpointNotFound, match="Did you mean 'chat'"):
-            await s.fleet.claim("chatt", None)
+            s.fleet.endpoint("chatt")
         assert s.fleet.resolve("smol/chat") == "chat"
+
+
+@virtual
+async def test_a_request_learns_no_names_as_its_key_may_be_bound_to_few() -> None:
+    async with stage(spec("secret"), spec("chat")) as s:
+        for ask in (s.fleet.claim("chatt", None), s.fleet.await_awake("chatt", 1.0)):
+            with pytest.raises(EndpointNotFound) as caught:
+                await ask
+            assert caught.value.message == "There is no endpoint or model 'chatt'."
+            assert caught.value.known == []
+        for look in (s.fleet.want, s.fleet.expected_wait, s.fleet.idle_timeout, s.fleet.is_public):
+            with pytest.raises(EndpointNotFound, match=r"'chatt'\.$"):
+                look("chatt")
 
 
 @virtual

@@ -320,6 +320,95 @@ async def test_tokens_that_no_answer_tells_are_charged_by_estimate(path: str, bo
     assert statuses[2] == 429
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "content_type", "size"),
+    [
+        ("GET", "/endpoints/lamp/metrics", "text/plain", 60_000),
+        ("GET", "/endpoints/lamp/slots", "application/json", 60_000),
+        ("POST", "/v1/audio/speech", "audio/mpeg", 60_000),
+        ("POST", "/v1/audio/speech", "audio/mpeg", 600_000),
+    ],
+)
+async def test_bytes_that_are_no_tokens_are_not_charged(method: str, path: str, content_type: str, size: int) -> None:
+    ring, key = await limited(1000)
+    told = answer(b"x" * size, headers=f"content-type: {content_type}\r\n")
+    async with endpoint(always(told)) as a, stage(StageDemand(a.url), keyring=ring) as s:
+        body = b"" if method == "GET" else None
+        statuses = [(await s.ask(path, body, method=method, **key)).status for _ in range(2)]
+        remaining = (await s.ask(path, body, method=method, **key)).headers["x-ratelimit-remaining-tokens"]
+    assert statuses == [200, 200]
+    assert remaining == "1000"
+
+
+async def test_the_bytes_of_a_recording_are_not_charged() -> None:
+    form = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nlamp\r\n--b\r\n'
+    form += b'content-disposition: form-data; name="file"\r\n\r\n' + b"x" * 60_000 + b"\r\n--b--"
+    ring, key = await limited(1000)
+    headers = key | {"content_type": "multipart/form-data; boundary=b"}
+    told = answer(b'{"text": "hello"}', headers="content-type: application/json\r\n")
+    async with endpoint(always(told)) as a, stage(StageDemand(a.url), keyring=ring) as s:
+        statuses = [(await s.ask("/v1/audio/transcriptions", form, **headers)).status for _ in range(2)]
+    assert statuses == [200, 200]
+
+
+@pytest.mark.parametrize("size", [3000, 300_000])
+async def test_json_that_tells_no_tokens_is_charged_by_its_size(size: int) -> None:
+    ring, key = await limited(500)
+    told = answer(b'{"text": "' + b"x" * size + b'"}', headers="content-type: application/json\r\n")
+    async with endpoint(always(told)) as a, stage(StageDemand(a.url), keyring=ring) as s:
+        assert [(await s.ask(**key)).status for _ in range(2)] == [200, 429]
+
+
+async def test_a_mistake_of_a_client_does_not_end_the_counting_of_its_target() -> None:
+    """An answer that quotes the request names what we added to it, whatever was wrong."""
+
+    async def script(visit: Visit) -> None:
+        while True:
+            _, _, body = await visit.request()
+            if b"messages" in body:
+                more = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":9}}\n\n'
+                events = EVENT + more * (b"stream_options" in body)
+                await visit.say(answer(events, headers="content-type: text/event-stream\r\n"))
+            else:
+                await visit.say(answer(b"messages: missing in " + body, status="400 Bad Request"))
+
+    good = {"model": "lamp", "messages": [], "stream": True}
+    async with endpoint(script) as a, stage(StageDemand(a.url)) as s:
+        replies = [await s.ask(body=body) for body in (good, {"model": "lamp", "stream": True}, good)]
+        await until(lambda: len(s.usage.all) == 3)
+        assert [reply.status for reply in replies] == [200, 400, 200]
+        assert b"stream_options" not in replies[1].body
+        assert [(one.tokens_in, one.tokens_out) for one in s.usage.all] == [(7, 9), (0, 0), (7, 9)]
+
+
+@pytest.mark.parametrize("digits", [400, 4300])
+async def test_a_number_of_tokens_that_none_can_be_is_no_fault_of_ours(digits: int) -> None:
+    asked = b'{"model":"smart","messages":[],"max_tokens":' + b"9" * digits + b"}"
+    async with endpoint(always(answer())) as a:
+        ups = {"far": upstream("far", a.url, price=TokenPrice(input=1.0, output=1.0))}
+        target = RouteTarget(name="far", is_upstream=True, fit=Fit(context=100))
+        async with stage(routing=routing(target, upstreams=ups)) as s:
+            reply = await s.ask(body=asked)
+            assert (reply.status, reply.json["error"]["code"]) == (400, "does_not_fit")
+        rented = dataclasses.replace(routing("lamp", "far", upstreams=ups, rent=True), prices={"lamp": 10.0})
+        async with stage(routing=rented) as s, s.client() as client:
+            client.send(request(CHAT, asked))
+            await s.demand.waiting.wait()  # an answer of so many tokens is dearer than any wake
+            s.demand.wake(a.url)
+            assert (await client.reply()).status == 200
+
+
+async def test_a_body_under_another_name_counts_as_held() -> None:
+    settings = GatewaySettings(sweep_every=0.01, max_held_bytes=1000)
+    async with endpoint(always(answer())) as a:
+        ups = {"far": upstream("far", a.url, model="org/x")}
+        async with stage(settings=settings, routing=routing("far", upstreams=ups)) as s:
+            reply = await s.ask(body=ASK | {"pad": "x" * 5000})
+            assert (reply.status, reply.json["error"]["code"]) == (503, "queue_full")
+            assert (await s.ask(body=ASK | {"pad": "x" * 500})).status == 200
+            assert s.idle
+
+
 async def test_a_stream_that_is_hung_up_on_is_charged_for_what_came() -> None:
     async def script(visit: Visit) -> None:
         await visit.request()

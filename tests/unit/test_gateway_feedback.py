@@ -256,6 +256,7 @@ async def test_errors_on_other_paths_have_their_own_form() -> None:
                 assert told["type"] == "error"
                 assert told["error"]["message"] == "it broke"
                 kind, code = ("api_error", None) if path == "/v1/messages" else ("server_error", "wake_failed")
+                assert ("request_id" in told) is (path == "/v1/messages")
                 assert (told["error"]["type"], told.get("code")) == (kind, code)
 
 

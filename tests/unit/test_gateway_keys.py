@@ -1,6 +1,7 @@
 """Who calls what, how much of it, and from where: decided at the gateway's door."""
 
 import asyncio
+import re
 from typing import Any
 
 import openai
@@ -56,6 +57,23 @@ async def test_a_key_that_was_let_in_before_is_refused_from_its_expiry_on(monkey
         assert (reply.status, reply.json["error"]["code"]) == (401, "expired_api_key")
 
 
+@pytest.mark.parametrize("change", [{"public": False}, {"resolve": lambda _: None}], ids=["closed", "gone"])
+async def test_who_calls_a_public_endpoint_without_a_key_learns_no_names_when_it_ends_meanwhile(change, monkeypatch):
+    ring, _ = await ring_with()
+    async with relayed(always(answer()), keyring=ring) as s, s.client() as client:
+        s.demand.public = True
+        asked = request("/endpoints/lamp/x")
+        client.send(asked[:-1])
+        await until(lambda: s.gateway.in_progress)
+        for name, value in change.items():
+            monkeypatch.setattr(s.demand, name, value)
+        client.send(asked[-1:])
+        reply = await client.reply()
+        assert reply.status == 404
+        assert b"bulb" not in reply.body
+        assert not s.demand.touched
+
+
 async def test_the_first_key_closes_the_gateway_at_once():
     ring = Keyring()
     async with relayed(always(answer()), keyring=ring) as s:
@@ -70,12 +88,31 @@ async def test_a_key_calls_its_own_models_and_sees_no_other():
     async with relayed(always(answer()), keyring=ring) as s:
         for path in (CHAT, "/endpoints/lamp/x"):
             assert (await s.ask(path, authorization=shown["own"])).status == 200
-            reply = await s.ask(path, authorization=shown["other"])
-            assert reply.status == 403
-            assert "elsewhere" in reply.body.decode()
-        for path, body in (("/endpoints/lmap/x", None), (CHAT, {"model": "lmap"})):
-            unknown = await s.ask(path, body, authorization=shown["other"])
-            assert (unknown.status, b"lamp'" in unknown.body, b"bulb" in unknown.body) == (404, False, False)
+        for there, missing in (
+            (("/endpoints/lamp/x", None), ("/endpoints/lmap/x", None)),
+            (("/endpoints/bulb/", None), ("/endpoints/lmap/", None)),
+            ((CHAT, {"model": "lamp"}), (CHAT, {"model": "lmap"})),
+            ((CHAT, {"model": "bulb"}), (CHAT, {"model": "lmap"})),
+            (("/v1/messages", {"model": "lamp"}), ("/v1/messages", {"model": "lmap"})),
+        ):
+            one, other = [await s.ask(*asked, authorization=shown["other"]) for asked in (there, missing)]
+            assert (one.status, other.status) == (404, 404)
+            assert b"Known: elsewhere." in other.body
+            own = {"date", "content-length", "x-request-id"}
+            assert {name: one.headers[name] for name in one.headers.keys() - own} == {
+                name: other.headers[name] for name in other.headers.keys() - own
+            }
+            said = [
+                re.sub(rb"'(lamp|bulb|lmap)'|" + r.headers["x-request-id"].encode(), b"it", r.body)
+                for r in (one, other)
+            ]
+            assert said[0] == said[1]
+            assert re.findall(rb"lamp|bulb", other.body) == []
+        looked = [
+            await s.ask(f"/v1/models/{name}", body=b"", method="GET", authorization=shown["other"])
+            for name in ("lamp", "bulb", "lmap")
+        ]
+        assert {reply.status for reply in looked} == {404}
         listed = {
             name: [
                 one["id"] for one in (await s.ask("/v1/models", method="GET", authorization=shown[name])).json["data"]

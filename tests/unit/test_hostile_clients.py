@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from lamplighter.domain.endpoint import Replica
 from lamplighter.gateway import server as gateway_server
 from lamplighter.gateway.descriptors import connections_possible
 from lamplighter.gateway.settings import GatewaySettings
@@ -385,6 +386,37 @@ async def test_a_client_that_leaves_with_requests_behind_a_held_one_withdraws_it
         assert (await s.usage.one()).outcome == "client_gone"
         await until(lambda: s.idle)
         assert len(s.demand.asked) == 1
+
+
+@pytest.mark.parametrize(("size", "leave"), [(70_000, "goodbye"), (70_000, "reset"), (5_000_000, "reset")])
+async def test_a_client_that_leaves_behind_more_than_is_read_of_it_withdraws_its_demand(size, leave, monkeypatch):
+    """A goodbye behind more than the system takes for us comes only when that is read."""
+    monkeypatch.setattr(gateway_server, "_GOODBYE_LOOK", 0.02)
+    async with stage() as s:
+        async with s.client() as client:
+            client.send(request(CHAT))
+            await s.demand.waiting.wait()
+            client.send(request(CHAT, {"model": "lamp", "pad": "x" * size}))
+            (connection,) = s.connections
+            await until(lambda: connection.pipeline and connection.flow.read_paused)
+            reset(client.writer) if leave == "reset" else client.writer.close()
+        await asyncio.wait_for(s.demand.cancelled.wait(), 5)
+        assert (await s.usage.one()).outcome == "client_gone"
+        await until(lambda: s.idle and not s.connections)
+
+
+async def test_what_was_not_read_behind_a_held_request_is_read_in_its_turn(monkeypatch):
+    monkeypatch.setattr(gateway_server, "_GOODBYE_LOOK", 0.02)
+    async with endpoint(always(answer())) as there, stage() as s, s.client() as client:
+        client.send(request(CHAT))
+        await s.demand.waiting.wait()
+        client.send(request("/endpoints/lamp/x", b"x" * 2_000_000))
+        (connection,) = s.connections
+        await until(lambda: connection.flow.read_paused)
+        await asyncio.sleep(0.1)  # several looks
+        s.demand.replica = Replica(id="1", url=there.url)
+        s.demand.wake(there.url)
+        assert [(await client.reply()).status for _ in range(2)] == [200, 200]
 
 
 async def test_a_client_that_leaves_with_requests_behind_a_stream_ends_the_endpoint_s_work():

@@ -16,6 +16,8 @@ from lamplighter.gateway.upstream import UpstreamConnection
 
 _JSON = b"application/json"
 _STREAM = b"text/event-stream"
+_LINES = b"application/x-ndjson"
+_KINDS = (_STREAM, _JSON, _LINES)
 
 
 def answer_at_once(x: Exchange) -> bool:
@@ -35,8 +37,11 @@ def answer_at_once(x: Exchange) -> bool:
     x.outcome = Outcome.SERVED
     x.upstream = None
     x.services.pool.give(address.origin, upstream)
-    if x.counts and (counted := of_answer(body)) is not None:
-        x.tokens_in, x.tokens_out = counted
+    if x.counts:
+        if (counted := of_answer(body)) is not None:
+            x.tokens_in, x.tokens_out = counted
+        elif x.meter is not None:
+            x.estimates = any(name == b"content-type" and _kind(value) for name, value in upstream.headers)
     return True
 
 
@@ -151,15 +156,22 @@ def _tokens_of(x: Exchange, upstream: UpstreamConnection) -> StreamTokens | Answ
     """What counts the tokens of an answer that passes in pieces."""
     if not x.counts or upstream.status != 200:
         return None
+    kind, coded = b"", False
     for name, value in upstream.headers:
-        if name == b"content-encoding":
-            return None
         if name == b"content-type":
-            kind = value[:20].lower()
-            if kind.startswith(_STREAM):
-                return StreamTokens(strip=x.asks_usage)
-            return AnswerTokens() if kind.startswith(_JSON) else None
-    return None
+            kind = _kind(value)
+        elif name == b"content-encoding":
+            coded = True
+    x.estimates = bool(kind)
+    if coded or not kind or kind is _LINES:
+        return None
+    return StreamTokens(strip=x.asks_usage) if kind is _STREAM else AnswerTokens()
+
+
+def _kind(content_type: bytes) -> bytes:
+    """What is made of tokens, by its name: JSON, lines of it, or a stream of events. Empty for anything else."""
+    given = content_type[:20].lower()
+    return next((kind for kind in _KINDS if given.startswith(kind)), b"")
 
 
 def _count(x: Exchange, tokens: StreamTokens | AnswerTokens | None) -> None:

@@ -21,7 +21,7 @@ from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.openai import OPENAI
 from lamplighter.gateway.origins import MarkedSend, Origins
 from lamplighter.gateway.passthrough import PLAIN
-from lamplighter.gateway.pipeline import serve
+from lamplighter.gateway.pipeline import end_with, serve
 from lamplighter.gateway.pool import Pool
 from lamplighter.gateway.renting import Renting
 from lamplighter.gateway.request import Request
@@ -190,8 +190,9 @@ class Gateway:
     async def _turn_away(self, surface: Surface, x: Exchange) -> None:
         error = ShuttingDown("This server is going away.", retry_after=1.0)
         x.error, x.outcome = error.code, Outcome.REFUSED
+        x.services.sweeper.enter(x)
         try:
-            await send_json(x, error.status, surface.describe(error), error_headers(error))
+            await end_with(x, send_json(x, error.status, surface.describe(x, error), error_headers(error)))
         finally:
             x.finish()
 

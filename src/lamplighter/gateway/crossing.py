@@ -10,7 +10,7 @@ from lamplighter.gateway.asgi import ASGIApp, Headers, Receive, Scope, Send
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.origins import MarkedSend, Origins
-from lamplighter.gateway.pipeline import serve
+from lamplighter.gateway.pipeline import end_with, serve
 from lamplighter.gateway.refusals import MethodNotAllowed, WrongHost
 from lamplighter.gateway.surface import Surface, error_headers, send_json
 
@@ -44,8 +44,9 @@ async def _answer_preflight(x: Exchange, surface: Surface, origins: Origins) -> 
         return
     headers = origins.preflight_headers(origin, x.request.header(b"access-control-request-headers"))
     x.services.sweeper.enter(x)
+    x.await_progress()
     try:
-        await _send_nothing(x.send, headers)
+        await end_with(x, _send_nothing(x.send, headers))
     finally:
         x.finish()
 
@@ -53,7 +54,7 @@ async def _answer_preflight(x: Exchange, surface: Surface, origins: Origins) -> 
 async def _refuse(x: Exchange, surface: Surface, error: LamplighterError) -> None:
     x.services.sweeper.enter(x)
     try:
-        await send_json(x, error.status, surface.describe(error), error_headers(error))
+        await end_with(x, send_json(x, error.status, surface.describe(x, error), error_headers(error)))
     finally:
         x.finish()
 

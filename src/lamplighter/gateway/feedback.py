@@ -24,6 +24,7 @@ from lamplighter.domain.usage import Outcome
 from lamplighter.errors import EndpointNotFound, LamplighterError, UpstreamError
 from lamplighter.gateway.address import Address
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.messages import PATH, document, type_of
 from lamplighter.gateway.surface import openai_error
 from lamplighter.gateway.upstream import UpstreamConnection
 
@@ -37,7 +38,7 @@ _STREAM = b"text/event-stream"
 _LONGEST_ANSWER = 64 * 1024
 _LONGEST_TEXT = 500
 _COMPRESSION = b"accept-encoding"
-_MESSAGES = b"/v1/messages"
+_MESSAGES = PATH.encode()
 _RESPONSES = b"/v1/responses"
 
 
@@ -154,21 +155,22 @@ def _hand_back(claim: asyncio.Future[Claim]) -> None:
 
 async def _end(x: Exchange, status: int, error: Mapping[str, object]) -> None:
     x.status = status
-    event = _event(x.path.partition(b"?")[0], error)
+    event = _event(x, status, error)
     x.bytes_out += len(event)
     await x.send({"type": "http.response.body", "body": event})
 
 
-def _event(path: bytes, error: Mapping[str, object]) -> bytes:
+def _event(x: Exchange, status: int, error: Mapping[str, object]) -> bytes:
     """An error as the clients of that path find it in a stream.
 
     OpenAI's raise for any event whose data has an `error`; its responses have an event of their own for that, and
     Anthropic's messages, too, whose clients raise by the event's name.
     """
+    path = x.path.partition(b"?")[0]
     if path == _MESSAGES:
-        kind = error.get("type")
-        told = {"type": "api_error" if kind in {None, "server_error"} else kind, "message": error.get("message")}
-        return b"event: error\ndata: %b\n\n" % msgspec.json.encode({"type": "error", "error": told})
+        kind = type_of(status, said=error.get("type"), code=error.get("code"))
+        told = document(kind, str(error.get("message")), x.request.id)
+        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(told)
     if path == _RESPONSES:
         own = {key: error.get(key) for key in ("code", "message", "param")}
         told = {"type": "error", "sequence_number": 0, **own, "error": error}

@@ -7,7 +7,7 @@ from time import time
 
 from lamplighter.control.keyring import Keyring
 from lamplighter.domain.keys import ANYBODY, PASSER_BY, ApiKey
-from lamplighter.errors import Forbidden, NotAllowed
+from lamplighter.errors import NotAllowed
 from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.limits import Meter, Meters
 
@@ -82,11 +82,6 @@ class Keys:
         self._seen.clear()
         self._is_open = self._keyring.is_open
         self._meters.keep({key.id for key in self._keyring.list()})
-
-
-def may_not_call(key: ApiKey, name: str) -> Forbidden:
-    """The refusal of a model that the key may not call; tells those that it may."""
-    return Forbidden(f"This key may not call {name!r}; it may call: {', '.join(sorted(key.routes))}.")
 
 
 def bearer(authorization: bytes) -> bytes:

@@ -10,11 +10,10 @@ from lamplighter.domain.routing import Route
 from lamplighter.errors import EndpointNotFound, InvalidInput
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.keys import may_not_call
 from lamplighter.gateway.model import is_json, model_in_form, model_in_json
 from lamplighter.gateway.openai_paths import POSTED
 from lamplighter.gateway.refusals import MethodNotAllowed, UnknownPath
-from lamplighter.gateway.surface import Surface, openai_error
+from lamplighter.gateway.surface import Surface, v1_error
 
 _MODELS = "/v1/models"
 _HEADER = b"x-lamplighter-model"
@@ -34,10 +33,11 @@ def enter(x: Exchange) -> object | None:
 
 
 def route(x: Exchange) -> None:
-    """See Surface. Raises InvalidInput, EndpointNotFound, Forbidden."""
-    x.way = way = x.services.router.find(_model_of(x), known=x.key.routes)
-    if not x.key.may_call(way.name):
-        raise may_not_call(x.key, way.name)
+    """See Surface. Raises InvalidInput, EndpointNotFound."""
+    model = _model_of(x)
+    x.way = way = x.services.router.find(model, known=x.key.routes)
+    if not x.key.may_call(way.name):  # the same answer: whether there is such a model is not for this key
+        raise EndpointNotFound(model, x.key.routes)
     x.endpoint = way.tiers[0][0].name
     x.by_model = True
     path = x.request.path
@@ -78,8 +78,8 @@ def _models(x: Exchange, wanted: str) -> object:
     shown |= {way.name: _shown_route(way, listings, told=not x.key.routes) for way in router.routes}
     if wanted:
         name = router.find(wanted, known=x.key.routes).name
-        if not x.key.may_call(name):
-            raise EndpointNotFound(wanted, sorted(x.key.routes))
+        if name not in shown or not x.key.may_call(name):
+            raise EndpointNotFound(wanted, x.key.routes or shown)
         return shown[name]
     return {"object": "list", "data": [shown[name] for name in shown if x.key.may_call(name)]}
 
@@ -118,4 +118,4 @@ def _shown_route(way: Route, listings: Sequence[Listing], *, told: bool) -> dict
     }
 
 
-OPENAI = Surface(enter=enter, route=route, describe=openai_error)
+OPENAI = Surface(enter=enter, route=route, describe=v1_error)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
+from lamplighter.domain.keys import PASSER_BY, ApiKey
 from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
-from lamplighter.gateway.keys import may_not_call
 from lamplighter.gateway.surface import Surface, plain_error
 from lamplighter.gateway.tasks import entering
 
@@ -15,7 +15,7 @@ PREFIX = b"/endpoints/"
 
 
 def enter(x: Exchange) -> None:
-    """See Surface. Raises NotAllowed, Forbidden, KeyRateLimited, InvalidInput, EndpointNotFound."""
+    """See Surface. Raises NotAllowed, KeyRateLimited, InvalidInput, EndpointNotFound."""
     check_entry(x, without_key=_is_public)
     name, rest = _find_own(x)
     if x.request.method in {"GET", "HEAD"}:
@@ -38,28 +38,32 @@ def route(x: Exchange) -> None:
 
 def _is_public(x: Exchange) -> bool:
     """Whether the endpoint is open to all. Tells nobody without a key which names there are."""
-    try:
-        name, _ = _find(x)
-    except EndpointNotFound:
-        return False
-    return x.services.demand.is_public(name)
+    demand = x.services.demand
+    endpoint = demand.resolve(_named(x)[0])
+    return endpoint is not None and demand.is_public(endpoint)
 
 
 def _find_own(x: Exchange) -> tuple[str, bytes]:
-    """The endpoint, and what of the path is for it. Raises Forbidden, EndpointNotFound."""
-    name, rest = _find(x)
-    if not x.key.may_call(name) and not x.services.demand.is_public(name):
-        raise may_not_call(x.key, name)
-    return name, rest
+    """The endpoint, and what of the path is for it.
 
-
-def _find(x: Exchange) -> tuple[str, bytes]:
-    raw_name, _, rest = x.request.raw_path[len(PREFIX) :].partition(b"/")
-    name = unquote_to_bytes(raw_name).decode("utf-8", "replace")
-    endpoint = x.services.demand.resolve(name)
-    if endpoint is None:
-        raise EndpointNotFound(name, x.key.routes or x.services.demand.known())
+    Raises EndpointNotFound, for one that this key may not call as for one that is not there.
+    """
+    name, rest = _named(x)
+    key, demand = x.key, x.services.demand
+    endpoint = demand.resolve(name)
+    if endpoint is None or not (_opens(key, endpoint) or demand.is_public(endpoint)):
+        raise EndpointNotFound(name, None if key is PASSER_BY else key.routes or demand.known())
     return endpoint, rest
+
+
+def _opens(key: ApiKey, endpoint: str) -> bool:
+    """Whether the key itself may call it. An endpoint may cease to be public while a body comes."""
+    return key is not PASSER_BY and key.may_call(endpoint)
+
+
+def _named(x: Exchange) -> tuple[str, bytes]:
+    raw_name, _, rest = x.request.raw_path[len(PREFIX) :].partition(b"/")
+    return unquote_to_bytes(raw_name).decode("utf-8", "replace"), rest
 
 
 PLAIN = Surface(enter=enter, route=route, describe=plain_error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from time import monotonic
 
 from lamplighter.domain.usage import Outcome
@@ -81,13 +82,11 @@ async def _is_known_awake(x: Exchange) -> bool:
 
 
 async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
-    x.settle()
-    x.verdict = Verdict.FAILED if isinstance(error, UpstreamError) else Verdict.ABANDONED
+    """End a request with an error. All that it holds is let go first: the client may take its time to read it."""
+    x.end_attempt(Verdict.FAILED if isinstance(error, UpstreamError) else Verdict.ABANDONED)
+    x.drop_body()
     if isinstance(error, ClientGone):
-        x.outcome = Outcome.CLIENT_GONE
-        x.status = x.status or CLIENT_GONE_STATUS
-        if isinstance(error, ClientStuck):
-            await _cut(x)
+        await _leave(x, error)
         return
     assert isinstance(error, LamplighterError)
     x.error = error.code
@@ -98,7 +97,24 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         await _cut(x)
         return
     x.outcome = _outcome_of(error)
+    await end_with(x, _say(x, surface, error))
+
+
+async def end_with(x: Exchange, saying: Awaitable[None]) -> None:
+    """Say the last words of a request. Whoever does not read them in time is hung up on, as when the server ends."""
+    try:
+        await saying
+    except asyncio.CancelledError:
+        why = x.interruption()
+        if not isinstance(why, Exception):
+            raise
+        x.outcome = Outcome.CLIENT_GONE if isinstance(why, ClientGone) else Outcome.CUT
+        await _cut(x)
+
+
+async def _say(x: Exchange, surface: Surface, error: LamplighterError) -> None:
     if x.feedback:
+        x.await_progress()
         await end_with_error(x, error)
         return
     headers = error_headers(error)
@@ -106,7 +122,15 @@ async def _fail(x: Exchange, surface: Surface, error: Exception) -> None:
         headers.append(target_header(x))
     if x.meter is not None:
         headers += x.meter.standing(monotonic())
-    await send_json(x, error.status, surface.describe(error), headers)
+    await send_json(x, error.status, surface.describe(x, error), headers)
+
+
+async def _leave(x: Exchange, gone: ClientGone) -> None:
+    """Nobody is told anything any more."""
+    x.outcome = Outcome.CLIENT_GONE
+    x.status = x.status or CLIENT_GONE_STATUS
+    if isinstance(gone, ClientStuck):
+        await _cut(x)
 
 
 def _outcome_of(error: LamplighterError) -> Outcome:
@@ -117,8 +141,11 @@ def _outcome_of(error: LamplighterError) -> Outcome:
 
 async def _cut(x: Exchange) -> None:
     """Break the transfer off, so that the client can't take what it got for the whole."""
+    x.settle()
     if abort(x.send):
-        await x.receive()  # returns when the connection is gone; without it the server would log that we did not finish
+        # Ends when the connection is gone; without it the server would log that we did not finish.
+        while (await x.receive())["type"] != "http.disconnect":
+            pass
 
 
 def _log_failure(x: Exchange, error: LamplighterError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import select
 import socket
 import sys
 import termios
@@ -51,6 +52,9 @@ class _Trailers(list[tuple[bytes, bytes]]):
 
 _DROPPED = _Trailers()
 
+_GOODBYE_LOOK = 1.0
+"""How often it is looked whether a client is still there from which nothing is read (seconds)."""
+
 _LINGER = 1.0
 """How long a connection has to be quiet until it is closed, when the address is handed over (seconds)."""
 
@@ -78,6 +82,9 @@ class GatewayProtocol(HttpToolsProtocol):
     _body_length = 0
     _upgrade: tuple[bytes, int] | None = None
     _resuming = False
+    _unsent: int | None = None
+    """What an idle client had not read of its last answer, when its time was up (bytes)."""
+    _goodbye: asyncio.TimerHandle | None = None
     _answering: RequestResponseCycle | None = None
     """The one that is being answered while others wait behind it; `cycle` is the latest."""
 
@@ -115,6 +122,21 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_done()
         elif self.cycle.more_body:
             self._body_goes_on(len(data))
+        if self.pipeline and self.flow.read_paused and self._goodbye is None:
+            self._goodbye = self.loop.call_later(_GOODBYE_LOOK, self._look_for_goodbye)
+
+    def _look_for_goodbye(self) -> None:
+        """Notice a client that leaves while nothing is read, because enough has come of a request that has to wait.
+
+        A goodbye that stands behind more than the system takes for us is not noticed; a reset is.
+        """
+        self._goodbye = None
+        if not self.pipeline or not self.flow.read_paused or self.transport.is_closing():
+            return
+        if _has_left(self.transport):
+            self.transport.abort()
+        else:
+            self._goodbye = self.loop.call_later(_GOODBYE_LOOK, self._look_for_goodbye)
 
     def on_headers_complete(self) -> None:
         """Refuse a head that came whole and is too large; one that comes in pieces is cut short as it comes."""
@@ -165,6 +187,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_done()
         self._tell_who_is_answered()
         super().connection_lost(exc)
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+            self._goodbye = None
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
@@ -192,12 +217,24 @@ class GatewayProtocol(HttpToolsProtocol):
         """The keep-alive timer: close what has been idle for long enough."""
         self.timeout_keep_alive_task = None
         if self._idle_since is None:
+            self._unsent = None
             return  # amid a request: the end of its answer starts the next timer
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
+            self._unsent = None
             self._time_idleness(left)
         else:
+            self._end_idleness()
+
+    def _end_idleness(self) -> None:
+        """Hang up. Who is behind in reading its last answer gets as long again, as often as it has read some of it."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if not self._unsent:
             super().timeout_keep_alive_handler()
+        elif before is None or self._unsent < before:
+            self._time_idleness(self.timeout_keep_alive)
+        else:
+            self.transport.abort()  # `close` would wait for ever until all is read
 
     @property
     def is_quiet(self) -> bool:
@@ -387,6 +424,19 @@ def _unread(transport: asyncio.Transport) -> int:
     except (OSError, AttributeError, ValueError):
         return 0
     return count[0]
+
+
+def _has_left(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed its end, or all of the connection; False where the system can't tell."""
+    peer_closed = getattr(select, "POLLRDHUP", 0)
+    if not peer_closed:
+        return False
+    poll = select.poll()
+    try:
+        poll.register(transport.get_extra_info("socket").fileno(), peer_closed)
+        return bool(poll.poll(0))
+    except (OSError, AttributeError, ValueError):
+        return False
 
 
 def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:

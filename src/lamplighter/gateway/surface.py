@@ -11,6 +11,7 @@ import msgspec
 from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, Unavailable
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
+from lamplighter.gateway.messages import is_messages, messages_error
 from lamplighter.gateway.refusals import KeyRateLimited, MethodNotAllowed
 from lamplighter.gateway.tasks.failures import kind_of_error
 from lamplighter.gateway.wording import proxy_error
@@ -26,7 +27,7 @@ class Surface:
 
     enter: Callable[[Exchange], object | None]
     route: Callable[[Exchange], None]
-    describe: Callable[[LamplighterError], object]
+    describe: Callable[[Exchange, LamplighterError], object]
 
 
 def openai_error(error: LamplighterError) -> object:
@@ -38,7 +39,14 @@ def openai_error(error: LamplighterError) -> object:
     return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
 
 
-def plain_error(error: LamplighterError) -> object:
+def v1_error(x: Exchange, error: LamplighterError) -> object:
+    """An error as the API words it that the path belongs to: OpenAI's, or Anthropic's."""
+    if is_messages(x.request.path):
+        return messages_error(error, x.request.id)
+    return openai_error(error)
+
+
+def plain_error(_: Exchange, error: LamplighterError) -> object:
     """An error as the proxy before a Hugging Face endpoint words it."""
     kind = kind_of_error(error)
     return proxy_error(error) | ({"error_type": kind} if kind else {})
@@ -61,8 +69,9 @@ def error_headers(error: LamplighterError) -> Headers:
 
 
 async def send_json(x: Exchange, status: int, payload: object, headers: Headers) -> None:
-    """Answer with a small JSON document of our own."""
+    """Answer with a small JSON document of our own. The sweeper ends it where the client does not read."""
     body = msgspec.json.encode(payload)
+    x.await_progress()
     x.replied = True
     x.status = status
     x.bytes_out = len(body)

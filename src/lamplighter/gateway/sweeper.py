@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 class Swept(Protocol):
@@ -63,9 +66,18 @@ class Sweeper:
             self._timer = None
 
     def _sweep(self) -> None:
-        now = monotonic()
-        for one in list(self.active):
-            one.tick(now)
-        self._timer = None
-        if self._idle_work(now) or self.active:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._sweep)
+        """One that breaks takes the deadline of no other one: the next sweep comes in any case."""
+        now, more = monotonic(), True
+        try:
+            for one in list(self.active):
+                try:
+                    one.tick(now)
+                except Exception:  # the boundary between exchanges: the others are looked at all the same
+                    log.exception("a deadline could not be looked at")
+            more = self._idle_work(now)
+        except Exception:  # there is nobody else to tell, and exchanges may begin meanwhile
+            log.exception("idle connections could not be looked at")
+        finally:
+            self._timer = None
+            if more or self.active:
+                self._timer = asyncio.get_running_loop().call_later(self._every, self._sweep)

@@ -27,6 +27,7 @@ async def answer_translated(x: Exchange, translation: Translation, own: Headers)
     upstream = x.upstream
     assert upstream is not None
     x.drop_body()
+    x.estimates = True
     headers = without(upstream.headers, _OURS) + own
     translator = translation.stream()
     if upstream.status >= 300:

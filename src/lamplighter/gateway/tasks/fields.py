@@ -9,6 +9,8 @@ import msgspec
 
 from lamplighter.gateway.refusals import TaskInvalid
 
+_LARGEST = 1e6
+
 
 class Fields:
     """An object of a request.
@@ -41,14 +43,18 @@ class Fields:
         raise self.wrong(name, value, f"a whole number of at least {least}")
 
     def number(self, name: str, *, above: float, least: bool = False, most: float | None = None) -> float | None:
-        """A number greater than `above` (or equal, with `least`), and at most `most`."""
+        """A number greater than `above` (or equal, with `least`), and at most `most`; never more than a million.
+
+        No parameter of an engine is larger, and JSON has numbers that are too large for any arithmetic.
+        """
         value = self._values.get(name)
         if value is None:
             return None
         right = type(value) in {int, float} and (value > above or (least and value == above))
-        if right and (most is None or value <= most):
+        if right and value <= (_LARGEST if most is None else most):
             return float(value)
-        bounds = f"{'at least' if least else 'greater than'} {above:g}" + (f" and at most {most:g}" if most else "")
+        most = _LARGEST if right and most is None else most
+        bounds = f"{'at least' if least else 'greater than'} {above:g}" + (f" and at most {most:.0f}" if most else "")
         raise self.wrong(name, value, f"a number {bounds}")
 
     def texts(self, name: str) -> list[str] | None:

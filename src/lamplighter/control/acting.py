@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from lamplighter.control import portrait
-from lamplighter.control.ledger import NOT_CONFIRMED, text_of
+from lamplighter.control.ledger import SLEEP_NOT_CONFIRMED, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
 from lamplighter.domain.endpoint import ASLEEP, State
@@ -25,25 +25,32 @@ class Acting:
     def __init__(self, situation: Situation) -> None:
         self._here = situation
 
-    def take_room(self) -> None:
+    async def take_room(self) -> None:
         """Ask for the provider's resources, or find that they can never be had."""
         here = self._here
         here.room_look_at = here.clock.now() + ROOM_LOOK
         never = here.room.never(here)
+        asker = here.wishes.asker if here.wishes.wake_asked else None
         if never is not None:
             here.wake_failed(f"it can't fit: {never}", permanent=True)
+            if asker is not None:
+                here.ledger.wake_failed(f"it can't fit: {never}", asker=asker)
         else:
             here.room.take(here)
             if here.wishes.wake_asked and here.room.queued(here) and here.clock.now() >= here.wishes.wake_until:
                 here.wishes.wake_asked = False
                 here.trouble.error = f"the wake that was asked for {here.message(here.view())} and got none in time"
+                if not here.wishes.wake_overdue:
+                    here.ledger.wake_failed(here.trouble.error, asker=asker)
         here.show()
+        await here.ledger.settle()
 
     async def wake(self, reason: str) -> None:
         """Begin to bring up what is not up; one that was begun and had no effect has failed."""
         here = self._here
         if here.begun is Verb.WAKE:
             here.wake_lost()
+            await here.ledger.settle()
             return
         if not here.wishes.retiring:
             here.wishes.end_sleep()
@@ -55,9 +62,11 @@ class Acting:
             self._begin(Verb.WAKE)
         here.ledger.because(reason, self._actor("request" if here.view().awaited else "policy"))
         error = await here.ledger.call("wake", self._bring_up())
+        if error is None and not healing:
+            here.ledger.wake_accepted()
         if error is not None:
             here.stale = True
-            if not healing:
+            if not healing:  # the failed call is on record
                 here.wake_failed(text_of(error), permanent=is_lasting(error), pause=pause_of(error))
 
     async def _bring_up(self) -> None:
@@ -74,9 +83,10 @@ class Acting:
         if unconfirmed:
             log.error("sleep not confirmed: it may still be running, and billed", endpoint=here.name)
             here.trouble.sleep_failed(here.spec.policy, here.clock.now(), _NEVER_DONE)
+        here.ledger.wake_is_over()
         here.ledger.because(reason, self._actor("policy"))
         if unconfirmed:
-            await here.ledger.failed(NOT_CONFIRMED, _NEVER_DONE)
+            await here.ledger.failed(SLEEP_NOT_CONFIRMED, _NEVER_DONE)
         here.sleeps_into = into
         self._begin(Verb.SLEEP)
         error = await here.ledger.call(

@@ -305,7 +305,7 @@ class Controller:
             case Look():
                 await self._looking.look()
             case TakeRoom():
-                self._acting.take_room()
+                await self._acting.take_room()
             case GiveRoom():
                 self._here.room.give_back(self._here)
             case Wake(reason):

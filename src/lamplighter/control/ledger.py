@@ -18,8 +18,10 @@ log = structlog.get_logger("lamplighter.control")
 VERB_TIMEOUT = 30.0
 """A verb only begins something; a provider that has not answered by then is asked what came of it (seconds)."""
 
-NOT_CONFIRMED = "sleep not confirmed"
+SLEEP_NOT_CONFIRMED = "sleep not confirmed"
 """The operation that failed where a provider accepted a sleep and never did it."""
+WAKE_NOT_CONFIRMED = "wake not confirmed"
+"""The same where a wake was accepted, or asked for, and the endpoint did not come up."""
 ASKED = "asked"
 """What is on record of a verb that a provider accepted: the state tells whether it was done."""
 
@@ -32,6 +34,8 @@ class Ledger:
         self._journal = journal
         self._clock = clock
         self._reason = self._actor = ""
+        self._waking: str | None = None  # on whose behalf a wake was accepted that is not done yet
+        self._unmet: list[tuple[str, str]] = []  # for whom it did not come up, and why
         self.seen()
 
     def because(self, reason: str, actor: str) -> None:
@@ -83,10 +87,31 @@ class Ledger:
         """Record that something which had been accepted did not happen, on behalf of who had asked for it."""
         await self._record(operation, error)
 
-    async def _record(self, operation: str, error: str | None, *, change: str | None = None) -> None:
+    def wake_accepted(self) -> None:
+        """A provider has accepted a wake: what comes of it is somebody's concern."""
+        self._waking = self._actor
+
+    def wake_is_over(self) -> None:
+        """It is up, or nobody wants it up any more."""
+        self._waking = None
+
+    def wake_failed(self, error: str, *, asker: str | None = None) -> None:
+        """What had been accepted, or asked for by `asker`, came to nothing; `settle` puts it on record."""
+        actor = self._waking if asker is None else asker
+        if actor is not None:
+            self._unmet.append((actor, error))
+        self._waking = None
+
+    async def settle(self) -> None:
+        """Record the wakes that came to nothing."""
+        unmet, self._unmet = self._unmet, []
+        for actor, error in unmet:
+            await self._record(WAKE_NOT_CONFIRMED, error, actor=actor)
+
+    async def _record(self, operation: str, error: str | None, *, change: str | None = None, actor: str = "") -> None:
         record = AuditRecord(
             at=self._clock.wall(),
-            actor=self._actor,
+            actor=actor or self._actor,
             operation=operation,
             endpoint=self._endpoint,
             success=error is None,

@@ -6,6 +6,7 @@ import asyncio
 
 import structlog
 
+from lamplighter.control import portrait
 from lamplighter.control.ledger import VERB_TIMEOUT, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import pause_of
@@ -36,7 +37,23 @@ class Looking:
             here.trouble.look_worked()
             await self._saw(status)
             here.looks += 1
+        self._notice_overdue()
+        await here.ledger.settle()
         here.show()
+
+    def _notice_overdue(self) -> None:
+        """Say once of a wake that was asked for that it takes longer than a request would wait. It goes on."""
+        here = self._here
+        wishes, now = here.wishes, here.clock.now()
+        if not wishes.wake_asked or wishes.wake_overdue:
+            return
+        if now < wishes.wake_until:
+            here.look_at = min(here.look_at, wishes.wake_until)
+            return
+        wishes.wake_overdue = True
+        view = here.view()
+        what = here.message(view) or f"it is {portrait.phase(view, now)}"
+        here.ledger.wake_failed(f"not up after {here.spec.policy.wake_timeout:g} s: {what}", asker=wishes.asker)
 
     def _cannot_see(self, error: Exception) -> None:
         """Nothing is woken or slept by guess; the gate stays as it is, so that what runs is served."""
@@ -132,6 +149,7 @@ class Looking:
         if here.begun is not Verb.SLEEP:
             here.wishes.wake_asked = False
             here.wishes.call_ends()
+            here.ledger.wake_is_over()
             here.trouble.is_awake(here.clock.now())
         took = here.history.is_ready(came_up=came_up)
         if took is not None:

@@ -295,6 +295,7 @@ class Situation:
         """A wake came to nothing: another one is tried after a pause, or given up."""
         self.begun = None
         self.history.start_began = None
+        self.ledger.wake_failed(error)
         self.trouble.wake_failed(self.spec.policy, self.clock.now(), error, permanent=permanent, pause=pause)
         if self.given_up:
             self.wishes.wake_asked = False

@@ -15,6 +15,7 @@ class Wishes:
         self.paused = paused
         self.wake_asked = False
         self.wake_until = 0.0  # a wake that was asked for waits for room no longer than this
+        self.wake_overdue = False  # that moment has passed, and it was said
         self.called_until = 0.0  # as if a request waited until then
         self.sleep_asked = False
         self.sleep_into: State | None = None  # as was asked for; None leaves it to the policy
@@ -36,6 +37,7 @@ class Wishes:
     def ask_wake(self, actor: str) -> None:
         self._say(actor)
         self.wake_asked = True
+        self.wake_overdue = False
 
     def ask_sleep(self, actor: str, into: State | None = None) -> None:
         """A sleep leaves a pause as it is; asking for `SCALED_TO_ZERO` by name withdraws it."""

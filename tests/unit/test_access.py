@@ -117,6 +117,16 @@ async def test_every_route_asks_for_its_role_and_says_which_it_is(here: Stage) -
             assert "role_missing" in answer.text
 
 
+async def test_a_key_for_models_alone_does_not_learn_which_endpoints_there_are(here: Stage) -> None:
+    named = [(method, path) for method, path in routes_of(here.wire.app) if "{name}" in path]
+    assert len(named) > 20
+    for method, path in named:
+        there, missing = [
+            await here.ask(method, filled(path.replace("{name}", name)), Role.INFER) for name in ("chat", "gone")
+        ]
+        assert (there.status_code, there.text) == (missing.status_code, missing.text), (method, path)
+
+
 async def test_who_asks_for_a_change_without_the_right_to_it_is_on_record(here: Stage) -> None:
     await here.ask("POST", "/api/endpoints/wake/chat", Role.INFER)
     await here.ask("GET", "/api/endpoints/status", Role.INFER)

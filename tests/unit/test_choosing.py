@@ -282,6 +282,13 @@ def test_no_more_than_so_many_attachments_are_counted_and_the_rest_is_text() -> 
     assert demands_of(many).tokens == text // BYTES_PER_TOKEN + MOST_ATTACHMENTS * TOKENS_PER_ATTACHMENT
 
 
+@pytest.mark.parametrize("digits", [20, 400, 4300])
+def test_no_answer_is_asked_to_be_longer_than_any_can_be(digits: int) -> None:
+    asked = demands_of(b'{"max_tokens":' + b"9" * digits + b"}")
+    assert asked.answer == 2**40
+    assert asked.tokens < 2**41
+
+
 @pytest.mark.parametrize("field", ["messages", "input"])
 def test_images_are_looked_for_in_so_much_text_and_beyond_attachments_of_any_size(field: str) -> None:
     def asks_for_images(text: str) -> bool:

@@ -41,6 +41,22 @@ async def test_an_added_endpoint_is_asleep_and_the_first_request_wakes_it() -> N
 
 
 @virtual
+async def test_an_endpoint_whose_predecessor_still_serves_is_listed_once_and_as_itself() -> None:
+    again = dataclasses.replace(spec("chat"), task="text-generation")
+    async with stage(spec("chat"), spec("small")) as s:
+        held = await s.fleet.claim("chat", None)
+        await s.fleet.apply({"small": spec("small")})
+        assert [one.name for one in s.fleet.listings()] == ["small"]
+        await s.fleet.apply({"chat": again, "small": spec("small")})
+        assert s.fleet.resolve("chat") == "chat"
+        listed = {one.name: one for one in s.fleet.listings()}
+        assert list(listed) == ["chat", "small"]
+        assert (listed["chat"].phase, listed["chat"].task) == (Phase.SLEEPING, "text-generation")
+        held.release()
+        assert await s.serve("chat")
+
+
+@virtual
 async def test_a_name_or_alias_that_is_taken_can_not_be_added() -> None:
     async with stage(spec(aliases=("smol",))) as s:
         for taken in (

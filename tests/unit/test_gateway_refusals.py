@@ -19,8 +19,9 @@ from lamplighter.errors import (
 )
 from lamplighter.gateway.refusals import BodyTooLarge
 from lamplighter.gateway.settings import GatewaySettings
+from lamplighter.gateway.sweeper import Sweeper
 from lamplighter.gateway.wording import proxy_error
-from tests.gateway_stage import SOON, StageDemand, always, answer, endpoint, relayed, request, stage
+from tests.gateway_stage import SOON, StageDemand, always, answer, endpoint, relayed, request, stage, until
 
 KEYED = GatewaySettings(keys=frozenset({hashlib.sha256(b"sesame").hexdigest()}), sweep_every=0.01)
 CHAT = "/v1/chat/completions"
@@ -296,6 +297,46 @@ async def test_models_are_listed_with_their_phase_and_woken_by_nobody():
         assert (await s.ask("/v1/models/none", method="GET")).status == 404
         assert (await s.ask("/v1/models", method="HEAD")).status == 200
         assert not s.demand.touched
+
+
+async def test_a_model_that_is_known_and_not_listed_yet_is_not_found(monkeypatch):
+    async with stage() as s:
+        monkeypatch.setattr(s.demand, "listings", list)
+        reply = await s.ask("/v1/models/lamp", body=b"", method="GET")
+        assert (reply.status, reply.json["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_who_has_no_key_costs_no_search_for_near_names(monkeypatch):
+    """Which takes up to 50 µs for each name that there is."""
+    searched = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda *given, **_: searched.append(given) or [])
+    async with stage(settings=KEYED) as s:
+        for path in ("/endpoints/lmap/v1/x", CHAT):
+            assert (await s.ask(path, {"model": "lmap"})).status == 401
+        assert not searched
+        assert (await s.ask("/endpoints/lmap/v1/x", authorization="Bearer sesame")).status == 404
+        assert len(searched) == 1
+
+
+async def test_a_deadline_that_can_not_be_looked_at_takes_no_other_one_its_own():
+    swept = []
+
+    class Broken:
+        def tick(self, now):
+            raise ZeroDivisionError(now)
+
+    class Sound:
+        def tick(self, now):
+            swept.append(now)
+
+    def idle_work(now):
+        raise ZeroDivisionError(now)
+
+    sweeper = Sweeper(0.001, idle_work)
+    for one in (Broken(), *(Sound() for _ in range(9)), Broken()):
+        sweeper.enter(one)
+    await until(lambda: len(swept) >= 27)
+    sweeper.close()
 
 
 async def test_after_the_shutdown_began_nothing_new_is_taken():

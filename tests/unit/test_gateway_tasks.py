@@ -245,6 +245,8 @@ def test_a_grammar_is_said_in_the_engines_way() -> None:
         ({"max_new_tokens": True}, "parameters.max_new_tokens must be a whole number of at least 1; got true"),
         ({"max_new_tokens": "9"}, "must be a whole number of at least 1; got '9'"),
         ({"temperature": -1}, "parameters.temperature must be a number at least 0; got -1"),
+        ({"temperature": 10**400}, "parameters.temperature must be a number at least 0 and at most 1000000; got 1000"),
+        ({"repetition_penalty": 1e300}, "must be a number greater than 0 and at most 1000000; got 1e+300"),
         ({"top_p": 1.5}, "parameters.top_p must be a number greater than 0 and at most 1; got 1.5"),
         ({"top_k": 1.5}, "parameters.top_k must be a whole number of at least 0; got 1.5"),
         ({"seed": -1}, "parameters.seed must be"),

@@ -27,7 +27,7 @@ from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
 from lamplighter.config.file import ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
-from lamplighter.control.alarms import AlarmKeeper, rules_of
+from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
 from lamplighter.control.clock import Clock
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
@@ -120,7 +120,7 @@ class Server:
         """Take a new configuration: touches only what changed and drops no request. Tells what that was."""
         changes = diff(self.settings, settings)
         if settings.alarms != self.settings.alarms:  # first: an address of no use refuses the whole of it
-            self._alarms.apply(await asyncio.to_thread(rules_of, settings.alarms))
+            self._alarms.apply(await asyncio.to_thread(_alarm_rules, settings))
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
@@ -204,7 +204,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
         stack.push_async_callback(leases.close)
-        rules = await asyncio.to_thread(rules_of, settings.alarms)
+        rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder)
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)
@@ -351,6 +351,14 @@ async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[
             log.error("reload refused: the configuration in force stays", error=error.message)  # noqa: TRY400
         except Exception:
             log.exception("reload broke")  # the next one may work: this task has to live
+
+
+def _alarm_rules(settings: Settings) -> Rules:
+    """Raises ConfigError with the place of an address of no use; only what sends to a service knows its addresses."""
+    try:
+        return rules_of(settings.alarms)
+    except InvalidInput as error:
+        raise settings.located(error) from None
 
 
 async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | None:

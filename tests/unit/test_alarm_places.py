@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lamplighter.config import parse
 from lamplighter.control.alarms import AlarmKeeper, Delivery, Rules
 from lamplighter.control.clock import Clock
 from lamplighter.control.journal import MemoryJournal
@@ -19,7 +20,8 @@ from lamplighter.control.recorder import Recorder
 from lamplighter.domain.alarms import Alarm, AlarmKind
 from lamplighter.domain.bulletin import Notice
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import ConfigError, InvalidInput
+from lamplighter.runtime import _alarm_rules
 
 SOON = Delivery(look_every=0.01, deadline=0.5, pause=0.005, attempts=4, farewell=0.2)
 ALARM = Alarm(
@@ -194,3 +196,11 @@ def test_what_is_no_service_is_refused_without_showing_it() -> None:
     with pytest.raises(InvalidInput, match=r"alarms\.urls\[1\]: what it names is no URL") as caught:
         places_of([Secret("json://localhost"), Secret("carrier-pigeon://s3cret")], None)
     assert "s3cret" not in caught.value.message
+
+
+def test_an_address_that_no_service_knows_is_told_with_its_line_wherever_it_is_found_out() -> None:
+    text = "alarms:\n  urls:\n    - env:GOOD\n    - env:ODD\nendpoints: {a: {command: run}}\n"
+    settings = parse(text, "here.yaml", {"GOOD": "json://h", "ODD": "slakc://s3cret"})
+    with pytest.raises(ConfigError, match=r"^here\.yaml:4: alarms\.urls\[1\]: what it names is no URL") as caught:
+        _alarm_rules(settings)
+    assert "s3cret" not in str(caught.value)

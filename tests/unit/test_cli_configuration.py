@@ -84,6 +84,36 @@ def test_check_asks_the_engines(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "endpoints.b.model" in told
 
 
+def test_what_only_engines_services_and_folders_know_is_told_with_its_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOD", "json://127.0.0.1/")
+    monkeypatch.setenv("ODD", "slakc://s3cret")
+    (folder / "c.yaml").write_text(
+        "server:\n"
+        "  access_log: nowhere/access.log\n"
+        "alarms:\n"
+        "  urls:\n"
+        "    - env:GOOD\n"
+        "    - env:ODD\n"
+        "endpoints:\n"
+        "  a.b:\n"
+        "    model: SmolLM2-135M-Instruct\n"
+        "    engine: llamacp\n"
+        "  c: {engine: vllm}\n"
+    )
+    assert main(["config", "check", "c.yaml"]) == 2
+    told = capsys.readouterr().err
+    for line, key in (
+        (2, "server.access_log"),
+        (6, "alarms.urls[1]"),
+        (10, "endpoints.a.b.engine"),
+        (11, "endpoints.c"),
+    ):
+        assert f"c.yaml:{line}: {key}" in told
+    assert "s3cret" not in told
+
+
 def test_check_looks_for_the_folder_of_the_access_log(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "logs").mkdir()
     file = folder / "lamplighter.yaml"

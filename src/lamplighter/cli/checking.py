@@ -23,7 +23,7 @@ def check_engines(settings: Settings) -> None:
         try:
             find_engine(spec.engine.engine).check(spec.engine)
         except InvalidInput as error:
-            errors.append(ConfigError(f"endpoints.{name}.{error.message}", field=error.field, source=settings.source))
+            errors.append(settings.located(error, within=f"endpoints.{name}"))
     if len(errors) > 1:
         raise ConfigErrors(errors)
     if errors:
@@ -40,11 +40,9 @@ def _of_access_log(settings: Settings) -> Iterator[ConfigError]:
     except OSError:  # not for this user to look at
         return
     if not there:
-        yield ConfigError(
-            f"{field}: there is no folder {place.parent}; make it first", field=field, source=settings.source
-        )
+        yield settings.located(InvalidInput(f"{field}: there is no folder {place.parent}; make it first", field=field))
     elif is_folder:
-        yield ConfigError(f"{field}: {place} is a folder; name a file in it", field=field, source=settings.source)
+        yield settings.located(InvalidInput(f"{field}: {place} is a folder; name a file in it", field=field))
 
 
 def _of_alarms(settings: Settings) -> Iterator[ConfigError]:
@@ -56,4 +54,4 @@ def _of_alarms(settings: Settings) -> Iterator[ConfigError]:
     try:
         places_of(settings.alarms.urls, settings.alarms.webhook)
     except InvalidInput as error:
-        yield ConfigError(error.message, field=error.field, source=settings.source)
+        yield settings.located(error)

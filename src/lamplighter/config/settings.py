@@ -26,12 +26,12 @@ from lamplighter.config.file import (
     ProviderSettings,
     ServerSettings,
 )
-from lamplighter.config.problems import Problem, raise_for
+from lamplighter.config.problems import Place, Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
 from lamplighter.config.values import Context, variables_in
 from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
-from lamplighter.errors import ConfigError
+from lamplighter.errors import ConfigError, InvalidInput
 
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
@@ -59,6 +59,8 @@ class Settings:
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
+    places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)
+    """Where each key stands, by its dotted name: for what is found out later than by reading."""
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
@@ -86,6 +88,17 @@ class Settings:
     def retry(self) -> RetryPolicy:
         """How attempts are repeated."""
         return self.retry_settings.policy()
+
+    def located(self, error: InvalidInput, within: str = "") -> ConfigError:
+        """The same error with the place of its field, or of what that stands in; `within` is the section of both."""
+        key = f"{within}.{error.field or ''}".strip(".")
+        place, above = None, key
+        while above and place is None:
+            place = self.places.get(above)
+            above = above[: max(above.rfind("."), above.rfind("["), 0)]
+        place = place or Place(source=self.source)
+        message = f"{within}.{error.message}" if within else error.message
+        return ConfigError(message, field=key or None, source=place.source, line=place.line)
 
     def _spec(self, name: str, endpoint: EndpointSettings) -> Spec:
         return elsewhere.spec_of(name, endpoint, self.defaults, self.providers[endpoint.provider].type)
@@ -151,6 +164,7 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         retry_settings=file.retry,
         warnings=tuple(warnings),
         secret_variables=frozenset((*_variables_in(_holding_secrets(document)), *_in_headers(document))),
+        places={dotted(path): place for path, place in document.places.items()},
     )
 
 

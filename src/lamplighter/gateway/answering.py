@@ -8,7 +8,8 @@ from lamplighter.domain.usage import Outcome
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import can_be_passed_on, end_with_answer
-from lamplighter.gateway.shortcuts import cycle_of, respond, write_chunk
+from lamplighter.gateway.passage import Passage
+from lamplighter.gateway.shortcuts import respond
 from lamplighter.gateway.surface import send_json
 from lamplighter.gateway.tasks.answering import answer_translated
 from lamplighter.gateway.tokens import AnswerTokens, StreamTokens, of_answer
@@ -82,38 +83,13 @@ async def answer_behind_feedback(x: Exchange) -> None:
 async def _pass_all_on(x: Exchange, upstream: UpstreamConnection, tokens: StreamTokens | AnswerTokens | None) -> None:
     """Send what comes as it comes, and what is left at the end."""
     try:
-        await _pass_pieces_on(x, upstream, tokens)
+        last = await Passage(x, upstream, tokens).pass_all_but_the_end()
+        _give_back(x, upstream)
+        x.bytes_out += len(last)
+        await x.send({"type": "http.response.body", "body": last, "more_body": False})
     finally:
         _count(x, tokens)
     x.outcome = Outcome.SERVED
-
-
-async def _pass_pieces_on(
-    x: Exchange, upstream: UpstreamConnection, tokens: StreamTokens | AnswerTokens | None
-) -> None:
-    """The loop of each streamed chunk: nothing is called in it that can be done before or after."""
-    cycle = cycle_of(x.send)
-    stream = tokens if isinstance(tokens, StreamTokens) else None
-    while True:
-        piece = upstream.take()
-        last = upstream.complete
-        if stream is not None:
-            piece = stream.feed(piece)
-        elif tokens is not None:
-            tokens.feed(piece)
-        if last:
-            break
-        if piece:
-            x.bytes_out += len(piece)
-            if not write_chunk(cycle, piece):
-                await x.send({"type": "http.response.body", "body": piece, "more_body": True})
-        while not upstream.has_more:
-            await upstream.news()
-    _give_back(x, upstream)
-    if stream is not None:
-        piece += stream.end()
-    x.bytes_out += len(piece)
-    await x.send({"type": "http.response.body", "body": piece, "more_body": False})
 
 
 def _give_back(x: Exchange, upstream: UpstreamConnection) -> None:

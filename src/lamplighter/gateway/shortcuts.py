@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import TypeGuard
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -53,15 +54,19 @@ def respond(send: Send, status: int, headers: Headers, body: bytes) -> bool:
     return True
 
 
-def write_chunk(cycle: RequestResponseCycle | None, piece: bytes) -> bool:
-    """Write a piece of a body without a known length, in the middle of it; False if that has to be sent. Never waits.
+def can_write_chunk(cycle: RequestResponseCycle | None) -> TypeGuard[RequestResponseCycle]:
+    """Whether the next piece of a body without a known length can be written now; else it has to be sent.
 
     `cycle` is what `cycle_of` found.
     """
-    if cycle is None or cycle.flow.write_paused or cycle.disconnected or not cycle.chunked_encoding:
-        return False
+    return (
+        cycle is not None and not cycle.flow.write_paused and not cycle.disconnected and cycle.chunked_encoding is True
+    )
+
+
+def write_chunk(cycle: RequestResponseCycle, piece: bytes) -> None:
+    """Write a piece of a body without a known length, in the middle of it, where `can_write_chunk`. Never waits."""
     cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-    return True
 
 
 def abort(send: Send) -> bool:

@@ -130,13 +130,14 @@ class AnswerTokens:
         self._kept = bytearray()
         self._long = False
 
-    def feed(self, piece: bytes) -> None:
-        """Look at a piece, which goes on to the client as it is."""
+    def feed(self, piece: bytes) -> bytes:
+        """What goes to the client for this piece: it, as it is."""
         kept = self._kept
         kept += piece[-KEPT_OF_ANSWER:] if kept else piece
         if len(kept) > 2 * KEPT_OF_ANSWER:
             del kept[:-KEPT_OF_ANSWER]
             self._long = True
+        return piece
 
     def count(self) -> tuple[int, int] | None:
         """As `of_answer`, of all that was fed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -43,6 +44,8 @@ class UpstreamConnection(asyncio.Protocol):
     _problem: str | None = None
     _named: frozenset[bytes] = frozenset()
     headers: Headers = []  # noqa: RUF012 - replaced as a whole, never changed here
+    sink: Callable[[], bool] | None = None
+    """Called while the owner waits for `news`, and there is more to take: True if it was taken, and he may sleep on."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -195,6 +198,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.pause_reading()
         waiter = self._waiter
         if waiter is not None and (self._chunks or self.head_done):
+            sink = self.sink
+            if sink is not None and self._chunks and not self.complete and not waiter.done() and sink():
+                return None
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
@@ -213,6 +219,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.head_done and not self.complete and not self._framed and exc is None and not self.ended:
             self.complete = True  # a body without a length lasts until the connection is closed
         self.ended = True
+        self.sink = None
         del self._parser  # which refers to this, so that only the garbage collector would find them
         self._wake()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from lamplighter.domain.keys import PASSER_BY, ApiKey
+from lamplighter.domain.keys import PASSER_BY
 from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.admission import check_entry
 from lamplighter.gateway.exchange import Exchange
@@ -46,19 +46,14 @@ def _is_public(x: Exchange) -> bool:
 def _find_own(x: Exchange) -> tuple[str, bytes]:
     """The endpoint, and what of the path is for it.
 
-    Raises EndpointNotFound, for one that this key may not call as for one that is not there.
+    Raises EndpointNotFound, for one that this key may not call as for one that is not there, or is not public any more.
     """
     name, rest = _named(x)
     key, demand = x.key, x.services.demand
     endpoint = demand.resolve(name)
-    if endpoint is None or not (_opens(key, endpoint) or demand.is_public(endpoint)):
+    if endpoint is None or not ((key.may_call(endpoint) and key is not PASSER_BY) or demand.is_public(endpoint)):
         raise EndpointNotFound(name, None if key is PASSER_BY else key.routes or demand.known())
     return endpoint, rest
-
-
-def _opens(key: ApiKey, endpoint: str) -> bool:
-    """Whether the key itself may call it. An endpoint may cease to be public while a body comes."""
-    return key is not PASSER_BY and key.may_call(endpoint)
 
 
 def _named(x: Exchange) -> tuple[str, bytes]:

@@ -318,23 +318,30 @@ async def test_who_has_no_key_costs_no_search_for_near_names(monkeypatch):
         assert len(searched) == 1
 
 
+class Broken:
+    def tick(self, now: float) -> None:
+        raise ZeroDivisionError(now)
+
+
+class Sound:
+    def __init__(self, swept: list[float]) -> None:
+        self.swept = swept
+
+    def tick(self, now: float) -> None:
+        self.swept.append(now)
+
+
 async def test_a_deadline_that_can_not_be_looked_at_takes_no_other_one_its_own():
-    swept = []
+    swept: list[float] = []
 
-    class Broken:
-        def tick(self, now):
-            raise ZeroDivisionError(now)
-
-    class Sound:
-        def tick(self, now):
-            swept.append(now)
-
-    def idle_work(now):
+    def idle_work(now: float) -> bool:
         raise ZeroDivisionError(now)
 
     sweeper = Sweeper(0.001, idle_work)
-    for one in (Broken(), *(Sound() for _ in range(9)), Broken()):
-        sweeper.enter(one)
+    sweeper.enter(Broken())
+    for _ in range(9):
+        sweeper.enter(Sound(swept))
+    sweeper.enter(Broken())
     await until(lambda: len(swept) >= 27)
     sweeper.close()
 

@@ -308,8 +308,13 @@ async def test_a_model_that_is_known_and_not_listed_yet_is_not_found(monkeypatch
 
 async def test_who_has_no_key_costs_no_search_for_near_names(monkeypatch):
     """Which takes up to 50 µs for each name that there is."""
-    searched = []
-    monkeypatch.setattr("difflib.get_close_matches", lambda *given, **_: searched.append(given) or [])
+    searched: list[str] = []
+
+    def search(name: str, *_: object, **__: object) -> list[str]:
+        searched.append(name)
+        return []
+
+    monkeypatch.setattr("difflib.get_close_matches", search)
     async with stage(settings=KEYED) as s:
         for path in ("/endpoints/lmap/v1/x", CHAT):
             assert (await s.ask(path, {"model": "lmap"})).status == 401

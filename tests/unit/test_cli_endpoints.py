@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -330,6 +331,30 @@ def test_a_dry_run_promises_nothing_that_can_not_be_made_and_tells_all_mistakes(
     assert said.code == 2
     assert "document 1: " in said.err
     assert "document 2: secrets.KEY" in said.err
+
+
+def test_all_mistakes_of_a_document_are_told_at_once_each_in_a_line_with_its_place(
+    lamplighter: World, tmp_path: Path
+) -> None:
+    file = tmp_path / "endpoint.yaml"
+    file.write_text(
+        TWO.replace("max_replica: ", "max_replicas: ").replace("accelerator: cpu", "accelerator: cpus")
+        + "\nnamespace: 7\nenv: {A: 1, B: 2}\n"
+    )
+    said = lamplighter("deploy", "-f", str(file), "--yes")
+    assert said.code == 2
+    told = said.err.removeprefix("error: ").splitlines()
+    assert all(re.match(rf"{re.escape(str(file))}, document [12]: \S+: ", line) for line in told), told
+    fields = [line.partition(", document ")[2].split(": ")[:2] for line in told]
+    assert fields == [
+        ["1", "max_replicas"],
+        ["1", "accelerator"],
+        ["2", "namespace"],
+        ["2", "secrets.KEY"],
+        ["2", "accelerator"],
+        ["2", "env.A"],
+        ["2", "env.B"],
+    ]
 
 
 def test_a_search_without_a_find_does_not_say_that_there_is_nothing(lamplighter: World) -> None:

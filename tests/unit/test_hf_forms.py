@@ -18,6 +18,7 @@ from lamplighter.hf import rules
 from lamplighter.hf.forms import Changes, DeploymentForm
 from lamplighter.hf.placement import check_hardware
 from lamplighter.hf.records import Endpoint
+from lamplighter.hf.rules import Mistakes
 from lamplighter.hf.wire_rules import check_create_body, check_update_body
 from tests.hf_stage import document, form
 
@@ -139,6 +140,46 @@ def test_all_that_is_missing_is_told_at_once() -> None:
         DeploymentForm.of({"name": "x", "vendor": "aws", "region": "r"})
     with pytest.raises(InvalidInput, match="mapping"):
         DeploymentForm.of(["name"])  # type: ignore[arg-type]
+
+
+def test_all_that_is_wrong_is_told_at_once_each_with_its_field() -> None:
+    wrong = {
+        "name": "No Name",
+        "nmae": "x",
+        "color": "red",
+        "accelerator": "gpus",
+        "min_replica": -1,
+        "max_replica": "two",
+        "scale_to_zero_timeout": 5,
+        "image": {"url": 7, "port": 0, "prot": 1, "credentials": {"password": 7, "user": "x"}},
+        "args": [1, "--x", 2],
+        "env": {"A": 1, "B=": "x", "C": "fine"},
+        "secrets": {"K": 12345678},
+        "tags": ["", 3],
+        "type": "secret",
+    }
+    given = {key: value for key, value in FILE.items() if key != "repository"} | wrong
+    with pytest.raises(Mistakes) as caught:
+        DeploymentForm.of(given)
+    told = [(error.field, error.message) for error in caught.value.errors]
+    assert [message for _, message in told] == str(caught.value).splitlines()
+    assert [message.partition(": ")[0] for _, message in told] == [
+        *("nmae", "color", "repository", "name", "accelerator", "type", "min_replica", "max_replica"),
+        *("scale_to_zero_timeout", "image.prot", "image.url", "image.port", "image.credentials.password"),
+        *("image.credentials.user", "image.credentials.username", "args[0]", "args[2]", "env.A", "env", "secrets.K"),
+        "tags[1]",
+    ]
+    assert "12345678" not in str(caught.value)
+    with pytest.raises(Mistakes, match=r"(?s)min_replica: -1.*tags\[0\]"):
+        Changes.of({"min_replica": -1, "tags": [""]})
+
+
+def test_one_that_can_not_move_is_told_of_vendor_and_region_and_of_what_else_is_wrong() -> None:
+    current = there()
+    elsewhere = form(vendor="azure", region="moon", max_replica=0)
+    with pytest.raises(Mistakes) as caught:
+        elsewhere.changes_from(current)
+    assert [error.field for error in caught.value.errors] == ["max_replica", "vendor", "region"]
 
 
 def test_the_old_type_is_mapped_and_explained() -> None:

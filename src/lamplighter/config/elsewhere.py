@@ -11,6 +11,7 @@ from lamplighter.config.problems import Path
 from lamplighter.domain.endpoint import Deployment, Policy, Remote, Spec
 from lamplighter.errors import InvalidInput
 from lamplighter.hf.forms import DeploymentForm
+from lamplighter.hf.rules import each
 
 HUGGING_FACE = "huggingface"
 """A kind of provider, and the name of one that is there as soon as an endpoint lives at it."""
@@ -104,8 +105,9 @@ def _making(name: str, endpoint: EndpointSettings, place: Remote) -> Iterator[Co
     try:
         _form(name, endpoint)
     except InvalidInput as error:
-        field = error.field.split(".") if error.field else []
-        yield ("deployment", *field), error.message.removeprefix(f"{error.field}: ")
+        for one in each(error):
+            field = one.field.split(".") if one.field else []
+            yield ("deployment", *field), one.message.removeprefix(f"{one.field}: ")
 
 
 def _sleeping(policy: Policy) -> Iterator[Complaint]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 from lamplighter.errors import InvalidInput
@@ -65,23 +66,32 @@ class DeploymentForm:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> DeploymentForm:
-        """Read a mapping such as a YAML file's. Raises InvalidInput: unknown key (with a near one), missing, wrong."""
-        known = _names(cls)
-        said = _spelled(values, known)
-        missing = [name for name in _NEEDED if said.get(name) is None]
-        if missing:
-            raise InvalidInput(f"{missing[0]}: missing; needed are {', '.join(missing)}", field=missing[0])
+        """Read a mapping such as a YAML file's.
+
+        Raises InvalidInput that tells of all keys that are unknown (each with a near one), missing or wrong.
+        """
+        said, mistakes = _spelled(values, _names(cls))
         kept = {name: value for name, value in said.items() if value is not None}
-        form = cls(**kept, given=frozenset(kept))
-        form.check()
+        missing = [name for name in _NEEDED if name not in kept]
+        if missing:
+            mistakes.append(InvalidInput(f"{missing[0]}: missing; needed are {', '.join(missing)}", field=missing[0]))
+        absent: dict[str, Any] = dict.fromkeys(missing)  # the others are to be checked all the same
+        form = cls(**absent, **kept, given=frozenset(kept))
+        rules.raise_all([*mistakes, *rules.mistakes_of(form._checks(without=missing))])
         return form
 
     def check(self) -> None:
-        """Raise InvalidInput for the first thing that is against the rules."""
-        rules.check_name(self.name)
+        """Raise InvalidInput that tells of all that is against the rules."""
+        rules.check_all(*self._checks())
+
+    def _checks(self, without: Sequence[str] = ()) -> Iterator[rules.Check]:
+        """All rules but those for the fields that are known to be missing."""
+        if "name" not in without:
+            yield partial(rules.check_name, self.name)
         for name in ("repository", "vendor", "region", "instance_type", "instance_size"):
-            rules.check_text(getattr(self, name), name)
-        _check_common(self, needs_url=self.vendor != rules.LOCAL_VENDOR)
+            if name not in without:
+                yield partial(rules.check_text, getattr(self, name), name)
+        yield from _common_checks(self, needs_url=self.vendor != rules.LOCAL_VENDOR)
 
     def body(self) -> dict[str, Any]:
         """The body of a create. `model.task` is left out where it is None. Raises InvalidInput by the rules."""
@@ -107,15 +117,7 @@ class DeploymentForm:
         that is known; else a branch counts as a change. It does not tell secrets: they count as changed when their
         names differ, or with `resend_secrets`. Raises InvalidInput for what can't be changed, and by the rules.
         """
-        self.check()
-        for name in _FIXED:
-            before = getattr(current.provider, name)
-            if before is not None and before != getattr(self, name):
-                raise InvalidInput(
-                    f"{name}: an endpoint can't move from {before!r} to {getattr(self, name)!r}; "
-                    "delete it and deploy it anew, or choose another name",
-                    field=name,
-                )
+        rules.raise_all([*rules.mistakes_of(self._checks()), *self._moves(current)])
         wanted = {name: getattr(self, name) for name in _names(Changes) if self._says(name)}
         changed = {name: value for name, value in wanted.items() if _differs(name, _now(name, current), value)}
         if commit is not None and current.model.revision == commit:
@@ -127,6 +129,17 @@ class DeploymentForm:
         changes = Changes(**changed)
         changes.check(current)
         return changes
+
+    def _moves(self, current: Endpoint) -> Iterator[InvalidInput]:
+        """What would take an endpoint to another place, which none can go to."""
+        for name in _FIXED:
+            before = getattr(current.provider, name)
+            if before is not None and before != getattr(self, name):
+                yield InvalidInput(
+                    f"{name}: an endpoint can't move from {before!r} to {getattr(self, name)!r}; "
+                    "delete it and deploy it anew, or choose another name",
+                    field=name,
+                )
 
     def _says(self, name: str) -> bool:
         value = getattr(self, name)
@@ -179,8 +192,9 @@ class Changes:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Changes:
         """Read a mapping. Raises InvalidInput: unknown key (with a near one), wrong value."""
-        changes = cls(**_spelled(values, _names(cls)))
-        changes.check()
+        said, mistakes = _spelled(values, _names(cls))
+        changes = cls(**said)
+        rules.raise_all([*mistakes, *rules.mistakes_of(changes._checks())])
         return changes
 
     @property
@@ -231,18 +245,24 @@ class Changes:
         return self.image is not None and not images.is_whole(rules.check_image(self.image, needs_url=False))
 
     def check(self, current: Endpoint | None = None) -> None:
-        """Raise InvalidInput for what is against the rules, alone or together with how the endpoint is now."""
+        """Raise InvalidInput that tells of all that is against the rules, alone or together with how it is now."""
+        checks = [*self._checks()]
+        if current is not None:
+            checks += [partial(self._check_scaling_with, current), partial(self._check_variables_with, current)]
+        rules.check_all(*checks)
+
+    def _checks(self) -> Iterator[rules.Check]:
         for name in ("repository", "instance_type", "instance_size"):
             if getattr(self, name) is not None:
-                rules.check_text(getattr(self, name), name)
-        _check_common(self, needs_url=False)
-        if current is None:
+                yield partial(rules.check_text, getattr(self, name), name)
+        yield from _common_checks(self, needs_url=False)
+
+    def _check_variables_with(self, current: Endpoint) -> None:
+        if self.env is None and self.secrets is None:
             return
-        self._check_scaling_with(current)
-        if self.env is not None or self.secrets is not None:
-            there = dict.fromkeys(part(part(current.raw, "model"), "secrets"), "")
-            env = current.model.env if self.env is None else self.env
-            rules.check_variables(env, there if self.secrets is None else self.secrets)
+        there = dict.fromkeys(part(part(current.raw, "model"), "secrets"), "")
+        env = current.model.env if self.env is None else self.env
+        rules.check_variables(env, there if self.secrets is None else self.secrets)
 
     def _check_scaling_with(self, current: Endpoint) -> None:
         if all(getattr(self, name) is None for name in _SCALING):
@@ -300,38 +320,40 @@ def _names(kind: type[DeploymentForm | Changes]) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind) if item.name != "given")
 
 
-def _spelled(values: Any, known: Sequence[str]) -> dict[str, Any]:
-    """The values under their own names; `min-replica`, as on the command line, is `min_replica`."""
+def _spelled(values: Any, known: Sequence[str]) -> tuple[dict[str, Any], list[InvalidInput]]:
+    """The values under their own names (`min-replica`, as on the command line, is `min_replica`), and wrong names."""
     said: dict[str, Any] = {}
+    mistakes: list[InvalidInput] = []
     for key, value in rules.check_map(values, "deployment").items():
         name = key.replace("-", "_")
         if name not in known:
-            raise InvalidInput(f"{key}: not known; {rules.near(name, known)}", field=key)
-        if name in said:
-            raise InvalidInput(f"{name}: given twice", field=name)
-        said[name] = value
-    return said
+            mistakes.append(InvalidInput(f"{key}: not known; {rules.near(name, known)}", field=key))
+        elif name in said:
+            mistakes.append(InvalidInput(f"{name}: given twice", field=name))
+        else:
+            said[name] = value
+    return said, mistakes
 
 
-def _check_common(form: DeploymentForm | Changes, *, needs_url: bool) -> None:
+def _common_checks(form: DeploymentForm | Changes, *, needs_url: bool) -> Iterator[rules.Check]:
     if form.accelerator is not None:
-        rules.check_word(form.accelerator, rules.ACCELERATORS, "accelerator")
+        yield partial(rules.check_word, form.accelerator, rules.ACCELERATORS, "accelerator")
     if form.framework is not None:
-        rules.check_word(form.framework, rules.FRAMEWORKS, "framework")
+        yield partial(rules.check_word, form.framework, rules.FRAMEWORKS, "framework")
     for name in ("revision", "task"):
         if getattr(form, name) is not None:
-            rules.check_word_shape(getattr(form, name), name)
+            yield partial(rules.check_word_shape, getattr(form, name), name)
     if form.type is not None:
-        rules.check_type(form.type)
-    rules.check_scaling(form.min_replica, form.max_replica, form.scale_to_zero_timeout)
+        yield partial(rules.check_type, form.type)
+    yield partial(rules.check_scaling, form.min_replica, form.max_replica, form.scale_to_zero_timeout)
     if form.image is not None:
-        rules.check_image(form.image, needs_url=needs_url)
+        yield partial(rules.check_image, form.image, needs_url=needs_url)
     for name in _LISTS:
         if getattr(form, name) is not None:
-            rules.check_words(getattr(form, name), name)
-    rules.check_variables(form.env, form.secrets)
+            yield partial(rules.check_words, getattr(form, name), name)
+    yield partial(rules.check_variables, form.env, form.secrets)
     if form.tags is not None:
-        rules.check_tags(form.tags)
+        yield partial(rules.check_tags, form.tags)
 
 
 def _body_of(form: DeploymentForm | Changes) -> dict[str, Any]:

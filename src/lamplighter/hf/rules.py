@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 from lamplighter.errors import InvalidInput
 
@@ -71,6 +72,48 @@ _SHOWN = 60
 _SLIP = 0.8
 
 
+Check: TypeAlias = Callable[[], object]
+"""Raises InvalidInput for what is not right."""
+
+
+class Mistakes(InvalidInput):
+    """Several things that are not right, a line each; `errors` are they, `field` is that of the first."""
+
+    def __init__(self, errors: Sequence[InvalidInput]) -> None:
+        super().__init__("\n".join(error.message for error in errors), field=errors[0].field)
+        self.errors = tuple(errors)
+
+
+def each(error: InvalidInput) -> tuple[InvalidInput, ...]:
+    """The mistakes that an error tells of: one, or several."""
+    return error.errors if isinstance(error, Mistakes) else (error,)
+
+
+def raise_all(mistakes: Iterable[InvalidInput]) -> None:
+    """Raise one InvalidInput that tells of all of them, each once; nothing for none."""
+    found = {mistake.message: mistake for mistake in mistakes}
+    if len(found) > 1:
+        raise Mistakes(list(found.values()))
+    for mistake in found.values():
+        raise mistake
+
+
+def mistakes_of(checks: Iterable[Check]) -> list[InvalidInput]:
+    """Make every check, whatever the others say."""
+    found: list[InvalidInput] = []
+    for check in checks:
+        try:
+            check()
+        except InvalidInput as error:
+            found += each(error)
+    return found
+
+
+def check_all(*checks: Check) -> None:
+    """Make every check. Raises InvalidInput that tells of all mistakes."""
+    raise_all(mistakes_of(checks))
+
+
 def check_name(name: Any, field: str = "name") -> str:
     """Check the name of an endpoint that is to be made. Raises InvalidInput with a name that would do."""
     text = check_text(name, field)
@@ -110,17 +153,18 @@ def check_scaling(
     `fields` names the three. Raises InvalidInput.
     """
     least_field, most_field, timeout_field = fields
+    low, high = TIMEOUT_RANGE
+    bounds: list[Check] = []
     if least is not None:
-        check_whole(least, least_field, low=0)
+        bounds.append(partial(check_whole, least, least_field, low=0))
     if most is not None:
-        check_whole(most, most_field, low=1)
+        bounds.append(partial(check_whole, most, most_field, low=1))
+    if timeout is not None:
+        bounds.append(partial(check_whole, timeout, timeout_field, low=low, high=high, unit=" minutes"))
+    check_all(*bounds)
     if least is not None and most is not None and least > most:
         raise InvalidInput(f"{least_field}: {least} is more than {most_field}, which is {most}", field=least_field)
-    if timeout is None:
-        return
-    low, high = TIMEOUT_RANGE
-    check_whole(timeout, timeout_field, low=low, high=high, unit=" minutes")
-    if least:
+    if least and timeout is not None:
         raise InvalidInput(
             f"{timeout_field}: {timeout} minutes can't come to pass while {least_field} is {least}; "
             f"scale to zero needs {least_field} 0",
@@ -139,10 +183,12 @@ def check_image(
     """
     given = check_map(image, field)
     if "url" in given or (given and set(given) <= set(_FLAT)):
-        for key in given:
-            if key not in _FLAT:
-                raise InvalidInput(f"{field}.{key}: a container has no such setting; {near(key, _FLAT)}", field=field)
-        return {"custom": _container(given, "custom", field, needs_url=needs_url, slips=slips)}
+        known = {key: value for key, value in given.items() if key in _FLAT}
+        check_all(
+            *(partial(_refuse_setting, key, field) for key in given if key not in known),
+            partial(_container, known, "custom", field, needs_url=needs_url, slips=slips),
+        )
+        return {"custom": _container(known, "custom", field, needs_url=needs_url, slips=slips)}
     if len(given) != 1:
         raise InvalidInput(
             f"{field}: one variant is wanted, {{variant: {{…}}}}; known are {', '.join(VARIANTS)}", field=field
@@ -158,21 +204,30 @@ def check_image(
     return {variant: _container(check_map(inner, path), variant, path, needs_url=needs_url, slips=slips)}
 
 
+def _refuse_setting(key: str, field: str) -> None:
+    raise InvalidInput(f"{field}.{key}: a container has no such setting; {near(key, _FLAT)}", field=field)
+
+
 def _container(given: Mapping[str, Any], variant: str, path: str, *, needs_url: bool, slips: bool) -> dict[str, Any]:
     if "health_route" in given and "healthRoute" in given:
         raise InvalidInput(f"{path}: health_route and healthRoute are the same; give one", field=path)
     whole = {"healthRoute" if key == "health_route" else key: value for key, value in given.items()}
+    mistakes: list[InvalidInput] = []
     if needs_url and variant not in WITHOUT_URL and whole.get("url") is None:
-        raise InvalidInput(f"{path}.url: missing: the container's image, such as vllm/vllm-openai:v0.23.0", field=path)
-    for key, value in whole.items():
-        if key in VARIANTS[variant]:
-            _check_setting(key, value, f"{path}.{key}")
-        elif slips and (slip := difflib.get_close_matches(key[:80], VARIANTS[variant], n=1, cutoff=_SLIP)):
-            raise InvalidInput(f"{path}.{key}: {variant} has no such setting; did you mean {slip[0]!r}?", field=path)
+        text = f"{path}.url: missing: the container's image, such as vllm/vllm-openai:v0.23.0"
+        mistakes.append(InvalidInput(text, field=path))
+    checks = (partial(_check_setting, variant, key, value, path, slips=slips) for key, value in whole.items())
+    raise_all([*mistakes, *mistakes_of(checks)])
     return whole
 
 
-def _check_setting(key: str, value: Any, path: str) -> None:
+def _check_setting(variant: str, key: str, value: Any, above: str, *, slips: bool) -> None:
+    path = f"{above}.{key}"
+    if key not in VARIANTS[variant]:
+        slip = difflib.get_close_matches(key[:80], VARIANTS[variant], n=1, cutoff=_SLIP) if slips else ()
+        if slip:
+            raise InvalidInput(f"{path}: {variant} has no such setting; did you mean {slip[0]!r}?", field=above)
+        return
     if value is None:
         return
     if key == "url":
@@ -188,20 +243,23 @@ def _check_setting(key: str, value: Any, path: str) -> None:
 def check_credentials(value: Any, field: str) -> None:
     """Check the login of a container registry: `{"username", "password"}`. Raises InvalidInput."""
     given = check_map(value, field)
+    mistakes: list[InvalidInput] = []
     for key, item in given.items():
         if key not in {"username", "password"}:
-            raise InvalidInput(f"{field}.{key}: known are username and password", field=field)
-        if not isinstance(item, str) and not (key == "password" and item is None):
-            raise InvalidInput(f"{field}.{key}: must be text", field=field)
-    if not given.get("username"):
-        raise InvalidInput(f"{field}.username: missing", field=field)
+            mistakes.append(InvalidInput(f"{field}.{key}: known are username and password", field=field))
+        elif not isinstance(item, str) and not (key == "password" and item is None):
+            mistakes.append(InvalidInput(f"{field}.{key}: must be text", field=field))
+    if given.get("username") in (None, ""):
+        mistakes.append(InvalidInput(f"{field}.username: missing", field=field))
+    raise_all(mistakes)
 
 
 def check_variables(env: Any, secrets: Any, *, fields: tuple[str, str] = ("env", "secrets")) -> None:
     """Check environment variables: maps of text to text that share no name; None is not said. Raises InvalidInput."""
     env_field, secrets_field = fields
-    plain = {} if env is None else check_strings(env, env_field)
-    hidden = {} if secrets is None else check_strings(secrets, secrets_field, hide=True)
+    plain = {} if env is None else env
+    hidden = {} if secrets is None else secrets
+    check_all(partial(check_strings, plain, env_field), partial(check_strings, hidden, secrets_field, hide=True))
     if both := sorted(plain.keys() & hidden.keys()):
         raise InvalidInput(
             f"{secrets_field}.{both[0]}: stands under {env_field} too; a variable is one or the other",
@@ -212,33 +270,40 @@ def check_variables(env: Any, secrets: Any, *, fields: tuple[str, str] = ("env",
 def check_strings(value: Any, field: str, *, hide: bool = False) -> Mapping[str, str]:
     """Check a map of variables. With `hide` no value stands in a message. Raises InvalidInput."""
     given = check_map(value, field)
-    for name, item in given.items():
-        if not name or "=" in name or "\0" in name:
-            raise InvalidInput(f"{field}: {shown(name)} can't be the name of a variable", field=field)
-        if not isinstance(item, str):
-            what = "must be text" if hide else f"{shown(item)} must be text; put it in quotes"
-            raise InvalidInput(f"{field}.{name}: {what}", field=f"{field}.{name}")
-        if "\0" in item:
-            raise InvalidInput(f"{field}.{name}: holds a null character", field=f"{field}.{name}")
+    check_all(*(partial(_check_string, name, item, field, hide=hide) for name, item in given.items()))
     return given
+
+
+def _check_string(name: str, item: Any, field: str, *, hide: bool) -> None:
+    if not name or "=" in name or "\0" in name:
+        raise InvalidInput(f"{field}: {shown(name)} can't be the name of a variable", field=field)
+    if not isinstance(item, str):
+        what = "must be text" if hide else f"{shown(item)} must be text; put it in quotes"
+        raise InvalidInput(f"{field}.{name}: {what}", field=f"{field}.{name}")
+    if "\0" in item:
+        raise InvalidInput(f"{field}.{name}: holds a null character", field=f"{field}.{name}")
 
 
 def check_words(value: Any, field: str) -> tuple[str, ...]:
     """Check a list of texts, as tags and arguments are. Raises InvalidInput."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InvalidInput(f"{field}: {shown(value)} must be a list of texts", field=field)
-    for at, item in enumerate(value):
-        if not isinstance(item, str):
-            raise InvalidInput(f"{field}[{at}]: {shown(item)} must be text; put it in quotes", field=f"{field}[{at}]")
+    raise_all(
+        InvalidInput(f"{field}[{at}]: {shown(item)} must be text; put it in quotes", field=f"{field}[{at}]")
+        for at, item in enumerate(value)
+        if not isinstance(item, str)
+    )
     return tuple(value)
 
 
 def check_tags(value: Any, field: str = "tags") -> tuple[str, ...]:
     """Check tags: texts that are not empty. Raises InvalidInput."""
     tags = check_words(value, field)
-    for at, tag in enumerate(tags):
-        if not tag.strip():
-            raise InvalidInput(f"{field}[{at}]: a tag must not be empty", field=f"{field}[{at}]")
+    raise_all(
+        InvalidInput(f"{field}[{at}]: a tag must not be empty", field=f"{field}[{at}]")
+        for at, tag in enumerate(tags)
+        if not tag.strip()
+    )
     return tags
 
 

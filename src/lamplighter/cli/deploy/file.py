@@ -13,6 +13,7 @@ import click
 from lamplighter.cli.deployment import noted
 from lamplighter.errors import ConfigError, InvalidInput
 from lamplighter.hf.forms import DeploymentForm
+from lamplighter.hf.rules import each
 
 _FROM_ENVIRONMENT = "env:"
 
@@ -74,24 +75,26 @@ def _one(document: Any, place: str) -> Wanted:
     if not isinstance(document, Mapping):
         raise ConfigError("should be a mapping with `name`, `repository` and so on", source=place)
     values = dict(document)
+    mistakes: list[InvalidInput] = []
     namespace = values.pop("namespace", None)
     if namespace is not None and not isinstance(namespace, str):
-        raise ConfigError(f"namespace: {namespace!r} should be a name", source=place, field="namespace")
+        mistakes.append(InvalidInput(f"namespace: {namespace!r} should be a name", field="namespace"))
+    if isinstance(values.get("secrets"), Mapping):
+        values["secrets"] = dict(_secrets(values["secrets"], mistakes))
     try:
-        if isinstance(values.get("secrets"), Mapping):
-            values["secrets"] = {str(name): _secret(name, value) for name, value in values["secrets"].items()}
-        return Wanted(noted(lambda: DeploymentForm.of(values)), namespace)
-    except ConfigError:
-        raise
+        form = noted(lambda: DeploymentForm.of(values))
     except InvalidInput as error:
-        raise ConfigError(error.message, field=error.field, source=place) from error
+        mistakes += each(error)
+    raise_all([ConfigError(one.message, field=one.field, source=place) for one in mistakes])
+    return Wanted(form, namespace)
 
 
-def _secret(name: object, value: object) -> Any:
-    """A secret's value; `env:NAME` takes it from the environment, so that the file can be shown around."""
-    if not isinstance(value, str) or not value.startswith(_FROM_ENVIRONMENT):
-        return value
-    variable = value.removeprefix(_FROM_ENVIRONMENT)
-    if variable not in os.environ:
-        raise InvalidInput(f"secrets.{name}: there is no {variable!r} in the environment", field="secrets")
-    return os.environ[variable]
+def _secrets(given: Mapping[object, Any], mistakes: list[InvalidInput]) -> Iterator[tuple[str, Any]]:
+    """Secrets with their values; `env:NAME` takes one from the environment, so that the file can be shown around."""
+    for name, value in given.items():
+        from_elsewhere = isinstance(value, str) and value.startswith(_FROM_ENVIRONMENT)
+        variable = value.removeprefix(_FROM_ENVIRONMENT) if from_elsewhere else None
+        if variable is not None and variable not in os.environ:
+            text = f"secrets.{name}: there is no {variable!r} in the environment"
+            mistakes.append(InvalidInput(text, field="secrets"))
+        yield str(name), value if variable is None else os.environ.get(variable, "")

@@ -94,13 +94,17 @@ class NotFound(LamplighterError):
     code = "not_found"
 
 
+_COMPARED = 100
+
+
 class EndpointNotFound(NotFound):
     """No endpoint of that name; tells near matches and the known names (at most 20).
 
     `known` None: whoever asks is not to learn which names there are, as where nobody knows who that is. `where` is for
     one that is elsewhere ("namespace 'me'"), where the known names may not be told. `advice` is a sentence to end with.
 
-    Near matches take up to 50 µs a name to find, so that they are looked for when the text is first read.
+    Near matches take up to 50 µs a name to find: they are looked for when the text is first read, among the hundred
+    names that are most like it in length.
     """
 
     code = "model_not_found"
@@ -124,7 +128,8 @@ class EndpointNotFound(NotFound):
     @cached_property
     def _text(self) -> str:
         name, where = self.name, self.where
-        near = difflib.get_close_matches(name[:200], self.known, n=3)
+        alike = sorted(self.known, key=lambda known: abs(len(known) - len(name)))[:_COMPARED]
+        near = difflib.get_close_matches(name[:200], alike, n=3)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         short = name if len(name) <= 80 else name[:77] + "…"
         what = f"endpoint {short!r} in {where}" if where else f"endpoint or model {short!r}"

@@ -61,6 +61,7 @@ log = structlog.get_logger("lamplighter")
 PRUNE_EVERY = 3600.0
 _TAKEOVER_LOOK = 0.1
 _YOUNG_OBJECTS = 100_000
+_YOUNG_BEFORE_OLDER = 50
 _LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as those that follow a log
 
 
@@ -332,7 +333,7 @@ def _collect_seldom() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(_YOUNG_OBJECTS, _YOUNG_BEFORE_OLDER, _YOUNG_BEFORE_OLDER)
 
 
 async def _reload_for_ever(server: Server, hup: asyncio.Event, reload: Callable[[], Settings] | None) -> None:

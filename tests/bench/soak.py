@@ -37,7 +37,7 @@ from tests.bench.wrk import NAME
 ELSEWHERE = "elsewhere"
 ELSEWHERE_RATE = 20.0
 PATIENCE = 15.0
-CONNECTIONS = 8000  # all that come while an engine starts again are held
+CONNECTIONS = 9500  # all that come while an engine starts again are held
 STREAMS = 0.02
 WARM_UP = 0.2  # share of the run in which memory may still grow
 WINDOWS = 5

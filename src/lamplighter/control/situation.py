@@ -53,7 +53,7 @@ class Situation:
             clock,
             max_waiting=spec.policy.max_waiting,
             concurrency=spec.policy.concurrency,
-            on_demand=self.demanded,
+            on_demand=self.awaited,
             on_quiet=self.became_quiet,
             on_suspicion=self.suspect,
             on_outlier=self.note_outlier,
@@ -262,6 +262,12 @@ class Situation:
         """Somebody wants it awake."""
         self.wishes.somebody_came()
         self.nudge.set()
+
+    def awaited(self) -> None:
+        """Somebody waits. Those who come after him are no news: a look for each costs as much as the rest."""
+        self.wishes.somebody_came()
+        if self.gate.waiting == 1:
+            self.nudge.set()
 
     def became_quiet(self) -> None:
         """The last request in flight has ended."""

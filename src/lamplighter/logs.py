@@ -148,6 +148,7 @@ def configure_logging(
     handler.addFilter(bound.filter)
     logging.raiseExceptions = False
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("lamplighter").setLevel(number)
 
 
 def _json() -> list[structlog.typing.Processor]:

@@ -51,6 +51,16 @@ def test_each_json_line_is_one_document(capsys: pytest.CaptureFixture[str]) -> N
     assert [line["event"] for line in lines] == ["state", "from a library"]
 
 
+@pytest.mark.parametrize(("level", "seen"), [("info", ["an attempt failed"]), ("warning", [])])
+def test_our_own_lines_follow_the_level_and_those_of_libraries_begin_with_warnings(
+    level: str, seen: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("json", level)
+    logging.getLogger("lamplighter.gateway.attempts").info("an attempt failed")
+    logging.getLogger("other").info("small talk")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == seen
+
+
 # Floods.
 
 

@@ -49,7 +49,7 @@ from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
 from lamplighter.gateway.tracing import open_tracing
-from lamplighter.listening import BACKLOG, Handed, listening_on, taken_over, url_of
+from lamplighter.listening import Handed, listening_on, taken_over, url_of
 from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
@@ -420,7 +420,6 @@ async def _listening(
         gateway,
         _gateway_settings(settings),
         log_config=None,
-        backlog=BACKLOG,
         timeout_graceful_shutdown=int(_LAST_WORDS),
     )
     web = _Listener(gateway, config, grace=settings.server.drain_timeout, hands_over=hands_over)

@@ -308,3 +308,106 @@ async def test_a_fallback_s_retries_are_measured_by_what_it_was_asked() -> None:
                 assert (await s.ask(body=ASK)).body == b'"b"'
             budget = s.gateway._services.standings._far["b"].budget
             assert budget._requests.total(asyncio.get_running_loop().time()) == 5
+
+
+async def test_what_is_told_of_a_request_that_may_have_run_is_that() -> None:
+    """The last failure counts, also of a target that had failed before another one."""
+
+    async def script(visit: Visit) -> None:
+        await visit.request()
+        await visit.say(answer(status="503 Service Unavailable"))
+        await visit.request()
+        visit.reset()
+
+    async with endpoint(script) as a:
+        ups = {"a": upstream("a", a.url), "b": upstream("b", DEAD)}
+        async with stage(routing=routing("a", "b", upstreams=ups)) as s:
+            reply = await s.ask(body=ASK)
+    assert reply.json["error"]["code"] == "upstream_broken"
+
+
+@pytest.mark.parametrize("targets", [(("left", "right"), "far"), ("left", "right", "far")], ids=["equals", "chain"])
+async def test_no_endpoint_is_woken_where_renting_is_cheaper(targets: tuple[Any, ...]) -> None:
+    async with endpoint(always(answer(b'"far"'))) as far:
+        demand = Several(left="", right="")
+        config = renting(*targets, upstreams={"far": upstream("far", far.url, price=PRICE)})
+        config = dataclasses.replace(config, prices={"left": 10.0, "right": 10.0})
+        async with stage(demand, routing=config) as s:
+            assert (await s.ask(body=ASK)).body == b'"far"'
+    assert (demand.waited_for, demand.woken) == ([], [])
+
+
+async def test_one_of_equals_is_woken_where_nobody_waits_the_one_that_starts_already() -> None:
+    async with endpoint(always(answer(b'"far"'))) as far:
+        demand = Several(left="", right="")
+        demand.waited_for = ["right"]
+        config = routing(
+            ("left", "right"), "far", upstreams={"far": upstream("far", far.url)}, while_waking=WhileWaking.BRIDGE
+        )
+        async with stage(demand, routing=config) as s:
+            assert (await s.ask(body=ASK)).body == b'"far"'
+    assert demand.woken == ["right"]
+
+
+async def test_who_has_time_is_asked_again_though_another_one_was_told_to_wait_longer() -> None:
+    """Two requests are told to come back; the pause of the second is the longer one, and both wait for its end."""
+    seen = 0
+    both, longer = asyncio.Event(), asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        nonlocal seen
+        while True:
+            await visit.request()
+            seen += 1
+            if seen == 1:
+                await both.wait()
+                await visit.say(answer(status="429 Too Many Requests", headers="Retry-After: 0.1\r\n"))
+            elif seen == 2:
+                both.set()
+                await longer.wait()
+                await visit.say(answer(status="429 Too Many Requests", headers="Retry-After: 0.3\r\n"))
+            else:
+                await visit.say(answer())
+
+    async with endpoint(script) as a, stage(routing=routing("a", upstreams={"a": upstream("a", a.url)})) as s:
+        asked = [asyncio.create_task(s.ask(body=ASK, x_scale_up_timeout="5")) for _ in range(2)]
+        await both.wait()
+        await asyncio.sleep(0.04)
+        longer.set()
+        assert [(await one).status for one in asked] == [200, 200]
+
+
+async def test_a_long_deadline_does_not_prolong_what_an_endpoint_has_for_its_start() -> None:
+    async with endpoint(always(answer(b'"small"'))) as small:
+        demand = Several(big="", small=small.url)
+        demand.patience = 0.1
+        async with stage(demand, routing=routing("big", "small", upstreams={}, deadline=600.0)) as s:
+            assert (await s.ask(body=ASK)).body == b'"small"'
+
+
+async def test_a_proxy_holds_no_longer_than_the_route_has_a_request_wait() -> None:
+    held: list[str] = []
+
+    async def proxy(visit: Visit) -> None:
+        while True:
+            _, headers, _ = await visit.request()
+            held.append(headers["x-scale-up-timeout"])
+            body = b'{"error":"503 Service Unavailable","code":"SERVICE_UNAVAILABLE"}'
+            await visit.say(answer(body, status="503 Service Unavailable"))
+
+    class Remote(Several):
+        def try_claim(self, name: str) -> Claim | None:
+            claim = super().try_claim(name)
+            if claim is not None and name == "big":
+                claim.replica = dataclasses.replace(claim.replica, proxied=True)
+                self.urls["big"] = ""  # asleep, as is seen when it has been asked
+            return claim
+
+    async with endpoint(proxy) as big, endpoint(always(answer(b'"small"'))) as small:
+        demand = Remote(big=big.url, small=small.url)
+        config = routing("big", "small", upstreams={}, while_waking=WhileWaking.BRIDGE)
+        async with stage(demand, routing=config) as s:
+            assert (await s.ask(body=ASK)).body == b'"small"'
+    assert held == ["1"]
+    assert demand.woken == ["big"]
+    assert demand.waited_for == []

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from lamplighter.gateway import server as server_module
 from lamplighter.gateway.app import Gateway
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
@@ -24,6 +25,8 @@ from tests.gateway_stage import (
 from tests.gateway_stage import always as always_answering
 
 CHAT = "/v1/chat/completions"
+
+LOOK = 0.005
 
 
 async def test_a_held_request_is_served_after_the_grant():
@@ -189,17 +192,43 @@ async def test_a_stream_finishes_while_the_server_goes_away():
             server = GatewayServer(gateway, uvicorn_config(gateway, log_config=None), grace=5)
             serving = asyncio.create_task(server.serve([listener]))
             await until(lambda: server.started)
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            address = listener.getsockname()
+            reader, writer = await asyncio.open_connection(*address)
             client = Client(reader, writer)
             client.send(request(CHAT))
             await client.head()
             server.should_exit = True
             await until(lambda: gateway.closing)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*address)
             going_on.set()
             assert await client.reader.read() == b"2\r\nhi\r\n0\r\n\r\n"
             await serving
             writer.close()
         assert (await usage.one()).outcome == "served"
+
+
+async def test_a_request_that_has_begun_to_come_is_answered_by_the_server_that_hands_over(monkeypatch):
+    monkeypatch.setattr(server_module, "_LINGER_LOOK", LOOK)
+    async with endpoint(always_answering(answer())) as there:
+        gateway = Gateway(StageDemand(there.url), Records())
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            config = uvicorn_config(gateway, log_config=None)
+            server = GatewayServer(gateway, config, grace=5, hands_over=True)
+            serving = asyncio.create_task(server.serve([listener]))
+            await until(lambda: server.started)
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            client = Client(reader, writer)
+            whole = request(CHAT)
+            client.send(whole[:40])
+            await until(lambda: any(one.is_asked for one in server._connections()))
+            server.should_exit = True
+            await until(lambda: gateway.closing)
+            await asyncio.sleep(10 * LOOK)
+            client.send(whole[40:])
+            assert (await client.reply()).status == 200
+            await serving
+            writer.close()
 
 
 async def test_at_the_deadline_of_the_server_s_end_waiters_are_told_and_streams_are_cut():

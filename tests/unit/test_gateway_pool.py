@@ -114,11 +114,31 @@ async def test_a_turn_goes_on_when_somebody_leaves_whether_opening_or_waiting(pl
     assert not connections._origins
 
 
-async def test_who_got_no_turn_in_time_says_nothing_of_the_endpoint(place: Place) -> None:
+async def test_who_got_no_turn_in_time_says_nothing_of_an_endpoint_that_others_reach(place: Place) -> None:
+    connections, origin = pool(connect_timeout=0.05), Origin("127.0.0.1", place.port, tls=False)
+    connections._of(origin).at_once = 0
+    async with opening(connections, origin, 1) as (waits,):
+        await asyncio.sleep(0.01)
+        connections._of(origin).opened(at_once=True)
+        connections._of(origin).at_once = 0
+        with pytest.raises(QueueFull):
+            await waits
+
+
+async def test_who_got_no_turn_where_nobody_gets_through_does_not_reach_the_endpoint(place: Place) -> None:
     connections = pool(connect_timeout=0.05)
     connections._of(silent(place)).at_once = 0
-    with pytest.raises(QueueFull):
+    with pytest.raises(UpstreamUnreachable, match="in time"):
         await connections.connect(silent(place))
+
+
+async def test_who_leaves_while_a_connection_is_opened_says_nothing_of_how_that_goes(place: Place) -> None:
+    connections = pool()
+    known = connections._of(silent(place))
+    known.at_once = 5
+    async with opening(connections, silent(place), 9):
+        await settled(place)
+    assert (known.at_once, known.opening) == (5, 0)
 
 
 async def test_who_gets_no_answer_in_time_does_not_reach_the_endpoint(place: Place) -> None:

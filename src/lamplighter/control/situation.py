@@ -219,7 +219,9 @@ class Situation:
 
     def is_starting(self) -> bool:
         """Whether it is asleep, and on its way, or about to be: somebody waits for it."""
-        return not self.gate.is_open and (self._comes_up() or self.gate.waiting > 0)
+        if self.gate.is_open or self.begun is Verb.SLEEP:
+            return False
+        return self._comes_up() or self.gate.waiting > 0
 
     def _comes_up(self) -> bool:
         unready = self.known is State.RUNNING and not self.status.replicas

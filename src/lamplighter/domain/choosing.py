@@ -39,9 +39,9 @@ _HASH_BITS = 52
 class Standing:
     """What is known of a target now.
 
-    `is_awake`: an upstream always is. `is_starting`: it is asleep and on its way. `admitted`: its breaker lets an attempt
-    through, and it did not ask to be left alone. `in_flight`: attempts under way. `full`: it takes no more of them at
-    present.
+    `is_awake`: an upstream always is. `is_starting`: it is asleep, and on its way. `admitted`: its breaker lets an
+    attempt through, and it did not ask to be left alone. `in_flight`: attempts under way. `full`: it takes no more of
+    them at present.
     """
 
     is_awake: bool = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -13,7 +12,6 @@ log = logging.getLogger(__name__)
 AT_ONCE = 256
 """How many are accepted before requests have their turn again."""
 
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 1.0
 
 
@@ -30,13 +28,11 @@ class Accepting:
         self._protocol = protocol
         self._connecting: set[asyncio.Task[object]] = set()
         self._resumption: asyncio.TimerHandle | None = None
-        self._closed = False
         listener.setblocking(False)
         self._listen()
 
     def close(self) -> None:
         """Accept no more."""
-        self._closed = True
         if self._resumption is not None:
             self._resumption.cancel()
         self._loop.remove_reader(self._listener)
@@ -75,9 +71,7 @@ class Accepting:
             log.warning("a connection could not be used: %s", error)
 
     def _fail(self, error: OSError) -> None:
-        """Pause where the system has no room for more: the connections that end make some."""
-        if error.errno not in _NO_ROOM:
-            raise error
+        """Pause: the system has no room for more, most likely, and connections that end make some."""
         log.error("no connection can be accepted: %s; the next try is in %g s", error.strerror, _PAUSE)
         self._loop.remove_reader(self._listener)
         self._resumption = self._loop.call_later(_PAUSE, self._listen)

@@ -110,7 +110,8 @@ async def _ask(x: Exchange, state: TargetState) -> None:
         return
     address = services.addresses.of(x.claim.replica)
     x.address = address = plain(address) if x.feedback else address
-    hold = proxied.hold_line(x) if address.proxied else b""
+    held = _held_there(x) if address.proxied else 0.0
+    hold = proxied.hold_line(held) if address.proxied else b""
     body = _body_for(x, state, address)
     more = hold if x.trace is None else hold + x.trace.attempt(x.endpoint, address.origin, again=tried is not None)
     head = relay.render_head(request, address, x.path.removeprefix(address.strip), len(body), more)
@@ -124,8 +125,14 @@ async def _ask(x: Exchange, state: TargetState) -> None:
         head,
         body,
         method=request.method,
-        connected=lambda: x.await_first_byte(proxied.time_left(x) if hold else 0.0),
+        connected=lambda: x.await_first_byte(held),
     )
+
+
+def _held_there(x: Exchange) -> float:
+    """How long a provider's proxy may hold the request (seconds): as long as it would wait here for a start."""
+    assert x.plan is not None
+    return min(proxied.time_left(x), claiming.patience_of(x, x.plan))
 
 
 def _body_for(x: Exchange, state: TargetState, address: Address) -> bytes:
@@ -175,7 +182,7 @@ async def _ask_until_up(x: Exchange, state: TargetState) -> None:
     attempt, asked = 0, monotonic()
     while await proxied.turned_away(x):
         _take_back(x)
-        await claiming.claim_by_waiting(x)
+        await _claim_again(x)
         await _pass_time(x, proxied.pause_before(attempt, random.random()) - (monotonic() - asked))  # noqa: S311
         attempt, asked = attempt + 1, monotonic()
         await _ask_or_claim_again(x, state)
@@ -186,8 +193,13 @@ async def _ask_or_claim_again(x: Exchange, state: TargetState) -> None:
         await _ask(x, state)
     except UpstreamUnreachable as error:
         x.end_attempt(Verdict.UNREACHABLE, error.code)
-        await claiming.claim_by_waiting(x)
+        await _claim_again(x)
         await _ask(x, state)
+
+
+async def _claim_again(x: Exchange) -> None:
+    assert x.plan is not None
+    await claiming.claim_as_the_route_waits(x, x.plan)
 
 
 def _take_back(x: Exchange) -> None:

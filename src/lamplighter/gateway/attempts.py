@@ -13,7 +13,7 @@ from time import monotonic
 
 from lamplighter.domain.choosing import fits
 from lamplighter.domain.retrying import is_failure, retry_after, was_refused
-from lamplighter.domain.routing import Route, WhileWaking
+from lamplighter.domain.routing import WhileWaking
 from lamplighter.errors import (
     EndpointNotFound,
     EndpointPaused,
@@ -148,7 +148,7 @@ def _failed(x: Exchange, plan: Plan, error: LamplighterError) -> Failure:
     log.info("attempt failed: target=%s id=%s code=%s %s", target.name, told, error.code, error.message)
     executed = isinstance(error, UpstreamError) and not isinstance(error, UpstreamUnreachable)
     error.__traceback__ = None  # it refers to all that this request holds, which would wait for the garbage collector
-    return Failure(target.name, error, executed=executed, again=_again(error, plan.route))
+    return Failure(target.name, error, executed=executed, again=_again(error, plan))
 
 
 def _verdict_of(error: LamplighterError) -> Verdict:
@@ -158,14 +158,17 @@ def _verdict_of(error: LamplighterError) -> Verdict:
     return Verdict.ABANDONED
 
 
-def _again(error: LamplighterError, route: Route) -> Again:
+def _again(error: LamplighterError, plan: Plan) -> Again:
     """What another attempt at the same target may come to."""
+    route = plan.route
     if isinstance(error, UnusableAddress):
         return Again.NEVER
     if route.implied:
         return Again.RETRY if isinstance(error, UpstreamUnreachable) else Again.NEVER
     if isinstance(error, claiming.Waking | claiming.Occupied):
         return Again.NEVER if route.while_waking is WhileWaking.FAIL else Again.WAIT
+    if isinstance(error, LeftAlone) and not plan.first_round:
+        return Again.RETRY  # its pause became longer while this request waited for its end
     return Again.RETRY if isinstance(error, UpstreamError | QueueFull) else Again.NEVER
 
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 from lamplighter.control.demand import Caller, Claim
 from lamplighter.domain.keys import ApiKey
-from lamplighter.domain.routing import Route, WhileWaking
+from lamplighter.domain.routing import WhileWaking
 from lamplighter.errors import EndpointBusy, QueueFull, Unavailable, WakeTimeout
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import hold_with_feedback, is_wanted
@@ -51,8 +51,13 @@ async def claim(x: Exchange, plan: Plan, state: TargetState) -> None:
             return
     if upstream:
         raise QueueFull(f"{state.in_flight} requests are under way there; that is the limit.", retry_after=1.0)
-    x.rented = False
-    patience = _patience(x, plan)
+    await claim_as_the_route_waits(x, plan)
+
+
+async def claim_as_the_route_waits(x: Exchange, plan: Plan) -> None:
+    """Wait for the plan's current target as long as the route has a request wait for it. Raises as `claim` does."""
+    x.rented = x.rented and not plan.is_last_hope
+    patience = patience_of(x, plan) if _raise_demand(x, plan) else 0.0
     if patience <= 0.0:
         raise _turned_down(x, plan)
     began = monotonic()
@@ -69,9 +74,8 @@ async def claim_by_waiting(x: Exchange, patience: float = inf) -> Claim:
     x.hold_body()
     x.may_last()
     x.watch()
-    began, left = monotonic(), x.time_left()
-    if patience != inf:
-        left = patience if left is None else min(left, patience)
+    began = monotonic()
+    left = _within(x, patience)
     if x.trace is not None:
         x.trace.waiting(x.endpoint)
     try:
@@ -86,6 +90,20 @@ async def claim_by_waiting(x: Exchange, patience: float = inf) -> Claim:
     if x.trace is not None:
         x.trace.granted()
     return x.claim
+
+
+def _within(x: Exchange, patience: float) -> float | None:
+    """The time for a claim: what is left of the request's own, patience, and what the endpoint has for a wake.
+
+    None leaves it to the endpoint. Only a client may ask to be held for longer than that.
+    """
+    left = x.time_left()
+    if left is None and patience == inf:
+        return None
+    bounds = [patience, inf if left is None else left]
+    if x.hold_timeout is None:
+        bounds.append(x.services.demand.wake_timeout(x.endpoint))
+    return min(bounds)
 
 
 async def claim_for_probe(x: Exchange) -> Claim:
@@ -108,48 +126,46 @@ async def claim_for_probe(x: Exchange) -> Claim:
     return x.claim
 
 
-def _patience(x: Exchange, plan: Plan) -> float:
-    """Seconds that the request waits for a target that is asleep or busy; inf for as long as it may wait at all.
+def patience_of(x: Exchange, plan: Plan) -> float:
+    """Seconds that the request waits for the current target, which is asleep or busy; inf for all that it may wait."""
+    return inf if plan.route.implied else min(_wish_to_wait(x, plan), _time_for(x, plan))
 
-    What it does not wait for is woken all the same: the first target of its route alone, so that a sleeping chain does
-    not wake as a whole. Where renting is cheaper, nothing is.
+
+def _raise_demand(x: Exchange, plan: Plan) -> bool:
+    """Say that the endpoint is wanted, also where nobody waits for it. False where renting is cheaper.
+
+    The first target of a route alone is woken like this, so that a sleeping chain does not wake as a whole.
     """
-    route, name = plan.route, x.endpoint
-    if route.implied:
-        return inf
-    if plan.first_round and not x.services.demand.is_awake(name) and _is_woken_by(route, name):
-        if x.services.renting.rents(x, plan, name):
-            return 0.0
-        if route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
-            x.services.demand.want(name)
-    return min(_wish_to_wait(x, plan), _time_for(x, plan))
+    demand, name = x.services.demand, x.endpoint
+    if plan.route.implied or not plan.first_round or demand.is_awake(name):
+        return True
+    if x.rented or (name == plan.woken and x.services.renting.rents(x, plan, name)):
+        return False
+    if name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
+        demand.want(name)
+    return True
 
 
 def _wish_to_wait(x: Exchange, plan: Plan) -> float:
     """How long the route has a request wait for the current target (seconds)."""
-    route, name = plan.route, x.endpoint
+    route = plan.route
     if route.while_waking is WhileWaking.FAIL:
         return 0.0
     if plan.is_last_hope or route.while_waking is WhileWaking.HOLD or len(plan.order) == 1:
         return inf
-    expected = x.services.demand.expected_wait(name)
-    return route.bridge_after if _is_woken_by(route, name) and expected <= route.bridge_after else 0.0
+    expected = x.services.demand.expected_wait(x.endpoint)
+    return route.bridge_after if x.endpoint == plan.woken and expected <= route.bridge_after else 0.0
 
 
 def _time_for(x: Exchange, plan: Plan) -> float:
     """How long it can wait (seconds): within a deadline some time is kept for the targets behind this one."""
     left, deadline = x.time_left(), plan.route.deadline
     if left == 0.0:  # whoever allows no time at all wakes the first one all the same, and is told so
-        return inf if plan.first_round and _is_woken_by(plan.route, x.endpoint) else 0.0
+        return inf if plan.first_round and x.endpoint == plan.woken else 0.0
     if left is None or deadline is None or not plan.has_more:
         return inf
     most = plan.route.first_byte_timeout
     return max(0.0, left - min(_RESERVE if most is None else most, deadline / 2))
-
-
-def _is_woken_by(route: Route, name: str) -> bool:
-    """Whether this is the endpoint that the route wakes: the first one of it."""
-    return route.tiers[0][0].name == name
 
 
 def _turned_down(x: Exchange, plan: Plan) -> Unavailable:
@@ -162,7 +178,7 @@ def _turned_down(x: Exchange, plan: Plan) -> Unavailable:
         return Waking(f"Endpoint {name!r} is asleep, and waking it would cost more than this answer elsewhere.")
     if not x.key.may_wake:
         return Waking(f"Endpoint {name!r} is asleep, and this key may not wake it.", retry_after=wait)
-    woken = ", and on its way" if _is_woken_by(plan.route, name) else ""
+    woken = ", and on its way" if name == plan.woken else ""
     return Waking(f"Endpoint {name!r} is asleep{woken}.", retry_after=wait)
 
 

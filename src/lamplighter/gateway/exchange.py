@@ -135,8 +135,8 @@ class Exchange:
         return left if held is None else min(held, left)
 
     def await_connection(self) -> None:
-        """Begin the stage in which a connection is made. That takes its own time; this holds a route's bounds."""
-        way, most = self.way, self.services.settings.connect_timeout
+        """Begin the stage in which a connection is made. The pool bounds its parts; this holds a route's bounds."""
+        way, most = self.way, 2 * self.services.settings.connect_timeout
         self._must_by_deadline(min(most, way.first_byte_timeout or most), _no_connection)
 
     def await_first_byte(self, more: float = 0.0) -> None:

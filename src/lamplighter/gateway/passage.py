@@ -26,13 +26,15 @@ class Passage:
         """
         x, upstream = self._x, self._upstream
         upstream.sink = self._pour
-        while not upstream.complete:
-            if not self._pour() and (piece := self._take()):
-                x.bytes_out += len(piece)
-                await x.send({"type": "http.response.body", "body": piece, "more_body": True})
-            while not upstream.has_more:
-                await upstream.news()
-        upstream.sink = None
+        try:
+            while not upstream.complete:
+                if not self._pour() and (piece := self._take()):
+                    x.bytes_out += len(piece)
+                    await x.send({"type": "http.response.body", "body": piece, "more_body": True})
+                while not upstream.has_more:
+                    await upstream.news()
+        finally:
+            upstream.sink = None
         last = self._take()
         return last + self._tokens.end() if isinstance(self._tokens, StreamTokens) else last
 

@@ -77,15 +77,14 @@ class Plan:
     all the time that is left: nothing else is. So it ends.
     """
 
-    __slots__ = ("_again", "_asleep", "_at", "_left_alone", "_rounds", "failures", "is_last_hope", "order", "route")
+    __slots__ = ("_again", "_asleep", "_at", "_first", "_rounds", "failures", "is_last_hope", "order", "route")
 
     def __init__(self, route: Route, order: Sequence[RouteTarget]) -> None:
         self.route = route
-        self.order = order
+        self.order = self._first = order
         self.failures: list[Failure] = []
         self.is_last_hope = False
         """Whether the targets of this round are waited for because everything else was tried."""
-        self._left_alone = () if len(order) == len(route.targets) else _names(route.targets) - _names(order)
         self._at = 0
         self._rounds = 0
         self._again: list[RouteTarget] = []
@@ -95,6 +94,17 @@ class Plan:
     def current(self) -> RouteTarget:
         """The target whose turn it is."""
         return self.order[self._at]
+
+    @property
+    def last(self) -> Failure:
+        """The failure that came last."""
+        return self.failures[-1]
+
+    @property
+    def woken(self) -> str:
+        """The endpoint that this request wakes: the first that it tries of the route's first tier. Empty for none."""
+        tier = _names(self.route.tiers[0])
+        return next((one.name for one in self._first if one.name in tier and not one.is_upstream), "")
 
     @property
     def has_more(self) -> bool:
@@ -130,8 +140,9 @@ class Plan:
 
     def missed(self, name: str) -> bool:
         """Whether nobody was met there at the last attempt, so that the endpoint may have to be woken."""
-        last = self.failures[-1] if self.failures else None
-        return last is not None and last.target == name and isinstance(last.error, UpstreamUnreachable)
+        if not self.failures:
+            return False
+        return self.last.target == name and isinstance(self.last.error, UpstreamUnreachable)
 
     def fail(self, failure: Failure) -> None:
         """Note why the current target gave no answer."""
@@ -143,7 +154,7 @@ class Plan:
 
     def may_go_on(self, method: str) -> bool:
         """Whether the request may be sent once more, after the last failure."""
-        return may_repeat(self.route.repeat, method=method, executed=self.failures[-1].executed)
+        return may_repeat(self.route.repeat, method=method, executed=self.last.executed)
 
     def advance(self, begun: int) -> bool:
         """Turn to the next target, after so many attempts at any of them. False: none left."""
@@ -165,30 +176,28 @@ class Plan:
 
     def last_speaks(self, method: str) -> bool:
         """Whether the client gets what the last target said: it is the only one, or may have done the work."""
-        last = self.failures[-1]
-        only = len(self.route.targets) == 1
-        return only or not may_repeat(self.route.repeat, method=method, executed=last.executed)
+        return len(self.route.targets) == 1 or not self.may_go_on(method)
 
     def verdict(self, method: str) -> LamplighterError:
         """What to tell the client: the one failure that counts, or all of them."""
+        if self.last_speaks(method) or isinstance(self.last.error, DeadlinePassed):
+            return self.last.error
         last = _last_of_each(self.failures)
-        if self.last_speaks(method) or isinstance(last[-1].error, DeadlinePassed):
-            return last[-1].error
         said = "; ".join(f"{one.target}: {_reason(one.error)}" for one in last)
         said += "".join(f"; {name}: {self._why_not(name)}" for name in self._untried())
         text = f"No target of {self.route.name!r} could answer. {said}"
         if all(isinstance(one.error, DoesNotFit) for one in last):
             return DoesNotFit(text)
         alike = {type(one.error) for one in last}
-        if len(alike) == 1 and last[0].error.status in {403, 404} | {EndpointPaused.status}:
-            return last[-1].error
+        if len(alike) == 1 and self.last.error.status in {403, 404} | {EndpointPaused.status}:
+            return self.last.error
         return AllTargetsFailed(text, retry_after=_soonest(last))
 
     def _untried(self) -> list[str]:
         return [name for name in dict.fromkeys(_listed(self.route.targets)) if not self.was_tried(name)]
 
     def _why_not(self, name: str) -> str:
-        if name in self._left_alone:
+        if name not in _names(self._first):
             return "left alone, it failed too often lately or takes no more"
         return f"not tried, {self.route.most_attempts} attempts are allowed"
 

@@ -7,6 +7,7 @@ import errno
 import socket
 import ssl
 from collections import deque
+from math import inf
 from time import monotonic
 
 from lamplighter.errors import QueueFull, UpstreamUnreachable
@@ -22,6 +23,7 @@ FEW_AT_ONCE = 32
 MANY_AT_ONCE = 512
 DROPPED_AFTER = 0.9
 # Open files, ports and buffers that have run out here say nothing about the endpoint.
+_NOT_IN_TIME = "The endpoint did not accept a connection in time."
 _OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -32,11 +34,12 @@ class _Origin:
     doubles with each round trip, and few again after one that was not.
     """
 
-    __slots__ = ("_turns", "at_once", "idle", "opening")
+    __slots__ = ("_turns", "at_once", "idle", "opened_at", "opening")
 
     def __init__(self) -> None:
         self.idle: list[UpstreamConnection] = []
         self.opening = 0
+        self.opened_at = -inf
         self.at_once = FEW_AT_ONCE
         self._turns: deque[asyncio.Future[UpstreamConnection | None]] = deque()
 
@@ -70,16 +73,20 @@ class _Origin:
                 return True
         return False
 
-    def over(self, *, well: bool) -> None:
+    def opened(self, *, at_once: bool) -> None:
+        """One was opened, without having to be tried twice or not."""
+        self.opened_at = monotonic()
+        self.at_once = min(self.at_once + 1, MANY_AT_ONCE) if at_once else FEW_AT_ONCE
+
+    def over(self) -> None:
         """One is no longer being opened."""
         self.opening -= 1
-        self.at_once = min(self.at_once + 1, MANY_AT_ONCE) if well else FEW_AT_ONCE
         while self.opening < self.at_once and self.hand_on(None):
             self.opening += 1
 
     def _pass_on(self, kept: UpstreamConnection | None) -> None:
         if kept is None:
-            self.over(well=True)
+            self.over()
         elif not self.hand_on(kept):
             kept.idle_since = monotonic()
             self.idle.append(kept)
@@ -136,24 +143,30 @@ class Pool:
 
         Cancel it to give up.
         """
-        known = self._of(origin)
+        known, began = self._of(origin), monotonic()
         try:
             async with asyncio.timeout(self._connect_timeout):
                 kept = await known.turn()
         except TimeoutError as error:
+            if known.opened_at < began:
+                raise UpstreamUnreachable(_NOT_IN_TIME) from error
             raise QueueFull("Too many connections to the endpoint are being opened.", retry_after=1.0) from error
         return kept or await self._open_in_turn(origin, known)
 
     async def _open_in_turn(self, origin: Origin, known: _Origin) -> UpstreamConnection:
-        began, well = monotonic(), False
+        began = monotonic()
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await self._open(origin)
-            well = monotonic() - began < DROPPED_AFTER
+            known.opened(at_once=monotonic() - began < DROPPED_AFTER)
         except TimeoutError as error:
-            raise UpstreamUnreachable("The endpoint did not accept a connection in time.") from error
+            known.at_once = FEW_AT_ONCE
+            raise UpstreamUnreachable(_NOT_IN_TIME) from error
+        except UpstreamUnreachable:
+            known.at_once = FEW_AT_ONCE
+            raise
         finally:
-            known.over(well=well)
+            known.over()
         return connection
 
     async def _open(self, origin: Origin) -> UpstreamConnection:

@@ -51,9 +51,9 @@ def time_left(x: Exchange) -> float:
     return max(0.0, x.services.demand.wake_timeout(x.endpoint) - (monotonic() - x.started))
 
 
-def hold_line(x: Exchange) -> bytes:
-    """The header that has the proxy hold a request while the endpoint starts, for what is left of its time."""
-    return b"x-scale-up-timeout: %d\r\n" % max(1, int(time_left(x)))
+def hold_line(seconds: float) -> bytes:
+    """The header that has the proxy hold a request while the endpoint starts."""
+    return b"x-scale-up-timeout: %d\r\n" % max(1, int(seconds))
 
 
 async def turned_away(x: Exchange) -> bool:

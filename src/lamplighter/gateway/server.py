@@ -241,6 +241,11 @@ class GatewayProtocol(HttpToolsProtocol):
         """Whether no request is under way here, and none has begun to come."""
         return not self._head_bytes and (self.cycle is None or self.cycle.response_complete)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a part of a request's head has come."""
+        return self._head_bytes > 0
+
     def announce_end(self) -> None:
         """Let the answer that is still to begin tell that it is the last one here.
 
@@ -373,9 +378,11 @@ class GatewayServer(Server):
         self.grace = grace
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Called by uvicorn, to listen at `sockets`."""
+        """Called by uvicorn, to listen at `sockets`: those that `serve` was given. Raises ValueError without any."""
+        if not sockets:
+            raise ValueError("the sockets to listen at are missing: give them to `serve`")
         await super().startup([])
-        self._accepting = [Accepting(listener, self._protocol) for listener in sockets or []]
+        self._accepting = [Accepting(listener, self._protocol) for listener in sockets]
 
     def _protocol(self) -> GatewayProtocol:
         protocol = cast("type[GatewayProtocol]", self.config.http_protocol_class)
@@ -390,6 +397,9 @@ class GatewayServer(Server):
             await accepting.settled()
         if self._hands_over:
             await self._serve_out(deadline)
+        else:
+            for listener in sockets or []:
+                listener.close()  # whoever comes now is refused at once, and asks elsewhere
         await self._gateway.drain(max(0.0, deadline - loop.time()))
         await super().shutdown(sockets)
 
@@ -408,7 +418,7 @@ class GatewayServer(Server):
         while (now := loop.time()) < deadline:
             quiet = {one: quiet.get(one, now) for one in self._connections() if one.is_quiet}
             kept = [one for one, since in quiet.items() if now - since < _LINGER or not one.close_if_unused()]
-            if not kept and not self._gateway.in_progress:
+            if not kept and not self._gateway.in_progress and not any(one.is_asked for one in self._connections()):
                 return
             await asyncio.sleep(_LINGER_LOOK)
 
@@ -440,7 +450,7 @@ def _has_left(transport: asyncio.Transport) -> bool:
 
 
 def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:
-    """The options of uvicorn that the gateway's promises rest on; `options` are host, port, fd and the like."""
+    """The options of uvicorn that the gateway's promises rest on, and others. Sockets are given to `serve`."""
     settings = settings or GatewaySettings()
     bounds = {
         "max_head_bytes": settings.max_head_bytes,

@@ -22,7 +22,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: what a database must carry for this program to use it."""
 
 metadata = MetaData(
@@ -165,4 +165,31 @@ keys = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
     Index(None, "digest", unique=True),
+)
+
+# What was said of prices: only changes, each with its moment. `nanos` is null from when on it was said no more.
+quotes = Table(
+    "quotes",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("nanos", BigInteger),
+    Column("estimate", Boolean, nullable=False),
+    Column("free", Boolean, nullable=False),
+    Index(None, "subject", "at"),
+    Index(None, "at"),
+)
+
+price_feeds = Table(
+    "price_feeds",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("checked_at", Double, nullable=False),
 )

@@ -14,8 +14,9 @@ from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import queries, tables
+from lamplighter.store import queries, quotes, tables
 from lamplighter.store.database import Database
+from lamplighter.store.quotes import SavedQuote
 from lamplighter.store.records import (
     AuditFilter,
     AuditRecord,
@@ -169,6 +170,28 @@ class Store:
     async def forget_keys(self, ids: Sequence[str]) -> None:
         """Remove keys for good; one that is not there is no error."""
         await self._run(queries.forget_keys, ids)
+
+    async def add_quotes(self, saved: Sequence[SavedQuote]) -> None:
+        """Record changes of prices, all or none."""
+        await self._run(quotes.add_quotes, saved)
+
+    async def load_prices(self) -> list[SavedQuote]:
+        """The newest row of each price, and all rows of endpoints' prices, the oldest first."""
+        return [*await self._run(quotes.load_lines), *await self._run(quotes.load_endpoint_prices)]
+
+    async def quotes(
+        self, subject: str | None = None, *, source: str | None = None, since: float | None = None, limit: int = 100
+    ) -> list[SavedQuote]:
+        """Find recorded changes of prices, the newest first; `since` is Unix time, and included."""
+        return await self._run(quotes.select_quotes, subject, source, since, limit)
+
+    async def save_feed(self, source: str, checked_at: float) -> None:
+        """Note the Unix time at which a feed of prices was last found to be good."""
+        await self._run(quotes.save_feed, source, checked_at)
+
+    async def load_feeds(self) -> dict[str, float]:
+        """When each feed of prices was last found to be good."""
+        return await self._run(quotes.load_feeds)
 
     async def prune(self, before: float, *, audit_before: float | None = None) -> int:
         """Delete transitions, starts and usage older than the Unix time `before`; returns how many rows.

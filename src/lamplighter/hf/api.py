@@ -479,7 +479,7 @@ class ManagementApi:
 
     async def _hardware(self, namespace: str, pace: Pace | None = None) -> HardwareList:
         url, asked = self._in("provider", namespace)
-        return hardware_of(await self._calls.json(Question(method="GET", url=url), asked, pace=pace))
+        return hardware_of(await self._calls.json(Question(method="GET", url=url), asked, pace=pace, exact=True))
 
     async def _explain(self, wanted: Wanted, namespace: str) -> None:
         """Raise a better InvalidInput for what was refused where the hardware listing tells what is wrong with it."""

@@ -246,7 +246,13 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A recorded change of state. `duration` is how long the state that was left had lasted, where that is known."""
+    """A recorded change of state, or of what it costs: then `before` and `after` are the same.
+
+    `duration` is how long it had been as before, by a clock that nobody sets, where that is known. `after` None says
+    that it is looked after no more, or is gone. `cause` is on whose account it is what it is (`key:ID`,
+    `operator:NAME`, `lease:HOLDER`, or empty), `route` the route that led there. So many `replicas` are billed while it
+    is awake. `seen_until` is the Unix time until which an earlier run had looked on, where the duration is not known.
+    """
 
     endpoint: str
     at: float
@@ -256,6 +262,11 @@ class Transition:
     actor: str
     message: str | None = None
     duration: float | None = None
+    cause: str = ""
+    route: str = ""
+    provider: str = ""
+    replicas: int = 1
+    seen_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ from lamplighter.listening import BACKLOG, Handed, listening_on, taken_over, url
 from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
 from lamplighter.providers.registry import Site, make_provider
+from lamplighter.secrets.keeping import keep_renewed
 from lamplighter.store import Store, UsageWriter
 from lamplighter.store.seal import KEY_FILE, Seal
 
@@ -126,6 +127,7 @@ class Server:
         await self._deployments.renew()
         self._gateway.take(_routing(settings))
         self._routes.take(settings.routes(), settings.upstreams())
+        self._keyring.configure(settings.server.keys)
         _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
@@ -199,7 +201,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         stack.push_async_callback(deployments.close)
         deployments.go_on()
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
-        await stack.enter_async_context(_background(_prune_for_ever(store, keyring, settings.server), "prune"))
+        await stack.enter_async_context(_housekeeping(store, keyring, settings))
         health = Health(store, fleet, usage, journal, deployments)
         leases = LeaseKeeper(fleet, store, journal, Clock())
         await leases.start()
@@ -373,6 +375,16 @@ async def _open_keyring(
     return keyring
 
 
+@asynccontextmanager
+async def _housekeeping(store: Store, keyring: Keyring, settings: Settings) -> AsyncIterator[None]:
+    """What has to be done from time to time, as long as the context lasts."""
+    async with (
+        _background(keep_renewed(settings.secrets), "renew tokens"),
+        _background(_prune_for_ever(store, keyring, settings.server), "prune"),
+    ):
+        yield
+
+
 async def _prune_for_ever(store: Store, keyring: Keyring, settings: ServerSettings) -> None:
     while True:
         try:
@@ -483,6 +495,7 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
                 resources=provider.resources,
                 options=provider.options,
                 withheld=settings.secret_variables,
+                secrets=settings.secrets,
             ),
         )
         for name, provider in settings.providers.items()

@@ -75,6 +75,7 @@ def serve(
     from lamplighter.logs import configure_logging  # noqa: PLC0415
     from lamplighter.runtime import Server  # noqa: PLC0415
     from lamplighter.runtime import serve as serve_until_told  # noqa: PLC0415
+    from lamplighter.secrets.sources import Secrets  # noqa: PLC0415
 
     configure_logging(log_format, log_level)
     environ = overridden(os.environ, host=host, port=port, data=data)
@@ -83,8 +84,12 @@ def serve(
         notify_ready()  # first: who reads the rest may be gone
         announce(server)
 
+    secrets = Secrets(
+        environ
+    )  # the same for every reload: what a source that is down then held before goes on to count
+
     def read() -> Settings:
-        settings = load(path, environ)
+        settings = load(path, environ, secrets)
         check_engines(settings)
         return settings
 

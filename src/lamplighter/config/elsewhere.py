@@ -9,8 +9,11 @@ from typing import Any
 from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings
 from lamplighter.config.problems import Path
 from lamplighter.domain.endpoint import Deployment, Policy, Remote, Spec
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import InvalidInput, NotAllowed
 from lamplighter.hf.forms import DeploymentForm
+from lamplighter.hf.token import checked
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import Secrets
 
 HUGGING_FACE = "huggingface"
 """A kind of provider, and the name of one that is there as soon as an endpoint lives at it."""
@@ -56,6 +59,25 @@ def resolved(provider: ProviderSettings, folder: FilePath) -> ProviderSettings:
         return provider
     path = folder / FilePath(token.removeprefix("file:")).expanduser()
     return provider.model_copy(update={"options": {**provider.options, "token": f"file:{path}"}})
+
+
+def token_problem(provider: ProviderSettings, secrets: Secrets) -> str | None:
+    """Why the token of a provider can't be had, where it is said where that is. Other mistakes are told elsewhere."""
+    if provider.type != HUGGING_FACE:
+        return None
+    from lamplighter.providers.huggingface.options import Options  # noqa: PLC0415 - who has none should not pay for it
+
+    try:
+        place = Options.of(provider.options).token_place(secrets.environ)
+        if place is not None:
+            checked(secrets.read(place).reveal(), "what it names")
+    except InvalidInput:
+        return None
+    except SecretError as error:
+        return f"names {error.message}"
+    except NotAllowed as error:
+        return error.message
+    return None
 
 
 def _options(provider: ProviderSettings) -> Iterator[Complaint]:

@@ -63,7 +63,7 @@ class ServerSettings(Section):
     port: Whole = Field(default=8470, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     keys: frozenset[KeyDigest] = Field(default=frozenset(), repr=False)
-    """Admins' keys: each by its place (env:NAME, file:PATH) or its digest (sha256:…). Others are made while it runs."""
+    """Admins' keys: each by its place (env:NAME and so on) or its digest (sha256:…). Others are made later."""
     cors: tuple[PageOrigin, ...] = ()
     """The origins of web pages that may read answers: exact ones (https://app.example.com), or "*" for all."""
     hosts: tuple[HostName, ...] = ()
@@ -142,9 +142,9 @@ class AlarmSettings(Section):
     """When people are told that something costs money for nobody, or fails, and where."""
 
     urls: tuple[SecretText, ...] = Field(default=(), repr=False)
-    """Services of apprise to tell (slack://…, mailto://…): each by the place of its URL, env:NAME or file:PATH."""
+    """Services of apprise to tell (slack://…, mailto://…): each by the place of its URL, such as env:NAME."""
     webhook: SecretText | None = Field(default=None, repr=False)
-    """Where alarms are posted as JSON: the place of its URL, env:NAME or file:PATH."""
+    """Where alarms are posted as JSON: the place of its URL, such as env:NAME."""
     repeat_every: PositiveDuration = 6 * 3600.0
     """How often an alarm that stands is told again."""
     awake_longer_than: BoundOrNever = None

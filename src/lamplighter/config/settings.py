@@ -26,24 +26,25 @@ from lamplighter.config.file import (
     ProviderSettings,
     ServerSettings,
 )
-from lamplighter.config.problems import Problem, raise_for
+from lamplighter.config.problems import Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
-from lamplighter.config.values import Context, variables_in
+from lamplighter.config.secret_places import places_of, variables_of
+from lamplighter.config.values import Context
 from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
 from lamplighter.errors import ConfigError
+from lamplighter.secrets.sources import Secrets
 
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
-_ENV = "env:"
-_HOLD_SECRETS = ("server", "alarms", "providers", "upstreams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it.
 
-    `secret_variables` are the environment variables that hold keys and tokens, by what the file says.
+    `secret_variables` are the environment variables that hold keys and tokens, by what the file says. `secrets` has
+    read what the file names by its place, and remembers it for a reload; `places` are these, by their dotted keys.
     """
 
     source: str
@@ -59,6 +60,8 @@ class Settings:
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
@@ -91,17 +94,22 @@ class Settings:
         return elsewhere.spec_of(name, endpoint, self.defaults, self.providers[endpoint.provider].type)
 
 
-def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError."""
+def load(
+    path: str | Path | None = None, environ: Mapping[str, str] = os.environ, secrets: Secrets | None = None
+) -> Settings:
+    """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError.
+
+    With the `secrets` of an earlier reading, what a source that is down now held then goes on to count.
+    """
     file = Path(path) if path else find(environ)
     if file is None:
-        return parse("", ENVIRONMENT, environ)
+        return parse("", ENVIRONMENT, environ, secrets)
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"The configuration can't be read: {reason}.", source=str(file)) from error
-    return parse(text, str(file), environ)
+    return parse(text, str(file), environ, secrets)
 
 
 def find(environ: Mapping[str, str]) -> Path | None:
@@ -127,22 +135,25 @@ def find(environ: Mapping[str, str]) -> Path | None:
     )
 
 
-def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
+def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets | None = None) -> Settings:
     """Read the text of a configuration file.
 
     Relative paths begin at the folder of `source`. Raises ConfigError, or ConfigErrors where several things are wrong.
     """
     document = documents.read(text, source)
     warnings = apply(environ, document)
-    context = Context(environ, Path(source).absolute().parent)
+    secrets = secrets or Secrets(environ)
+    secrets.begin()
+    context = Context(environ, Path(source).absolute().parent, secrets)
     file, problems = _validate(document, context)
-    raise_for([*document.problems, *problems, *check(file, document)])
+    providers = _all_providers(file, context.folder)
+    raise_for([*document.problems, *problems, *check(file, document), *_tokens(providers, document, secrets)])
     return Settings(
         source=source,
         server=file.server,
         defaults=file.defaults,
         alarms=file.alarms,
-        providers=_all_providers(file, context.folder),
+        providers=providers,
         endpoints=file.endpoints,
         groups=file.groups,
         upstream_settings=file.upstreams,
@@ -150,28 +161,18 @@ def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
         breaker_settings=file.breaker,
         retry_settings=file.retry,
         warnings=tuple(warnings),
-        secret_variables=frozenset((*_variables_in(_holding_secrets(document)), *_in_headers(document))),
+        secret_variables=variables_of(document),
+        secrets=secrets,
+        places=dict(places_of(document)),
     )
 
 
-def _holding_secrets(document: Document) -> list[Any]:
-    return [document.data.get(section) for section in _HOLD_SECRETS]
-
-
-def _in_headers(document: Document) -> Iterator[str]:
-    """The environment variables that upstreams' headers are made of."""
-    for upstream in (document.data.get("upstreams") or {}).values():
-        for value in (upstream.get("headers") or {}).values():
-            yield from variables_in(str(value))
-
-
-def _variables_in(value: Any) -> Iterator[str]:
-    """The environment variables that are named as places of secrets: `env:NAME`, however deep."""
-    if isinstance(value, str) and value.startswith(_ENV):
-        yield value.removeprefix(_ENV).strip()
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _variables_in(inner)
+def _tokens(providers: Mapping[str, ProviderSettings], document: Document, secrets: Secrets) -> Iterator[Problem]:
+    """Whether the tokens of providers can be had, where it is said where they are."""
+    for name, provider in providers.items():
+        path = ("providers", name, "options", "token")
+        if problem := elsewhere.token_problem(provider, secrets):
+            yield Problem(place=document.place(path), key=dotted(path), text=problem)
 
 
 def starter_yaml() -> str:

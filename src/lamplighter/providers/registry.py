@@ -17,6 +17,7 @@ from typing import Any
 from lamplighter.engines.registry import ENGINES
 from lamplighter.errors import InvalidInput
 from lamplighter.providers.base import Provider
+from lamplighter.secrets.sources import Secrets
 
 GROUP = "lamplighter.providers"
 
@@ -34,6 +35,8 @@ class Site:
     resources: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     withheld: frozenset[str] = frozenset()
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
+    """Reads what `options` name by its place; its `current` is for what may be renewed meanwhile."""
 
 
 Factory = Callable[[Site], Provider]
@@ -95,7 +98,7 @@ def _naming_options(site: Site) -> Iterator[None]:
 def _huggingface(site: Site) -> Provider:
     module = importlib.import_module("lamplighter.providers.huggingface")
     try:
-        provider: Provider = module.make_provider(site.options, site.resources)
+        provider: Provider = module.make_provider(site.options, site.resources, site.secrets)
     except InvalidInput as error:
         where = f"providers.{site.name}.options"
         field = f"{where}.{error.field}" if error.field else where

@@ -240,7 +240,7 @@ class Change:
     quote: Quote | None
 
 
-class Timeline:
+class PriceHistory:
     """The prices of one endpoint, in the order of time. Keeps at most `most` changes; the oldest are forgotten."""
 
     __slots__ = ("_changes", "_moments", "_most")
@@ -295,7 +295,7 @@ def _same(one: Quote | None, other: Quote | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """What a provider of one's own costs an hour: one accelerator of a replica, or a replica that takes none."""
+    """What a provider of one's own costs an hour: a GPU of a replica, else a CPU of it, else the replica."""
 
     amount: Decimal
     estimate: bool = False

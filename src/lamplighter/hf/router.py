@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from lamplighter.errors import ProviderError
+from lamplighter.errors import ProviderError, RateLimited
 from lamplighter.hf.exchange import Asked, Question, parsed
 from lamplighter.hf.hosts import Hosts, address, host_of, same_origin
 from lamplighter.hf.pace import Pace
@@ -129,6 +129,9 @@ class RouterApi:
         if not answer.is_success:
             from lamplighter.hf.answers import error_for  # noqa: PLC0415 - paid for by those who fail
 
+            if answer.wait is not None:
+                text = f"{host} answered {answer.status}, and wants to be left alone for {answer.wait:g} s."
+                raise RateLimited(text, retry_after=answer.wait)
             raise error_for(answer, Asked(host=host))
         body = parsed(answer, host, exact=True)
         if not isinstance(body, dict) or not isinstance(body.get("data"), list):

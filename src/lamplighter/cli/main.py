@@ -11,6 +11,7 @@ from lamplighter import __version__
 from lamplighter.cli.base.interruption import INTERRUPTED, exit_code
 from lamplighter.cli.base.lazy import LazyGroup, Session, Verb
 from lamplighter.cli.base.streams import fill_in, forget_stdout
+from lamplighter.secrets.terminal import Terminal
 
 _CLI = "lamplighter.cli"
 _USE, _MAKE, _MANY, _SERVE, _HELP = "Use an endpoint", "Make and change", "Many at once", "Run a server", "Help"
@@ -47,6 +48,7 @@ VERBS = {
     "alarms": Verb(f"{_CLI}.alarms:alarms", "Show what costs money for nobody, or fails; test who is told.", _SERVE),
     "audit": Verb(f"{_CLI}.audit:audit", "Show who operated what, when, from where, and how it went.", _SERVE),
     "key": Verb(f"{_CLI}.key:key", "Make, list and revoke the keys of a server.", _SERVE),
+    "secrets": Verb(f"{_CLI}.secrets.command:secrets", "Keep secrets encrypted, and test where they are.", _SERVE),
     "config": Verb(f"{_CLI}.configuration:config", "Check the configuration, or print its schema.", _SERVE),
     "doctor": Verb(f"{_CLI}.doctor.command:doctor", "Check token, rights, network, clock, configuration.", _HELP),
     "completion": Verb(f"{_CLI}.completion:completion", "Print the script that completes commands with Tab.", _HELP),
@@ -85,6 +87,7 @@ def root() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are told in a line or a few on standard error."""
     session = Session()
+    Terminal.allowed = True
     fill_in()
     try:
         code = root.main(argv, prog_name="lamplighter", standalone_mode=False, obj=session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterator, Mapping
@@ -29,10 +30,11 @@ from lamplighter.config.file import (
 from lamplighter.config.problems import Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
 from lamplighter.config.secret_places import places_of, variables_of
-from lamplighter.config.values import Context
+from lamplighter.config.values import Context, path_of
 from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
 from lamplighter.errors import ConfigError
+from lamplighter.secrets.places import Place, parse_place
 from lamplighter.secrets.sources import Secrets
 
 FILE_NAME = "lamplighter.yaml"
@@ -44,7 +46,7 @@ class Settings:
     """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it.
 
     `secret_variables` are the environment variables that hold keys and tokens, by what the file says. `secrets` has
-    read what the file names by its place, and remembers it for a reload; `places` are these, by their dotted keys.
+    read what the file names by its place, and remembers it for a reload.
     """
 
     source: str
@@ -61,7 +63,6 @@ class Settings:
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
-    places: Mapping[str, str] = field(default_factory=dict)
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
@@ -163,7 +164,6 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         warnings=tuple(warnings),
         secret_variables=variables_of(document),
         secrets=secrets,
-        places=dict(places_of(document)),
     )
 
 
@@ -173,6 +173,33 @@ def _tokens(providers: Mapping[str, ProviderSettings], document: Document, secre
         path = ("providers", name, "options", "token")
         if problem := elsewhere.token_problem(provider, secrets):
             yield Problem(place=document.place(path), key=dotted(path), text=problem)
+
+
+def named_places(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, Place]:
+    """What the configuration names as places, by dotted keys; reads none of them. Without a configuration: nothing.
+
+    What is not well written is left out. Raises ConfigError for a file that is named and can't be read.
+    """
+    if path is None:
+        try:
+            path = find(environ)
+        except ConfigError:  # it raises for nothing but that there is none
+            return {}
+    if path is None:
+        return {}
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("The configuration can't be read.", source=str(path)) from error
+    document = documents.read(text, str(path))
+    apply(environ, document)
+    context = Context(environ, Path(path).absolute().parent)
+    found = {}
+    for key, said in places_of(document):
+        with contextlib.suppress(ValueError):
+            if place := parse_place(said, lambda text: path_of(text, context)):
+                found[key] = place
+    return found
 
 
 def starter_yaml() -> str:

@@ -6,11 +6,11 @@ import contextlib
 import os
 import select
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamplighter.domain.secret import Secret
 from lamplighter.secrets.problems import SourceLocked, SourceUnfit
+from lamplighter.secrets.terminal import ask_person, is_somebody_there
 
 VARIABLE = "LAMPLIGHTER_PASSPHRASE"
 DESCRIPTOR = "LAMPLIGHTER_PASSPHRASE_FD"
@@ -19,17 +19,6 @@ _PATIENCE = 10.0
 
 Ask: TypeAlias = Callable[[str], str]
 """Asks a person, unseen, for what the text says. Raises whatever ends the program, where that person gives up."""
-
-
-@dataclass
-class Terminal:
-    """How a person is asked; None where there is nobody to ask, as in a program that uses this as a library."""
-
-    ask: Ask | None = None
-
-
-TERMINAL = Terminal()
-"""Set by the command line alone: a library must not stop the program that it is part of to ask something."""
 
 
 class Passphrase:
@@ -62,7 +51,7 @@ class Passphrase:
         return Secret(value) if value else None
 
     def _asked(self, path: object, *, new: bool) -> Secret:
-        ask = self._ask or TERMINAL.ask
+        ask = self._ask or (ask_person if is_somebody_there() else None)
         if ask is None:
             raise SourceLocked(
                 f"the secrets in {path} are locked with a passphrase: set {VARIABLE}, or {DESCRIPTOR} to the number of "

@@ -131,11 +131,11 @@ class SecretStore:
     def set(self, name: str, value: Secret, *, protect_by: str | None = None) -> None:
         """Add a secret, or replace it. The first one makes the file, protected by `passphrase` or `keyring`.
 
-        Raises ValueError for a name or a value of no use, and what `get` raises; then the file is as it was.
+        Raises ValueError for a name of no use, and what `get` raises; then the file is as it was.
         """
         check_name(name)
         if len(value.reveal()) > LONGEST:
-            raise ValueError(f"should be at most {LONGEST} characters long")
+            raise SourceUnfit(f"a secret has at most {LONGEST} characters; nothing was changed")
         with self._writing():
             content = self._read() or self._new(protect_by)
             if protect_by is not None and content.key["kind"] != protect_by:

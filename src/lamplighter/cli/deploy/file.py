@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ import click
 from lamplighter.cli.deployment import noted
 from lamplighter.errors import ConfigError, InvalidInput
 from lamplighter.hf.forms import DeploymentForm
-
-_FROM_ENVIRONMENT = "env:"
+from lamplighter.secrets.places import parse_place
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import usual_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,12 @@ def _one(document: Any, place: str) -> Wanted:
 
 
 def _secret(name: object, value: object) -> Any:
-    """A secret's value; `env:NAME` takes it from the environment, so that the file can be shown around."""
-    if not isinstance(value, str) or not value.startswith(_FROM_ENVIRONMENT):
+    """A secret's value; a place (`env:NAME`, `vault:PATH#FIELD` …) is read, so that the file can be shown around."""
+    if not isinstance(value, str):
         return value
-    variable = value.removeprefix(_FROM_ENVIRONMENT)
-    if variable not in os.environ:
-        raise InvalidInput(f"secrets.{name}: there is no {variable!r} in the environment", field="secrets")
-    return os.environ[variable]
+    try:
+        place = parse_place(value)
+        return value if place is None else usual_secrets().current(place).reveal()
+    except (SecretError, ValueError) as error:
+        told = f"names {error.message}" if isinstance(error, SecretError) else str(error)
+        raise InvalidInput(f"secrets.{name}: {told}", field="secrets") from None

@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
-from lamplighter.config.file import ServerSettings
+from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, rules_of
 from lamplighter.control.clock import Clock
@@ -35,12 +35,15 @@ from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.meter import Meter
+from lamplighter.control.price_sources import price_sources
+from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 from lamplighter.control.tally import Tally
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback
+from lamplighter.domain.prices import Rate
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
@@ -85,8 +88,10 @@ class Server:
         recorder: Recorder,
         keyring: Keyring,
         routes: RouteBook,
+        prices: PriceBook,
     ) -> None:
         self.recorder = recorder
+        self._prices = prices
         self._keyring = keyring
         self._routes = routes
         self.settings = settings
@@ -125,7 +130,8 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
-        self._gateway.take(_routing(settings))
+        await self._prices.apply(price_sources(settings, self.fleet.providers))
+        self._gateway.take(_routing(settings, self._prices))
         self._routes.take(settings.routes(), settings.upstreams())
         self._keyring.configure(settings.server.keys)
         _warn(settings)
@@ -203,11 +209,12 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
         await stack.enter_async_context(_housekeeping(store, keyring, settings))
         health = Health(store, fleet, usage, journal, deployments)
-        leases = LeaseKeeper(fleet, store, journal, Clock())
-        await leases.start()
-        stack.push_async_callback(leases.close)
+        prices = await _open_prices(stack, settings, fleet, store)
+        leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(rules_of, settings.alarms)
-        alarms = AlarmKeeper(fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder)
+        alarms = AlarmKeeper(
+            fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder, feeds=prices.feeds
+        )
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)
         tracing = open_tracing(settings.server.tracing, __version__)
@@ -227,6 +234,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             leases=leases,
             records=store,
             loads=Loads(fleet),
+            prices=prices,
         )
         routes = _route_book(settings)
         api = management(
@@ -240,6 +248,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             alarms=alarms,
             audited=store,
             routes=routes,
+            prices=prices,
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(
@@ -248,7 +257,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             _gateway_settings(settings),
             api,
             keyring=keyring,
-            routing=_routing(settings),
+            routing=_routing(settings, prices),
             access_log=access_log,
             tracing=tracing,
         )
@@ -267,6 +276,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             recorder=recorder,
             keyring=keyring,
             routes=routes,
+            prices=prices,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -364,6 +374,20 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     log.start()
     stack.push_async_callback(log.close)
     return log
+
+
+async def _open_prices(stack: AsyncExitStack, settings: Settings, fleet: Fleet, store: Store) -> PriceBook:
+    book = PriceBook(fleet, store, Clock(), price_sources(settings, fleet.providers))
+    await book.open()
+    stack.push_async_callback(book.close)
+    return book
+
+
+async def _open_leases(stack: AsyncExitStack, fleet: Fleet, store: Store, journal: StoreJournal) -> LeaseKeeper:
+    leases = LeaseKeeper(fleet, store, journal, Clock())
+    await leases.start()
+    stack.push_async_callback(leases.close)
+    return leases
 
 
 async def _open_keyring(
@@ -486,6 +510,7 @@ async def _open_store(database: Path, *, patience: float) -> Store:
 
 
 def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
+    rates = settings.tariff().rates
     return {
         name: make_provider(
             provider.type or name,
@@ -493,7 +518,7 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
                 name=name,
                 data=data / name,
                 resources=provider.resources,
-                options=provider.options,
+                options=_options(provider, rates.get(name)),
                 withheld=settings.secret_variables,
                 secrets=settings.secrets,
             ),
@@ -502,16 +527,24 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
     }
 
 
+def _options(provider: ProviderSettings, rate: Rate | None) -> Mapping[str, Any]:
+    """With what its hardware costs, for the listing of it: this machine knows that from nobody else."""
+    if provider.type != "local" or rate is None:
+        return provider.options
+    return {**provider.options, "price_per_hour": float(rate.amount)}
+
+
 def _policy(settings: Settings) -> Policy:
     """That of endpoints which say nothing themselves."""
     return settings.defaults.over(settings.defaults)
 
 
-def _routing(settings: Settings) -> Routing:
+def _routing(settings: Settings, book: PriceBook) -> Routing:
     return Routing(
         routes=settings.routes(),
         upstreams=settings.upstreams(),
-        prices=settings.prices(),
+        prices=book.rates,
+        token_price=book.token_price,
         breaker=settings.breaker,
         retry=settings.retry,
     )

@@ -57,7 +57,7 @@ def diff(old: Settings, new: Settings) -> Changes:
         upstreams=_unequal(old.upstreams(), new.upstreams()),
         routes=_unequal(old.routes(), new.routes()),
         access=_access(old, new),
-        policies=tuple(name for name in ("breaker", "retry") if getattr(old, name) != getattr(new, name)),
+        policies=tuple(name for name in ("breaker", "retry", "prices") if getattr(old, name) != getattr(new, name)),
         restart=(
             *(key for key in _differing("server", old.server, new.server) if key not in _access(old, new)),
             *_providers(old, new),
@@ -71,7 +71,14 @@ def _access(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def _providers(old: Settings, new: Settings) -> tuple[str, ...]:
-    return tuple(f"providers.{name}" for name in _unequal(old.providers, new.providers))
+    before, after = _apart_from_prices(old), _apart_from_prices(new)
+    return tuple(f"providers.{name}" for name in _unequal(before, after))
+
+
+def _apart_from_prices(settings: Settings) -> Mapping[str, object]:
+    """The providers without what is taken at once."""
+    none = {"price_per_hour": None, "watts": None, "price_per_kwh": None}
+    return {name: provider.model_copy(update=none) for name, provider in settings.providers.items()}
 
 
 def _unequal(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ from lamplighter.secrets.sources import Secrets
 HUGGING_FACE = "huggingface"
 """A kind of provider, and the name of one that is there as soon as an endpoint lives at it."""
 
-_HERE = frozenset({"local", "memory"})
+HERE = frozenset({"local", "memory"})
+"""Kinds of providers whose endpoints run for this server alone."""
 _ONLY_ELSEWHERE = ("remote", "create", "deployment")
 _ONLY_HERE = ("engine", "command", "args", "env", "cwd", "start_timeout", "stop_grace", "replicas")
 _SHORTEST, _LONGEST = 15 * 60.0, 2880 * 60.0
@@ -28,7 +29,7 @@ Complaint = tuple[Path, str]
 
 def spec_of(name: str, endpoint: EndpointSettings, defaults: PolicySettings, kind: str) -> Spec:
     """The endpoint as the rest of the program knows it; `kind` is its provider's. Raises InvalidInput."""
-    if kind != HUGGING_FACE and (kind in _HERE or endpoint.remote is None):
+    if kind != HUGGING_FACE and (kind in HERE or endpoint.remote is None):
         return endpoint.spec(name, defaults)
     return endpoint.spec(name, defaults, remote=endpoint.place(), deployment=_deployment(name, endpoint))
 
@@ -90,7 +91,7 @@ def _options(provider: ProviderSettings) -> Iterator[Complaint]:
 
 
 def _here(endpoint: EndpointSettings, kind: str | None) -> Iterator[Complaint]:
-    if kind in _HERE:
+    if kind in HERE:
         for key in sorted(endpoint.model_fields_set.intersection(_ONLY_ELSEWHERE)):
             text = f"is for endpoints at a provider elsewhere; {endpoint.provider!r} is of type {kind}"
             yield (key,), f"{text}. Did you forget `provider: {HUGGING_FACE}`?"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import (
     BreakerSection,
     BreakerSettings,
@@ -155,6 +156,8 @@ class AlarmSettings(Section):
     """Tell of one that still runs this long after its idle timeout."""
     unknown_longer_than: PositiveDuration = 600.0
     """Tell of one whose provider could not say for this long how it is."""
+    prices_older_than: PositiveDuration = 86400.0
+    """Tell of a source of prices that has told none for this long."""
 
 
 class ProviderSettings(Section):
@@ -166,6 +169,12 @@ class ProviderSettings(Section):
     """What may be in use at once, such as {gpu: 1, memory_gb: 16}. Nothing given: no bound."""
     options: dict[str, Any] = Field(default={}, repr=False)
     """What this kind of provider wants to know beside that."""
+    price_per_hour: Dollars | None = None
+    """What a GPU of a replica costs an hour in $; else a CPU that it takes; else the replica."""
+    watts: Dollars | None = None
+    """In place of that: what it draws in watts while it runs."""
+    price_per_kwh: Dollars | None = None
+    """What a kilowatt-hour costs in $."""
 
     @model_validator(mode="before")
     @classmethod
@@ -275,9 +284,11 @@ class File(Section):
     """When a target that goes on failing is left alone, and for how long. false: never."""
     retry: RetrySettings = RetrySettings()
     """How requests are sent once more, and how often."""
+    prices: PricesSettings = PricesSettings()
+    """Where prices come from."""
 
     @field_validator(
-        *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry"),
+        *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),
         mode="before",
     )
     @classmethod
@@ -295,6 +306,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "routes": RouteSettings,
     "breaker": BreakerSettings,
     "retry": RetrySettings,
+    "prices": PricesSettings,
 }
 _INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 

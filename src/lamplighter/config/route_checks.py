@@ -133,17 +133,9 @@ def _waiting(route: RouteSettings) -> Iterator[Complaint]:
 
 
 def _renting(route: RouteSettings, file: File) -> Iterator[Complaint]:
-    """Both prices are needed: what a wake costs, and what the tokens do."""
+    """There has to be something to wake, and something to rent."""
     if not route.rent:
         return
     names = [target.leads_to for _, target in _placed(route)]
-    endpoints = {name: file.endpoints[name] for name in names if name in file.endpoints}
-    upstreams = {name: file.upstreams[name] for name in names if name in file.upstreams}
-    if not endpoints or not upstreams:
+    if not any(name in file.endpoints for name in names) or not any(name in file.upstreams for name in names):
         yield ("rent",), "needs an endpoint to wake and an upstream to rent among the targets"
-    for name, endpoint in endpoints.items():
-        if endpoint.price_per_hour is None:
-            yield ("rent",), f"needs endpoints.{name}.price_per_hour"
-    for name, upstream in upstreams.items():
-        if upstream.price is None:
-            yield ("rent",), f"needs upstreams.{name}.price"

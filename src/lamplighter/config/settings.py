@@ -27,11 +27,14 @@ from lamplighter.config.file import (
     ProviderSettings,
     ServerSettings,
 )
+from lamplighter.config.prices import PricesSettings
 from lamplighter.config.problems import Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
 from lamplighter.config.secret_places import places_of, variables_of
+from lamplighter.config.tariff import tariff_of
 from lamplighter.config.values import Context, path_of
 from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.prices import Tariff
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
 from lamplighter.errors import ConfigError
 from lamplighter.secrets.places import Place, parse_place
@@ -60,6 +63,7 @@ class Settings:
     route_settings: Mapping[str, RouteSettings] = field(default_factory=dict)
     breaker_settings: BreakerSettings = field(default_factory=BreakerSettings)
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
+    prices: PricesSettings = field(default_factory=PricesSettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
@@ -76,10 +80,9 @@ class Settings:
         """The upstreams by name."""
         return {name: upstream.upstream(name) for name, upstream in self.upstream_settings.items()}
 
-    def prices(self) -> dict[str, float]:
-        """What endpoints cost while they are awake, in $ per hour, where the configuration says so."""
-        said = {name: endpoint.price_per_hour for name, endpoint in self.endpoints.items()}
-        return {name: price for name, price in said.items() if price is not None}
+    def tariff(self) -> Tariff:
+        """The prices that stand in the configuration."""
+        return tariff_of(self.endpoints, self.providers, self.upstream_settings)
 
     @property
     def breaker(self) -> BreakerPolicy | None:
@@ -161,6 +164,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         route_settings=file.routes,
         breaker_settings=file.breaker,
         retry_settings=file.retry,
+        prices=file.prices,
         warnings=tuple(warnings),
         secret_variables=variables_of(document),
         secrets=secrets,

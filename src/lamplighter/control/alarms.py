@@ -102,14 +102,17 @@ class AlarmKeeper:
         breakers: Breakers | None = None,
         memory: Path | None = None,
         recorder: Recorder | None = None,
+        feeds: Callable[[], Sequence[FeedState]] = tuple,
         delivery: Delivery | None = None,
     ) -> None:
-        """`memory` is the file that keeps what was told; without one it is forgotten with the process."""
+        """`memory` is the file that keeps what was told; without one it is forgotten with the process.
+
+        `feeds` tells how the sources of prices are; asked every few seconds on the event loop.
+        """
         self._recorder = recorder
         self._endpoints = endpoints
         self.breakers: Breakers = breakers or NoBreakers()
-        self.feeds: Callable[[], Sequence[FeedState]] = lambda: ()
-        """How the sources of prices are. Asked every few seconds on the event loop."""
+        self._feeds = feeds
         self._clock = clock
         self._memory = memory
         self._delivery = delivery or Delivery()
@@ -152,7 +155,7 @@ class AlarmKeeper:
     @property
     def standing(self) -> Sequence[Case]:
         """The alarms that were told and stand at this moment. One that has just ended is told as over a while later."""
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall(), feeds=self.feeds())
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall(), feeds=self._feeds())
         return [
             replace(case, alarm=found[case.alarm.key]) for case in self._bulletin.standing if case.alarm.key in found
         ]
@@ -197,7 +200,7 @@ class AlarmKeeper:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, now, feeds=self.feeds())
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, now, feeds=self._feeds())
         for notice in self._bulletin.news(found, now):
             _log(notice)
             for post in self._posts:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Final
 
 from lamplighter.domain.money import Quote, Unit, dollars, nanos
 
@@ -354,14 +354,7 @@ class FeedState:
         return None if self.checked_at is None else max(0.0, now - self.checked_at)
 
 
-def pages_of(listings: Sequence[Listing], after: tuple[str, ...] | None, limit: int) -> tuple[Sequence[Listing], bool]:
-    """The listings behind the one with the key `after`, at most `limit`, and whether there are more. Sorted by key."""
-    keys = [one.key for one in listings]
-    begin = 0 if after is None else bisect_right(keys, after)  # type: ignore[type-var]  # tuples of text
-    return listings[begin : begin + limit], len(listings) > begin + limit
-
-
-def scaled(amount: Decimal, count: Any) -> Decimal:
+def scaled(amount: Decimal, count: float) -> Decimal:
     """An amount times a count that came as a number of the configuration, to the nanodollar."""
     return dollars(nanos(amount * Decimal(str(count))))
 

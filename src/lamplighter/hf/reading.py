@@ -35,7 +35,9 @@ def whole(raw: Raw, key: str) -> int | None:
 def amount(raw: Raw, key: str) -> float | None:
     """The finite number under `key`."""
     value = raw.get(key)
-    if type(value) is int or isinstance(value, float | Decimal):
+    if isinstance(value, Decimal):
+        value = float(value)  # what is too large becomes infinity
+    if type(value) is int or isinstance(value, float):
         return float(value) if abs(value) < 1e300 else None  # NaN and infinity are not below it either
     return None
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
 from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -18,6 +19,7 @@ from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.market import Market
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
@@ -25,7 +27,8 @@ from lamplighter.control.sources import Sources
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
 
-Inference does not pass here: it goes to `/v1/…` with the endpoint's name as `model`, or to the endpoint's own `url`.
+Inference goes to `/v1/…` with the endpoint's name as `model`, or to the endpoint's own `url`; models that are elsewhere
+are called at `/api/inference/…`, and those here can be, too.
 """
 
 
@@ -40,6 +43,7 @@ def management(
     audited: AuditRecords | None = None,
     routes: RouteBook | None = None,
     prices: PriceBook | None = None,
+    market: Market | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -50,8 +54,9 @@ def management(
     of sessions; without them their routes find nothing. `served` is what the management API of Inference Endpoints
     works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
-    configured ones to models. `prices` are what things cost; without it nothing is known of that. `trusted_proxies` are
-    the addresses whose X-Forwarded-For is put on record.
+    configured ones to models. `prices` are what things cost; without it nothing is known of that. `market` is behind
+    the routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves
+    the calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
@@ -63,6 +68,8 @@ def management(
     app.state.alarms = alarms
     app.state.audit = audited
     app.state.routes = routes or RouteBook()
+    app.state.market = market
+    app.state.door = None
     app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
@@ -72,6 +79,7 @@ def management(
         alarm_routes.router,
         audit.router,
         pricing.router,
+        market_routes.router,
         health_router,
         metrics.router,
         pages.router,

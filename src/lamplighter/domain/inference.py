@@ -165,7 +165,7 @@ _FAILURES: tuple[tuple[tuple[type[LamplighterError], ...], Failure], ...] = (
     ((EndpointPaused,), Failure.UNAVAILABLE),
     ((InvalidInput,), Failure.BAD_INPUT),
 )
-_BY_STATUS = {408: Failure.TIMEOUT, 429: Failure.RATE_LIMIT, 504: Failure.TIMEOUT}
+_BY_STATUS = {429: Failure.RATE_LIMIT, 504: Failure.TIMEOUT}
 
 
 def _short(value: object) -> str:

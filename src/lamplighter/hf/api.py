@@ -353,6 +353,16 @@ class ManagementApi:
         asked = self._asked(writes=method != "GET")
         return parsed(await self._calls.answer(question, asked, repeatable=repeatable, pace=pace), self._hosts.name)
 
+    async def post(self, path: str, body: Any, *, params: Mapping[str, str] | None = None, timeout: float) -> Answer:
+        """A POST of this API's own host that works for up to `timeout` seconds: the answer as it is, a refusal, too.
+
+        It is only asked again when it can't have been executed.
+        """
+        question = Question(
+            method="POST", url=f"{self._hosts.management}{path}", body=body, params=params, timeout=timeout
+        )
+        return await self._calls.wire.ask(question, repeatable=False, pace=Pace(attempts=3, deadline=timeout))
+
     # What the methods above are made of.
 
     @property

@@ -30,6 +30,7 @@ _ATTEMPTS = 3
 _PATIENCE = 60.0
 _NO_MODEL = frozenset({"model_not_supported", "model_not_found"})
 _OVERLOADED = frozenset({503, 529})
+_WHO = ("x-inference-provider", "x-lamplighter-provider", "x-lamplighter-target")
 _SLASH = frozenset("/")
 
 
@@ -95,7 +96,7 @@ def answer_of(answer: Answer, request: InferenceRequest, host: str) -> Inference
     headers = answer.headers
     return InferenceAnswer(
         model=request.model,
-        provider=headers.get("x-inference-provider") or headers.get("x-lamplighter-target") or request.provider or host,
+        provider=next((headers[name] for name in _WHO if headers.get(name)), request.provider or host),
         content_type=headers.get("content-type", "").partition(";")[0].strip().lower(),
         body=answer.body,
     )
@@ -122,7 +123,7 @@ def refusal(
         return Overloaded(f"{host} has too much to do for {model}: {text}.", retry_after=wait)
     if answer.status == 413:
         return InvalidInput(f"payload: {host} takes none that large: {text}", field="payload")
-    return error_for(answer, Asked(host=host, token=token))
+    return error_for(answer, Asked(host=host, token=token, name=model))
 
 
 _OURS: Mapping[str, type[Unavailable]] = {

@@ -33,3 +33,9 @@ class Marketplace(Protocol):
 
     async def run_inference(self, payload: InferenceRequest) -> InferenceAnswer:
         """Have a model answer, within `payload.timeout` seconds."""
+
+
+def marketplace_of(provider: object) -> Marketplace | None:
+    """The marketplace that a provider is, or stands around; None for a place for endpoints alone."""
+    inner = getattr(provider, "market", provider)
+    return inner if isinstance(inner, Marketplace) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from lamplighter.domain.offers import ModelRecord, ServedBy
 from lamplighter.domain.prices import ROUTER, Kind, Listing, Told, judged
 from lamplighter.domain.secret import Secret
 from lamplighter.domain.tasks import modality_of
+from lamplighter.errors import TokenMissing
 from lamplighter.hf.hosts import Hosts
 from lamplighter.hf.hub import HubApi
 from lamplighter.hf.inference import ask, check_surface, question_of
@@ -22,6 +24,11 @@ from lamplighter.hf.pace import Pace
 from lamplighter.hf.router import RouterApi, RouterListing, ServedModel
 from lamplighter.hf.token import cloud_token_missing
 from lamplighter.hf.wire import Wire
+from lamplighter.providers.huggingface.options import Options
+from lamplighter.secrets.sources import Secrets
+
+LISTING_AGE = 60.0
+"""How long the router's listing is taken for true (seconds)."""
 
 _PACE = Pace(attempts=4, deadline=30.0)
 _CHAT = "text-generation"
@@ -50,6 +57,8 @@ class HuggingFaceMarket:
         self._wire = Wire(hosts, token, missing=cloud_token_missing, timeout=timeout, pace=pace, wall=wall, **options)
         self._hub = HubApi(self._wire)
         self._router = RouterApi(f"{hosts.router}/v1", timeout=timeout, pace=pace, sleep=options.get("sleep"))
+        self._asking = asyncio.Lock()
+        self._listed: tuple[float, float, RouterListing] | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -59,18 +68,25 @@ class HuggingFaceMarket:
     async def list_models(self, wanted: ModelFilter) -> AsyncIterator[ModelPage]:
         """See Marketplace. Those that are `served` are the router's, in one page."""
         if wanted.served and wanted.id is None and wanted.cursor is None:
-            yield ModelPage(models=tuple(one for one in await self._served() if wanted.takes(one)))
+            _, listing = await self._listing()
+            yield ModelPage(models=tuple(one for one in models_of(listing) if wanted.takes(one)))
             return
         async with aclosing(self._hub.pages(wanted)) as pages:  # type: ignore[type-var]
             async for page in pages:
                 yield page
 
-    async def _served(self) -> list[ModelRecord]:
-        return models_of(await self._router.models())
+    async def _listing(self) -> tuple[float, RouterListing]:
+        """What the router lists, and when it said so (Unix time); models and prices are in one answer."""
+        async with self._asking:
+            if self._listed is None or self._wire.clock() - self._listed[0] > LISTING_AGE:
+                listing = await self._router.models()
+                self._listed = self._wire.clock(), self._wall(), listing
+            return self._listed[1:]
 
     async def get_pricing(self) -> Sequence[Quote]:
         """See Marketplace: the router's prices. One that is absurd is no quote."""
-        return quotes_of(await self._router.models(), self._wall())
+        at, listing = await self._listing()
+        return quotes_of(listing, at)
 
     async def run_inference(self, payload: InferenceRequest) -> InferenceAnswer:
         """See Marketplace. Chats and responses go to the router, tasks to `hf-inference`."""
@@ -138,3 +154,23 @@ def _told(one: ServedModel) -> list[Told]:
         for per, amount in amounts.items()
         if amount is not None
     ]
+
+
+def make_market(options: Mapping[str, Any], secrets: Secrets | None = None) -> HuggingFaceMarket | None:
+    """The marketplace that goes with a provider's options; None where those lead to a server that has none.
+
+    Raises InvalidInput for options that are wrong.
+    """
+    settings = Options.of(options)
+    hosts = settings.find_hosts()
+    if not hosts.is_cloud:
+        return None
+    find = settings.find_token(secrets)
+
+    async def token() -> Secret | None:
+        try:
+            return await asyncio.to_thread(find)  # it may read a file, or ask a vault
+        except TokenMissing:
+            return None  # listings need none; a call that does says so
+
+    return HuggingFaceMarket(hosts, token)

@@ -28,7 +28,9 @@ from lamplighter.config import Changes, Settings, diff
 from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, rules_of
+from lamplighter.control.bookkeeping import Bookkeeper
 from lamplighter.control.clock import Clock
+from lamplighter.control.costs import Accruals, Costs, Tariffs
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
@@ -41,6 +43,7 @@ from lamplighter.control.recorder import Recorder
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 from lamplighter.control.tally import Tally
+from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback
 from lamplighter.domain.prices import Rate
@@ -89,9 +92,11 @@ class Server:
         keyring: Keyring,
         routes: RouteBook,
         prices: PriceBook,
+        costs: Costs,
     ) -> None:
         self.recorder = recorder
         self._prices = prices
+        self.costs = costs
         self._keyring = keyring
         self._routes = routes
         self.settings = settings
@@ -179,9 +184,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         listener = stack.enter_context(_listen(settings, handed))
         store = await _open_store(data / "lamplighter.db", patience=settings.server.takeover_wait if handed else 0.0)
         stack.push_async_callback(store.close)
-        journal = StoreJournal(store, Clock())
-        await journal.open()
-        stack.push_async_callback(journal.close)
+        journal = await _open_journal(stack, store)
         recorder = Recorder(journal, Clock())
         keyring = await _open_keyring(
             stack,
@@ -190,11 +193,9 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             recorder,
             resolve=lambda name: gateway.resolve(name),  # noqa: PLW0108 - the gateway is made later, with this keyring
         )
-        usage = UsageWriter(store)
-        usage.start()
-        stack.push_async_callback(usage.close)
+        usage = _open_usage(stack, store)
         providers = _providers(settings, data)
-        tally = Tally(journal, Clock())
+        tally = Tally(accruals := Accruals(journal), Clock())
         fleet = Fleet(providers, tally)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)
@@ -210,6 +211,9 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         await stack.enter_async_context(_housekeeping(store, keyring, settings))
         health = Health(store, fleet, usage, journal, deployments)
         prices = await _open_prices(stack, settings, fleet, store)
+        costs = await _open_ledger(
+            stack, store, fleet, settings=settings, accruals=accruals, prices=prices, keyring=keyring
+        )
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(rules_of, settings.alarms)
         alarms = AlarmKeeper(
@@ -277,6 +281,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             keyring=keyring,
             routes=routes,
             prices=prices,
+            costs=costs,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -383,6 +388,39 @@ async def _open_prices(stack: AsyncExitStack, settings: Settings, fleet: Fleet, 
     return book
 
 
+async def _open_journal(stack: AsyncExitStack, store: Store) -> StoreJournal:
+    journal = StoreJournal(store, Clock())
+    await journal.open()
+    stack.push_async_callback(journal.close)
+    return journal
+
+
+def _open_usage(stack: AsyncExitStack, store: Store) -> UsageWriter:
+    usage = UsageWriter(store)
+    usage.start()
+    stack.push_async_callback(usage.close)
+    return usage
+
+
+async def _open_ledger(
+    stack: AsyncExitStack,
+    store: Store,
+    fleet: Fleet,
+    *,
+    settings: Settings,
+    accruals: Accruals,
+    prices: PriceBook,
+    keyring: Keyring,
+) -> Costs:
+    clock, calendar = Clock(), Calendar(settings.ledger.time_zone)
+    tariffs = Tariffs(fleet, prices, calendar, clock)
+    bookkeeper = Bookkeeper(fleet, store, accruals, clock, tariffs)
+    await bookkeeper.start()
+    stack.push_async_callback(bookkeeper.close)
+    accruals.seed(await bookkeeper.positions())
+    return Costs(store, tariffs, accruals, clock, keys=keyring.list)
+
+
 async def _open_leases(stack: AsyncExitStack, fleet: Fleet, store: Store, journal: StoreJournal) -> LeaseKeeper:
     leases = LeaseKeeper(fleet, store, journal, Clock())
     await leases.start()
@@ -413,7 +451,9 @@ async def _prune_for_ever(store: Store, keyring: Keyring, settings: ServerSettin
     while True:
         try:
             now = time.time()
-            count = await store.prune(now - settings.retention, audit_before=now - settings.audit_retention)
+            count = await store.prune(
+                now - settings.retention, audit_before=now - settings.audit_retention, only_counted=True
+            )
             await keyring.forget(now - settings.retention)
             log.debug("pruned", rows=count)
         except LamplighterError as error:

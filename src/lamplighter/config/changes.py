@@ -61,6 +61,7 @@ def diff(old: Settings, new: Settings) -> Changes:
         restart=(
             *(key for key in _differing("server", old.server, new.server) if key not in _access(old, new)),
             *_providers(old, new),
+            *(f"ledger.{key}" for key in type(old.ledger).model_fields if old.ledger != new.ledger),
         ),
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.ledger import LedgerSettings
 from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import (
     BreakerSection,
@@ -286,9 +287,12 @@ class File(Section):
     """How requests are sent once more, and how often."""
     prices: PricesSettings = PricesSettings()
     """Where prices come from."""
+    ledger: LedgerSettings = LedgerSettings()
+    """How costs are kept."""
 
     @field_validator(
         *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),
+        "ledger",
         mode="before",
     )
     @classmethod
@@ -307,6 +311,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "breaker": BreakerSettings,
     "retry": RetrySettings,
     "prices": PricesSettings,
+    "ledger": LedgerSettings,
 }
 _INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 

@@ -27,6 +27,7 @@ from lamplighter.config.file import (
     ProviderSettings,
     ServerSettings,
 )
+from lamplighter.config.ledger import LedgerSettings
 from lamplighter.config.prices import PricesSettings
 from lamplighter.config.problems import Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
@@ -64,6 +65,7 @@ class Settings:
     breaker_settings: BreakerSettings = field(default_factory=BreakerSettings)
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
     prices: PricesSettings = field(default_factory=PricesSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
@@ -165,6 +167,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         breaker_settings=file.breaker,
         retry_settings=file.retry,
         prices=file.prices,
+        ledger=file.ledger,
         warnings=tuple(warnings),
         secret_variables=variables_of(document),
         secrets=secrets,

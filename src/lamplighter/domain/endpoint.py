@@ -224,13 +224,14 @@ class Status:
     `state` None: the provider said a word that is none of ours, and `message` is that word. `replicas` are those whose
     health route has answered 200. `permanent` says of a failure that it will come back until somebody changes
     something (no such command, no such file). `document` is the endpoint as its provider describes it, in the words of
-    the management API, where it does.
+    the management API, where it does. So many replicas are `billed` while it is awake; None: as many as the spec wants.
     """
 
     state: State | None
     replicas: tuple[Replica, ...] = ()
     message: str | None = None
     permanent: bool = False
+    billed: int | None = None
     document: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property

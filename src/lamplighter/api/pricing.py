@@ -241,7 +241,7 @@ def _key_of(cursor: str | None) -> tuple[str, ...] | None:
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(cursor))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         key = None
     if not isinstance(key, list) or len(key) != 4 or not all(isinstance(part, str) for part in key):
         raise InvalidInput(f"cursor: {cursor[:80]!r} is none; take it from `next_cursor` of a page.", field="cursor")

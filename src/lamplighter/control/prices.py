@@ -117,13 +117,11 @@ class PriceBook:
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._names: dict[tuple[str, str], str | None] = {}
-        self._opened_at = 0.0
 
     # Its life.
 
     async def open(self) -> None:
         """Read what is on record, and begin to ask. Raises StoreError."""
-        self._opened_at = self._clock.wall()
         self._checked = await self._store.load_feeds()
         for saved in await self._store.load_prices():
             self._recall(saved)
@@ -228,6 +226,11 @@ class PriceBook:
         except EndpointNotFound:
             return None
 
+    @property
+    def priced(self) -> Sequence[str]:
+        """The endpoints whose price is known, or was once."""
+        return list(self._histories)
+
     def _look(self) -> None:
         now = self._clock.wall()
         for endpoint in self._fleet.endpoints():
@@ -258,7 +261,7 @@ class PriceBook:
 
     def entries(self) -> list[Entry]:
         """All prices that are known now, sorted by their keys; of each whether it counts, and what others say."""
-        return sorted_entries([*self._catalogue.entries(), *self._endpoint_entries()])
+        return sorted_entries([*self._catalogue.all_entries(), *self._endpoint_entries()])
 
     def _endpoint_entries(self) -> Iterator[Entry]:
         now = self._clock.wall()
@@ -333,13 +336,14 @@ class PriceBook:
         return await self._store.quotes(subject, source=source, since=since, limit=limit)
 
     def feeds(self) -> Sequence[FeedState]:
-        """How each feed is. One that was never heard is as old as this server's start."""
+        """How each feed is that is asked."""
         return [keeper.state for keeper in self._keepers]
 
     @property
-    def opened_at(self) -> float:
-        """The Unix time since which feeds are asked."""
-        return self._opened_at
+    def ages(self) -> Mapping[str, float]:
+        """How many seconds ago each source was last found to say what it says, by its name."""
+        now = self._clock.wall()
+        return {source: max(0.0, now - at) for source, at in self._checked.items()}
 
     async def refresh(self) -> Sequence[FeedState]:
         """Ask all feeds now but those that want to be left alone; returns when each has answered or failed."""
@@ -430,10 +434,10 @@ class _Rates(Mapping[str, float]):
         return rate
 
     def __iter__(self) -> Iterator[str]:
-        return iter([])
+        return (name for name in self._book.priced if self._book.rate(name) is not None)
 
     def __len__(self) -> int:
-        return 0
+        return sum(1 for _ in self)
 
 
 def _row(endpoint: Endpoint, change: Change, *, estimate: bool) -> SavedQuote:

@@ -62,12 +62,14 @@ class Catalogue:
         self._confirmed: dict[Key, float] = {}
         self._paid: dict[Key, Decimal] = {}
         self._by_thing: defaultdict[Thing, dict[Key, Listing]] = defaultdict(dict)
+        self._entries: Sequence[Entry] | None = None
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def put(self, listing: Listing, at: float) -> bool:
         """Take a good listing that was told at `at`; tells whether it says anything new."""
+        self._entries = None
         key, before = listing.key, self._lines.get(listing.key)
         self._confirmed[key] = max(at, self._confirmed.get(key, at))
         if listing.quote.amount > 0:
@@ -82,6 +84,7 @@ class Catalogue:
 
     def drop(self, key: Key) -> Listing | None:
         """Forget a listing."""
+        self._entries = None
         listing = self._lines.pop(key, None)
         if listing is not None:
             self._confirmed.pop(key, None)
@@ -114,6 +117,12 @@ class Catalogue:
     def confirmed_at(self, key: Key) -> float:
         """When a listing was last told."""
         return self._confirmed[key]
+
+    def all_entries(self) -> Sequence[Entry]:
+        """The same as `entries`, reckoned anew only after a change."""
+        if self._entries is None:
+            self._entries = tuple(self.entries())
+        return self._entries
 
     def entries(self) -> Iterator[Entry]:
         """Every listing among the others of its kind."""

@@ -210,6 +210,8 @@ def money(amount: Decimal) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 4 * _MOST_DIGITS:
+        return f"a number of more than {_MOST_DIGITS} digits"
     text = str(value) if isinstance(value, Decimal | str) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
 

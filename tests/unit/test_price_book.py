@@ -137,9 +137,16 @@ def listed(*models: dict[str, Any]) -> dict[str, Any]:
     return {"object": "list", "data": list(models)}
 
 
-def hardware_feed(played: Stage, name: str = "huggingface", **retry: Any) -> HardwareFeed:
+class OwnFeed(HardwareFeed):
+    """The feed of a provider that nobody else closes."""
+
+    async def close(self) -> None:
+        await self._provider.close()
+
+
+def hardware_feed(played: Stage, name: str = "huggingface", **retry: Any) -> OwnFeed:
     given = {"base_url": played.url, "namespace": "me", "retry": {"attempts": 1, "base": 0.01, "deadline": 5} | retry}
-    return HardwareFeed(name, make_provider(given, {}))
+    return OwnFeed(name, make_provider(given, {}))
 
 
 def router_feed(played: Stage, *, pace: Pace = ONCE, **more: Any) -> RouterFeed:

@@ -25,6 +25,7 @@ from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
+from lamplighter.config.elsewhere import HUGGING_FACE
 from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, rules_of
@@ -36,12 +37,14 @@ from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
+from lamplighter.control.market import Market
 from lamplighter.control.meter import Meter
 from lamplighter.control.price_sources import price_sources
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
@@ -58,6 +61,8 @@ from lamplighter.gateway.tracing import open_tracing
 from lamplighter.listening import BACKLOG, Handed, listening_on, taken_over, url_of
 from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
+from lamplighter.providers.huggingface.market import make_market
+from lamplighter.providers.market import Marketplace, marketplace_of
 from lamplighter.providers.registry import Site, make_provider
 from lamplighter.secrets.keeping import keep_renewed
 from lamplighter.store import Store, UsageWriter
@@ -93,8 +98,10 @@ class Server:
         routes: RouteBook,
         prices: PriceBook,
         costs: Costs,
+        stock: Stock,
     ) -> None:
         self.recorder = recorder
+        self._stock = stock
         self._prices = prices
         self.costs = costs
         self._keyring = keyring
@@ -138,6 +145,7 @@ class Server:
         await self._prices.apply(price_sources(settings, self.fleet.providers))
         self._gateway.take(_routing(settings, self._prices))
         self._routes.take(settings.routes(), settings.upstreams())
+        self._stock.take(settings.upstreams().values())
         self._keyring.configure(settings.server.keys)
         _warn(settings)
         self.settings = settings
@@ -241,6 +249,10 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             prices=prices,
         )
         routes = _route_book(settings)
+        stock = Stock(fleet, meter, settings.upstreams().values())
+        market = Market(
+            _marketplaces(stack, settings, providers), Clock(), own=stock, hardware=deployments.hardware, prices=prices
+        )
         api = management(
             fleet,
             health=health,
@@ -253,6 +265,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             audited=store,
             routes=routes,
             prices=prices,
+            market=market,
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(
@@ -265,7 +278,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             access_log=access_log,
             tracing=tracing,
         )
-        alarms.breakers = routes.breakers = gateway
+        alarms.breakers = routes.breakers = api.state.door = gateway
         await alarms.start()
         stack.push_async_callback(alarms.close)
         server = Server(
@@ -282,6 +295,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             routes=routes,
             prices=prices,
             costs=costs,
+            stock=stock,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -419,6 +433,20 @@ async def _open_ledger(
     stack.push_async_callback(bookkeeper.close)
     accruals.seed(await bookkeeper.positions())
     return Costs(store, tariffs, accruals, clock, keys=keyring.list)
+
+
+def _marketplaces(
+    stack: AsyncExitStack, settings: Settings, providers: Mapping[str, Provider]
+) -> dict[str, Marketplace]:
+    """Those of the configured providers; Hugging Face's, which needs no token to look, is always there."""
+    markets = {name: found for name, provider in providers.items() if (found := marketplace_of(provider)) is not None}
+    options = {name: one.options for name, one in settings.providers.items() if one.type == HUGGING_FACE}
+    for name, given in ({HUGGING_FACE: {}} | options).items():
+        own = make_market(given, settings.secrets) if name not in markets else None
+        if own is not None:
+            markets[name] = own
+            stack.push_async_callback(own.close)
+    return markets
 
 
 async def _open_leases(stack: AsyncExitStack, fleet: Fleet, store: Store, journal: StoreJournal) -> LeaseKeeper:

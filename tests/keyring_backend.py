@@ -24,7 +24,7 @@ _PORT = "TESTS_KEYRING_PORT"
 class DaemonKeyring(KeyringBackend):
     """Asks the daemon whose port the environment tells."""
 
-    priority = 9  # type: ignore[assignment]  # keyring's own way to say it
+    priority = 9
 
     def get_password(self, service: str, username: str) -> str | None:
         return _ask("get", service, username)

@@ -197,7 +197,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         environ = {
             **inherited,
             **ring.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
             "HOME": str(tmp_path),
             "HF_TOKEN": DECOY,
             "ENGINE_KEY": ENGINE_KEY,

@@ -204,7 +204,8 @@ def test_what_is_named_is_listed_and_nothing_is_read(vault: VaultServer, environ
 
 def test_variables_that_are_named_as_places_are_not_for_engines(environ: dict[str, str]) -> None:
     text = "endpoints: {a: {command: x, env: {T: '${env:MINE}', U: '${PLAIN}'}}}\nserver: {keys: ['env:KEY']}"
-    assert read(text, environ | {"MINE": "m", "KEY": "k"}).secret_variables == {"MINE", "KEY"}
+    named = {"MINE": "m", "KEY": "k", "LAMPLIGHTER_TOKEN_SOURCE": "env:THAT", "VAULT_TOKEN": "env:OPENS"}
+    assert read(text, environ | named).secret_variables == {"MINE", "KEY", "THAT", "OPENS"}
 
 
 def test_a_token_source_stands_before_every_other_place(vault: VaultServer, environ: dict[str, str]) -> None:

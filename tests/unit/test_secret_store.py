@@ -41,10 +41,10 @@ CHEAP = 14
 class MemoryKeyring(KeyringBackend):
     """A backend that keeps its entries in memory, may be locked, and may never answer."""
 
-    priority = 5  # type: ignore[assignment]  # keyring's own way to say it
+    priority = 5
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.entries: dict[tuple[str, str], str] = {}
         self.locked = False
         self.answers = threading.Event()
@@ -347,11 +347,11 @@ def test_a_keyring_answers_is_locked_hangs_or_is_not_there(ring: MemoryKeyring) 
     with pytest.raises(SourceDown, match=r"within 0\.2 s"):
         source.get(place)
     ring.answers.set()
-    keyring.set_keyring(fail.Keyring())
+    keyring.set_keyring(fail.Keyring())  # type: ignore[no-untyped-call]
     with pytest.raises(SourceUnfit, match="no keyring on this machine"):
         source.get(place)
     assert not source.is_usable
-    keyring.set_keyring(null.Keyring())
+    keyring.set_keyring(null.Keyring())  # type: ignore[no-untyped-call]
     with pytest.raises(SecretMissing):
         source.get(place)
     assert not source.is_usable

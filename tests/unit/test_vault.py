@@ -257,6 +257,27 @@ def test_a_token_that_was_given_is_looked_up_and_renewed_while_it_can_be(server:
         vault.renew()
 
 
+def test_a_token_that_was_given_and_nears_its_longest_time_is_told_once(server: VaultServer) -> None:
+    clock = Clock()
+    server.tokens["hvs.given"] = Token(300, renewable=True)
+    vault = by_token(server, "hvs.given", clock=clock)
+    vault.read(PLACE)
+    vault.renew()
+    server.renewed_lease = 40
+    with pytest.raises(SecretForbidden, match="nears its longest time: it ends in 40 s"):
+        vault.renew()
+    assert vault.due() is None
+
+
+def test_a_token_that_may_not_look_itself_up_is_told_once(server: VaultServer) -> None:
+    vault = by_token(server)
+    vault.read(PLACE)
+    server.raw = (403, b'{"errors":["permission denied"]}')
+    with pytest.raises(SecretForbidden, match="look up its own token"):
+        vault.renew()
+    assert vault.due() is None
+
+
 def test_a_token_that_lasts_for_ever_is_not_renewed(server: VaultServer) -> None:
     vault = by_token(server)
     vault.read(PLACE)

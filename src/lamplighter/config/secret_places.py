@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lamplighter.config.document import Document
 from lamplighter.config.problems import Path, dotted
 from lamplighter.config.values import variables_in
+from lamplighter.secrets import token_source
 from lamplighter.secrets.places import is_place, named_in
 
 _HOLD_SECRETS = ("server", "alarms", "providers", "upstreams")
@@ -15,6 +16,7 @@ _HOLD_SECRETS = ("server", "alarms", "providers", "upstreams")
 _SUBSTITUTED = ("env", "headers", "deployment", "base_url")
 """Keys below which `${…}` is replaced."""
 _ENV = "env:"
+_NAME_PLACES = (token_source.VARIABLE, "VAULT_TOKEN", "VAULT_SECRET_ID")
 
 
 def places_of(document: Document) -> Iterator[tuple[str, str]]:
@@ -26,9 +28,10 @@ def places_of(document: Document) -> Iterator[tuple[str, str]]:
             yield from ((dotted(path), name) for name in named_in(text) if is_place(name))
 
 
-def variables_of(document: Document) -> frozenset[str]:
+def variables_of(document: Document, environ: Mapping[str, str]) -> frozenset[str]:
     """The environment variables that hold secrets: those named as places, and those in the headers of upstreams."""
-    named = {place.removeprefix(_ENV).strip() for _, place in places_of(document) if place.startswith(_ENV)}
+    places = [*(place for _, place in places_of(document)), *(environ.get(name, "").strip() for name in _NAME_PLACES)]
+    named = {place.removeprefix(_ENV).strip() for place in places if place.startswith(_ENV)}
     headers = (text for path, text in _texts(document.data, ()) if path[0] == "upstreams" and "headers" in path)
     return frozenset(named.union(*map(variables_in, headers)))
 

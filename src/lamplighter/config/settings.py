@@ -169,7 +169,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         prices=file.prices,
         ledger=file.ledger,
         warnings=tuple(warnings),
-        secret_variables=variables_of(document),
+        secret_variables=variables_of(document, environ),
         secrets=secrets,
     )
 

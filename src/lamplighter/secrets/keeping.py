@@ -34,11 +34,12 @@ async def keep_renewed(
     failures = 0
     while True:
         due = secrets.due()
-        if failures:
-            await sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE) * (1 - chance() / 2))
-        elif due is None or due > LOOK_EVERY:
+        if due is None or due > LOOK_EVERY:
+            failures = 0
             await sleep(LOOK_EVERY)
             continue
+        if failures:
+            await sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE) * (1 - chance() / 2))
         else:
             await sleep(due * (1 - _JITTER * chance()))
         failures = 0 if await _renewed(secrets) else min(failures + 1, 20)

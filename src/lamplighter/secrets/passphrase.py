@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -46,7 +47,7 @@ class Passphrase:
 
     def _given(self) -> Secret | None:
         if number := self._environ.get(DESCRIPTOR, "").strip():
-            return Secret(_from_descriptor(number))
+            return _once(number)
         value = self._environ.get(VARIABLE, "")
         return Secret(value) if value else None
 
@@ -63,6 +64,24 @@ class Passphrase:
         if new and ask("The same once more") != first:
             raise SourceUnfit("the two passphrases differ; nothing was written")
         return Secret(first)
+
+
+_DESCRIPTORS: dict[str, Secret | SourceUnfit] = {}
+_TURN = threading.Lock()
+
+
+def _once(number: str) -> Secret:
+    """What came from a descriptor, which is read once in a process: its number may mean another file afterwards."""
+    with _TURN:
+        if number not in _DESCRIPTORS:
+            try:
+                _DESCRIPTORS[number] = Secret(_from_descriptor(number))
+            except SourceUnfit as error:
+                _DESCRIPTORS[number] = error
+        outcome = _DESCRIPTORS[number]
+    if isinstance(outcome, SourceUnfit):
+        raise outcome
+    return outcome
 
 
 def _from_descriptor(number: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import TokenMissing
-from lamplighter.secrets.places import PLACES, EnvironmentPlace, Place, parse_place
+from lamplighter.secrets.places import PLACES, Place, parse_place
 from lamplighter.secrets.problems import SecretError
 from lamplighter.secrets.sources import Secrets, usual_secrets
 
@@ -33,14 +33,8 @@ def token_place(environ: Mapping[str, str] | None = None) -> Place | None:
     return place
 
 
-def is_slow(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether the token is somewhere that may keep one waiting."""
-    place = token_place(environ)
-    return place is not None and not isinstance(place, EnvironmentPlace)
-
-
 def read_named(environ: Mapping[str, str] | None = None, secrets: Secrets | None = None) -> Secret | None:
-    """The token at the place that is named; None where none is. `secrets` are those of a configuration.
+    """The token at the place that is named; None where none is. `secrets` are those that a configuration is read with.
 
     Raises TokenMissing.
     """
@@ -49,7 +43,7 @@ def read_named(environ: Mapping[str, str] | None = None, secrets: Secrets | None
         return None
     try:
         if secrets is not None:
-            return secrets.current(place)
+            return secrets.read(place)
         mine = usual_secrets() if environ is None else Secrets(environ)
         return mine.current(place, max_age=_REMEMBERED)
     except SecretError as error:

@@ -95,7 +95,7 @@ def _login(environ: Mapping[str, str]) -> Secret | None:
 
 
 class Vault:
-    """One Vault. Every public method but `due` blocks, for three deadlines at most; for use by several threads."""
+    """One Vault. Every public method but `due` blocks, for two deadlines at most; for use by several threads."""
 
     def __init__(
         self, settings: VaultSettings, *, deadline: float = DEADLINE, clock: Callable[[], float] = time.monotonic
@@ -195,13 +195,16 @@ class Vault:
         elif answer.status != 200:
             raise refused(answer, self.where, "renew itself")
         else:
-            self._lasts(length, renewable=bool(length))
+            self._lasts(length, renewable=False)
+            raise SecretForbidden(f"the token for {self.where} nears its longest time: it ends in {length:.0f} s")
 
     async def _look_up(self, link: _Link) -> None:
         """Ask how long the token lasts that was given to us."""
         assert self._token is not None
-        lease, renewable = lease_of(await link.ask("GET", "auth/token/lookup-self", token=self._token), self.where)
-        self._looked_up, self._first_lease = True, lease
+        answer = await link.ask("GET", "auth/token/lookup-self", token=self._token)
+        self._looked_up = answer.status in (200, 403)  # one that may not look will not later, either
+        lease, renewable = lease_of(answer, self.where)
+        self._first_lease = lease
         self._lasts(lease, renewable=renewable)
 
     def _lasts(self, lease: float, *, renewable: bool) -> None:
@@ -216,8 +219,11 @@ class Vault:
         """
 
         async def whole() -> T:
-            async with _Link(self.settings, self._deadline) as link:
-                return await work(link)
+            try:
+                async with asyncio.timeout(2 * self._deadline), _Link(self.settings, self._deadline) as link:
+                    return await work(link)
+            except TimeoutError:
+                raise SourceDown(f"{self.where} did not answer within {2 * self._deadline:g} s") from None
 
         with ThreadPoolExecutor(1, thread_name_prefix="vault") as thread:
             return thread.submit(asyncio.run, whole()).result()

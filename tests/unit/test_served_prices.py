@@ -477,7 +477,7 @@ def test_status_and_hardware_say_who_told_a_price(tmp_path: Path, said: Callable
     drawn, as_json, status = asyncio.run(ask())
     assert drawn[0] == as_json[0] == status[0] == 0
     assert "huggingface, " in drawn[1]
-    found = json.loads(as_json[1])[0]
+    (found,) = [one for one in json.loads(as_json[1]) if one["id"] == "aws-us-east-1-nvidia-l4-x1"]
     assert (found["price_per_hour"], found["price_source"]) == (0.8, "huggingface")
     assert "price" not in found
     assert "$0.80 per replica and hour (huggingface)" in status[1]

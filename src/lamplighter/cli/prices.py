@@ -131,7 +131,7 @@ def _published(wanted: Mapping[str, str]) -> dict[str, Any]:
     from lamplighter.hf.snapshot import published  # noqa: PLC0415
 
     now = time.time()
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "kind": one.kind.value,
             "subject": one.quote.subject,

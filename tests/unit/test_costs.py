@@ -260,14 +260,14 @@ async def test_the_wall_clock_may_be_set_without_any_time_billed_twice_or_not_at
     for jump in (-1.7 * HOUR, 5.3 * HOUR, 400 * 24 * HOUR):
         clock = VirtualClock()
         async with books(endpoint(keep_warm=True), clock=clock) as run:
-            await asyncio.sleep(1.5 * HOUR)
+            await asyncio.sleep(0.7 * HOUR)
             clock.offset += jump
-            await asyncio.sleep(4.5 * HOUR)
+            await asyncio.sleep(1.4 * HOUR)
             clock.offset -= jump
-            await asyncio.sleep(2 * HOUR)
+            await asyncio.sleep(0.4 * HOUR)
             await run.fleet.pause("chat", actor="me")
-            await asyncio.sleep(12 * HOUR)
-            assert (await report(run)).total.total == about("28.8", off="0.05"), jump
+            await asyncio.sleep(7 * HOUR)  # the ledger may be ahead of a clock that was set back
+            assert (await report(run)).total.total == about("9", off="0.05"), jump
 
 
 @virtual
@@ -276,7 +276,7 @@ async def test_an_endpoint_that_is_gone_at_its_provider_is_billed_no_longer() ->
         await asyncio.sleep(HOUR)
         await run.provider.delete("chat")
         run.fleet._on_change("chat")
-        await asyncio.sleep(5 * HOUR)
+        await asyncio.sleep(1.5 * HOUR)
         assert (await report(run)).total.total == about("3.6", off="0.1")
 
 
@@ -325,7 +325,7 @@ async def test_a_question_that_can_not_be_is_refused() -> None:
 @virtual
 async def test_a_bill_is_compared_with_what_was_charged() -> None:
     async with books(endpoint(keep_warm=True)) as run:
-        await asyncio.sleep(24 * HOUR)
+        await asyncio.sleep(1.5 * HOUR)
         charged = (await report(run, Dimension.DAY)).lines[0]
         bill = f"endpoint,day,amount\nchat,2023-11-14,{charged.total}\n"
         assert await run.costs.reconcile(bill) == []

@@ -34,6 +34,9 @@ EVERY = 5.0
 GRACE = 15.0
 """So long after its end an hour is charged: what it used is on record by then (seconds)."""
 
+WATCH_EVERY = 15.0
+"""How often it is written down, while anything is awake, that this server looks on (seconds)."""
+
 _JUMP = 2.0  # seconds by which the wall clock may drift from the other one between two turns
 _AT_ONCE = 100  # endpoints whose hours are closed in one transaction
 _ROWS = 500
@@ -89,6 +92,7 @@ class Bookkeeper:
         self._busy: dict[tuple[str, int], float] = {}  # in hours that may still grow, or are not written yet
         self._unwritten: set[tuple[str, int]] = set()
         self._ahead = 0.0  # of the wall clock, before the other one
+        self._watched_at = 0.0
         self._closed = 0
         self._failing = False
         self._task: asyncio.Task[None] | None = None
@@ -112,8 +116,9 @@ class Bookkeeper:
         try:
             async with asyncio.timeout(timeout):
                 await self._write()
+                await self._watch()
         except (LamplighterError, TimeoutError) as error:
-            log.warning("busy time not written", error=str(error), endpoints=len(self._unwritten))
+            log.warning("busy time not written", error=str(error) or "it took too long", hours=len(self._unwritten))
 
     async def positions(self) -> dict[str, Position]:
         """How each endpoint stands, with the cost of its awake period so far. Raises StoreError."""
@@ -166,6 +171,9 @@ class Bookkeeper:
         await self._look_at_the_clock()
         self._sample()
         await self._write()
+        if self._clock.now() - self._watched_at >= WATCH_EVERY:
+            await self._watch()
+            self._watched_at = self._clock.now()
         until = self._calendar.hour_of(int(self._clock.wall() - GRACE))
         if until > self._closed:
             await self._close_hours(until)
@@ -214,6 +222,9 @@ class Bookkeeper:
         present = self._calendar.hour_of(self._sampled_at)
         for key in [key for key in self._busy if key[1] < present and key not in self._unwritten]:
             del self._busy[key]
+
+    async def _watch(self) -> None:
+        """Write down that this server looks on, where that matters."""
         if any(one.state is not None and one.state not in ASLEEP for one in self._fleet.endpoints()):
             await self._store.save_watched(self._clock.wall())
 

@@ -16,6 +16,10 @@ from lamplighter.domain.ledger import Carried, Charge, Hour, Prices, Rules, Used
 from lamplighter.domain.timeline import SECOND, Sighting
 
 
+DAY = 86400
+"""Hours that lie further ahead than this were closed by a clock that was wrong (seconds)."""
+
+
 @dataclass(slots=True)
 class Position:
     """Until when the hours of an endpoint are closed (None: never yet), and the last facts that were counted."""
@@ -56,6 +60,8 @@ def advance(
     hours = facts.hours(calendar)
     if position.until is None and not hours:
         return
+    if position.until is not None and position.until > until // SECOND + DAY:
+        _take_back(position, calendar.hour_of(until // SECOND - 1))
     begin, last = hours[0] if position.until is None else position.until, -(-until // SECOND)
     seen = first = 0  # what came late counts in the first hour
     while begin < last:
@@ -78,6 +84,19 @@ def advance(
         position.until = end
         yield begin, charges
         begin, first = end, behind
+
+
+def _take_back(position: Position, begin: int) -> None:
+    """Go on from an earlier hour: the clock was far ahead when later ones were closed.
+
+    What was charged then stays. All that it stands for is moved, so that what it lasted on top of that is charged yet.
+    """
+    standing = position.carried.standing
+    shift = standing.told - begin * SECOND
+    ahead = tuple(replace(one, begin=one.begin - shift, end=one.end - shift) for one in standing.ahead)
+    standing = replace(standing, since=standing.since - shift, told=begin * SECOND, ahead=ahead)
+    position.carried = replace(position.carried, standing=standing)
+    position.until = begin
 
 
 def _in_order(sightings: Sequence[Sighting]) -> list[Sighting]:

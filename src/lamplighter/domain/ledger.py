@@ -267,6 +267,9 @@ class _Book:
         self.always = _Sum()
 
     def add(self, stretch: Stretch) -> None:
+        if stretch.state is None:
+            self._end(stretch.begin)
+            return
         rule = rule_of(self._rules, stretch.provider)
         cost, unpriced = cost_of(self._prices, stretch.begin, stretch.end, stretch.replicas)
         self.always.add(cost, (stretch.end - stretch.begin) * stretch.replicas, unpriced)

@@ -49,11 +49,11 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A time in one state. `estimated`: nobody looked, and it was found asleep afterwards."""
+    """A time in one state (None: gone, or unknown). `estimated`: nobody looked, and it was found asleep afterwards."""
 
     begin: int
     end: int
-    state: State
+    state: State | None
     replicas: int
     provider: str
     cause: str
@@ -90,7 +90,7 @@ def follow(
     for sighting in sightings:
         stretches += _left(standing, sighting)
         standing = _entered(standing, sighting)
-    if standing.state is not None and standing.told < until:
+    if standing.told < until:
         stretches += _open(standing, until, upcoming)
         standing = dataclasses.replace(standing, told=until)
     before, ahead = _cut(stretches, until)
@@ -107,7 +107,7 @@ def _left(standing: Standing, sighting: Sighting) -> Iterator[Stretch]:
         yield _stretch(standing, changed, end, before)
     elif lasted is None:
         yield from _open(standing, end, sighting)
-    elif standing.state is not None:
+    else:
         yield _stretch(standing, begin, end, standing.state)
 
 
@@ -117,17 +117,17 @@ def _open(standing: Standing, until: int, upcoming: Sighting | None) -> Iterator
     What that finds asleep is certain only as long as somebody looked.
     """
     state, begin = standing.state, standing.told
-    if state is None:
-        return
-    if upcoming is not None and upcoming.lasted is not None and upcoming.before is state:
+    if upcoming is not None and state is not None and upcoming.lasted is not None and upcoming.before is state:
         until = min(until, max(begin, standing.since + upcoming.lasted))
-    if upcoming is None or not upcoming.finds_asleep or state in ASLEEP:
+    if upcoming is None or not upcoming.finds_asleep or state is None or state in ASLEEP:
         yield _stretch(standing, begin, until, state)
         return
     seen = standing.since if upcoming.seen_until is None else upcoming.seen_until
     certain = min(until, max(begin, seen))
     yield _stretch(standing, begin, certain, state)
-    if upcoming.after is not None and certain < until:
+    if upcoming.after is None:
+        yield _stretch(standing, certain, until, None)
+    elif certain < until:
         yield dataclasses.replace(_stretch(standing, certain, until, state), estimated=True)
 
 
@@ -152,7 +152,7 @@ def _entered(standing: Standing, sighting: Sighting) -> Standing:
     )
 
 
-def _stretch(standing: Standing, begin: int, end: int, state: State) -> Stretch:
+def _stretch(standing: Standing, begin: int, end: int, state: State | None) -> Stretch:
     return Stretch(begin, end, state, standing.replicas, standing.provider, standing.cause, standing.route)
 
 

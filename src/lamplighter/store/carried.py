@@ -34,19 +34,23 @@ def read(document: dict[str, Any]) -> Carried:
     cause, route = standing["account"]
     return Carried(
         standing=Standing(
-            state=None if standing["state"] is None else State(standing["state"]),
+            state=_state(standing["state"]),
             since=standing["since"],
             told=standing["told"],
             replicas=standing["replicas"],
             provider=standing["provider"],
             cause=cause,
             route=route,
-            ahead=tuple(Stretch(one[0], one[1], State(one[2]), *one[3:]) for one in standing["ahead"]),
+            ahead=tuple(Stretch(one[0], one[1], _state(one[2]), *one[3:]) for one in standing["ahead"]),
         ),
         period=None if period is None else _read_period(period),
         rest=document["rest"],
         rest_always=document["rest_always"],
     )
+
+
+def _state(value: str | None) -> State | None:
+    return None if value is None else State(value)
 
 
 def _stretch(one: Stretch) -> list[Any]:

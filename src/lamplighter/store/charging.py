@@ -319,6 +319,9 @@ def _save(connection: Connection, positions: Mapping[str, Position], kept: _Kept
         position.last_usage = max(position.last_usage, _last_usage(connection, position.until))
         rows[name, position.until] = _row(name, position, kept=True)
     connection.execute(delete(states).where(states.c.endpoint.in_(list(positions)), states.c.kept.is_(False)))
+    ahead = and_(states.c.endpoint == bindparam("b_endpoint"), states.c.until > bindparam("b_until"))
+    taken_back = [{"b_endpoint": name, "b_until": one.until} for name, one in positions.items()]
+    connection.execute(delete(states).where(ahead), taken_back)  # of a clock that was far ahead
     connection.execute(insert(states), list(rows.values()))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from lamplighter.control.bookkeeping import Bookkeeper
+from lamplighter.control.bookkeeping import EVERY, Bookkeeper
 from lamplighter.control.costs import Accruals, Costs, Tariffs
 from lamplighter.control.demand import Caller
 from lamplighter.control.fleet import Fleet
@@ -70,7 +70,7 @@ class Books:
     """One run of a server over a database that outlives it."""
 
     def __init__(
-        self, store: Store, provider: MemoryProvider, clock: VirtualClock, prices: PriceList, zone: str
+        self, store: Store, provider: MemoryProvider, clock: VirtualClock, prices: PriceList, zone: str, every: float
     ) -> None:
         self.store, self.provider, self.clock, self.prices = store, provider, clock, prices
         self.journal = StoreJournal(store, clock)
@@ -78,7 +78,7 @@ class Books:
         self.fleet = Fleet({"memory": provider}, self.accruals, clock=clock)
         tariffs = Tariffs(self.fleet, prices, Calendar(zone), clock)
         self.keys: list[ApiKey] = []
-        self.keeper = Bookkeeper(self.fleet, store, self.accruals, clock, tariffs)
+        self.keeper = Bookkeeper(self.fleet, store, self.accruals, clock, tariffs, every=every)
         self.costs = Costs(store, tariffs, self.accruals, clock, keys=lambda: self.keys)
 
     async def serve(self, name: str = "chat", *, key: str = "ann", seconds: float = 10.0, tokens: int = 0) -> None:
@@ -123,6 +123,7 @@ async def books(
     clock: VirtualClock | None = None,
     prices: PriceList | None = None,
     zone: str = "UTC",
+    every: float = EVERY,
     killed: bool = False,
 ) -> AsyncIterator[Books]:
     """A run with these endpoints, `chat` by default. With `killed` it ends as a process does that is killed."""
@@ -132,6 +133,7 @@ async def books(
         clock or VirtualClock(),
         prices or PriceList(chat="3.6"),
         zone,
+        every,
     )
     await one.journal.open()
     await one.fleet.open(specs or [endpoint()])

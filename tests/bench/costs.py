@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeAlias
 
 from sqlalchemy import Connection, insert
 
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accruals, Costs, CostQuery, Dimension, Tariffs
+from lamplighter.control.costs import Accruals, CostQuery, Costs, Dimension, Tariffs
 from lamplighter.control.journal import MemoryJournal
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Endpoint
@@ -32,13 +33,13 @@ REPEATS = 5
 
 _DAY = 86400.0
 
+_Rows: TypeAlias = list[dict[str, object]]
+
 
 class _Prices:
     def changes(self, endpoint: str, since: float, until: float) -> Sequence[Change]:
         del until
-        quote = Quote(
-            subject=endpoint, unit=Unit.REPLICA_HOUR, amount=Decimal("0.8"), source="configuration", at=since
-        )
+        quote = Quote(subject=endpoint, unit=Unit.REPLICA_HOUR, amount=Decimal("0.8"), source="configuration", at=since)
         return [Change(since, quote)]
 
 
@@ -58,7 +59,7 @@ def measure() -> Iterator[Figure]:
 async def _measure(folder: Path) -> list[Figure]:
     store = await Store.open(folder / "year.db")
     costs = Costs(
-        store, Tariffs(_NoFleet(), _Prices(), Calendar(), Clock()), Accruals(MemoryJournal()), Clock(), keys=lambda: []
+        store, Tariffs(_NoFleet(), _Prices(), Calendar(), Clock()), Accruals(MemoryJournal()), Clock(), keys=list
     )
     transitions = await _make_year(store)
     began = time.perf_counter()
@@ -99,16 +100,16 @@ async def _make_year(store: Store) -> int:
     return count
 
 
-def _write(connection: Connection, transitions: list[dict], usage: list[dict], activity: list[dict]) -> None:
+def _write(connection: Connection, transitions: _Rows, usage: _Rows, activity: _Rows) -> None:
     for table, rows in ((tables.transitions, transitions), (tables.usage, usage), (tables.activity, activity)):
         if rows:
             connection.execute(insert(table), rows)
 
 
-def _facts(name: str, now: float, chance: random.Random) -> tuple[list[dict], list[dict], list[dict]]:
+def _facts(name: str, now: float, chance: random.Random) -> tuple[_Rows, _Rows, _Rows]:
     at = now - DAYS * _DAY
     transitions = [_transition(name, at, None, "scaledToZero", None, "")]
-    usage: list[dict] = []
+    usage: _Rows = []
     busy: dict[int, float] = {}
     while True:
         asleep = chance.expovariate(WAKES / _DAY)

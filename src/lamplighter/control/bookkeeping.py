@@ -76,16 +76,24 @@ class LedgerStore(Protocol):
 
 
 class Bookkeeper:
-    """Owns the task."""
+    """Owns the task, which has a turn every so many seconds."""
 
     def __init__(
-        self, fleet: WatchedFleet, store: LedgerStore, journal: Journal, clock: Clock, tariffs: Tariffs
+        self,
+        fleet: WatchedFleet,
+        store: LedgerStore,
+        journal: Journal,
+        clock: Clock,
+        tariffs: Tariffs,
+        *,
+        every: float = EVERY,
     ) -> None:
         self._fleet = fleet
         self._store = store
         self._journal = journal
         self._clock = clock
         self._tariffs = tariffs
+        self._every = every
         self._calendar = tariffs.calendar
         self._samples: dict[str, tuple[Gate, float]] = {}
         self._sampled_at = 0
@@ -165,7 +173,7 @@ class Bookkeeper:
     def _pause(self) -> float:
         """Until the next turn: one is at the end of each hour, so that each gets what is its own."""
         now = self._clock.wall()
-        return max(0.01, min(EVERY, self._calendar.next_hour(int(now)) - now))
+        return max(0.01, min(self._every, self._calendar.next_hour(int(now)) - now))
 
     async def _turn(self) -> None:
         await self._look_at_the_clock()

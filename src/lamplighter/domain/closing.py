@@ -15,7 +15,6 @@ from lamplighter.domain.endpoint import ASLEEP
 from lamplighter.domain.ledger import Carried, Charge, Hour, Prices, Rules, Used, close
 from lamplighter.domain.timeline import SECOND, Sighting
 
-
 DAY = 86400
 """Hours that lie further ahead than this were closed by a clock that was wrong (seconds)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +26,6 @@ def lamplighter(
         cloud.script.put("/v2/provider/me", HARDWARE)
         slow = novita(provider="groq", pricing={"input": 0.2, "output": 0.6}, throughput=None, supports_tools=None)
         cloud.script.put(ROUTER, {"object": "list", "data": [served(DEEP, novita(), slow)]})
-        import json  # noqa: PLC0415
-
         cloud.script.answers[HUB] = [(200, json.dumps([hub_model(), gated]))]
         yield cloud
 
@@ -63,7 +62,7 @@ def test_offers_of_a_model_are_on_hardware_too_and_say_how_it_fits(lamplighter: 
     assert "~20 of 24 GB" in said.out
     found = lamplighter("offers", "--model", QWEN, "--json").json["offers"][0]
     assert found["fit"]["formula"].startswith("estimate: ")
-    assert (found["quotes"][0]["amount"], found["price_basis"]) == ("0.8", "not measured")
+    assert (found["quotes"][0]["amount"], found["price_basis"]) == ("0.80", "not measured")
 
 
 def test_offers_are_sifted_and_sorted(lamplighter: ScriptedCloud) -> None:

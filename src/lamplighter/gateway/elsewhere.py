@@ -14,6 +14,9 @@ from lamplighter.gateway.services import Services
 
 ROUTE = "/api/inference"
 
+TARGET = "elsewhere"
+"""Under which target such calls stand in the usage records: alone, or before a slash, which no endpoint's name has."""
+
 
 class Elsewhere:
     """One call. Whoever makes it tells who answered, and what that took; without that it failed."""
@@ -56,7 +59,7 @@ def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
 def _record(call: Elsewhere, key: ApiKey, model: str, status: int, duration: float) -> UsageRecord:
     """A name that nobody answered to is not kept: anybody may make up any number of them."""
     return UsageRecord(
-        endpoint=call.target or "marketplace",
+        endpoint=f"{TARGET}/{call.target[:100]}" if call.target else TARGET,
         at=time.time(),
         route=ROUTE,
         status=status,

@@ -440,8 +440,9 @@ def _marketplaces(
 ) -> dict[str, Marketplace]:
     """Those of the configured providers; Hugging Face's, which needs no token to look, is always there."""
     markets = {name: found for name, provider in providers.items() if (found := marketplace_of(provider)) is not None}
-    options = {name: one.options for name, one in settings.providers.items() if one.type == HUGGING_FACE}
-    for name, given in ({HUGGING_FACE: {}} | options).items():
+    options: dict[str, Mapping[str, Any]] = {HUGGING_FACE: {}}
+    options |= {name: one.options for name, one in settings.providers.items() if one.type == HUGGING_FACE}
+    for name, given in options.items():
         own = make_market(given, settings.secrets) if name not in markets else None
         if own is not None:
             markets[name] = own

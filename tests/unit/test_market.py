@@ -504,7 +504,7 @@ async def test_a_client_without_a_server_asks_hugging_face_itself(monkeypatch: p
             assert (await client.run_inference(DEEP, ASK)).json()["choices"][0]["message"]["content"] == "four"
             for wrong in ({"limit": 0}, {"limit": 1.5}):
                 with pytest.raises(InvalidInput, match="limit"):
-                    await client.models(**wrong)  # type: ignore[arg-type]
+                    await client.models(**wrong)
             with pytest.raises(InvalidInput, match="max_price"):
                 await client.offers(max_price="cheap")
 

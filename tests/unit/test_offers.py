@@ -274,9 +274,10 @@ def test_a_payload_tells_what_it_is_for() -> None:
         surface_of({"text": "x"})
     with pytest.raises(InvalidInput, match="'smell' is none"):
         surface_of({"messages": []}, "smell")
-    for wrong in ({"model": " "}, {"timeout": 0.0}, {"body": []}):
+    wrongs: list[dict[str, Any]] = [{"model": " "}, {"timeout": 0.0}, {"body": []}]
+    for wrong in wrongs:
         with pytest.raises(InvalidInput):
-            InferenceRequest(**({"model": "a", "body": {"prompt": ""}} | wrong))  # type: ignore[arg-type]
+            InferenceRequest(**({"model": "a", "body": {"prompt": ""}} | wrong))
 
 
 def test_an_answer_tells_its_tokens_and_is_no_json_where_it_is_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from lamplighter.errors import (
 )
 from lamplighter.hf.exchange import Answer
 from lamplighter.hf.inference import refusal
+from lamplighter.hf.pace import told_wait
 
 _MOST_ERROR = 256 * 1024
 _NOT_PASSED = frozenset(
@@ -37,25 +39,28 @@ _NOT_PASSED = frozenset(
 _KEPT_OF_ERRORS = (b"x-lamplighter-", b"x-ratelimit-")
 _TARGET = "x-lamplighter-target"
 _OWN_NUMBER = b"x-request-id"
+_HOLD = b"x-scale-up-timeout"
 
 
 class Passed(Response):
     """The answer of a model here, as it comes; a failure in the shape of all of them."""
 
-    def __init__(self, door: ASGIApp, payload: InferenceRequest) -> None:
+    def __init__(self, door: ASGIApp, payload: InferenceRequest, *, hold: float | None = None) -> None:
+        """`hold`: how many seconds it may be held while the model wakes; None leaves that to the model's policy."""
         super().__init__()
         self._door = door
         self._payload = payload
+        self._hold = hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it as a request to the model's own surface would be."""
         content = json.dumps({**self._payload.body, "model": self._payload.model}, ensure_ascii=False).encode()
         reworded = _Reworded(send, self._payload.model)
-        await self._door(_scope(scope, self._payload, content), _behind(content, receive), reworded)
+        await self._door(_scope(scope, self._payload, content, self._hold), _behind(content, receive), reworded)
         await reworded.finish(scope, receive)
 
 
-def _scope(scope: Scope, payload: InferenceRequest, content: bytes) -> Scope:
+def _scope(scope: Scope, payload: InferenceRequest, content: bytes, hold: float | None) -> Scope:
     if payload.meant_for == TASK:
         path, raw = f"/endpoints/{payload.model}/", f"/endpoints/{quote(payload.model, safe='')}/"
     else:
@@ -64,8 +69,8 @@ def _scope(scope: Scope, payload: InferenceRequest, content: bytes) -> Scope:
     headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
     if number := ORIGIN.get().request_id:
         headers.append((_OWN_NUMBER, number.encode("latin-1")))
-    if not any(name == b"x-scale-up-timeout" for name, _ in headers):
-        headers.append((b"x-scale-up-timeout", f"{payload.timeout:g}".encode()))
+    if hold is not None and not any(name == _HOLD for name, _ in headers):
+        headers.append((_HOLD, f"{hold:g}".encode()))
     return {**scope, "path": path, "raw_path": raw.encode(), "query_string": b"", "headers": headers}
 
 
@@ -106,13 +111,14 @@ class _Reworded:
             return
         headers: list[tuple[bytes, bytes]] = list(self._failure.get("headers", ()))
         named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        error = error_of(Answer(status=self._failure["status"], headers=named, body=self._body), self._model)
+        wait = told_wait(named, time.time())
+        error = error_of(Answer(status=self._failure["status"], headers=named, body=self._body, wait=wait), self._model)
         kept = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers if _is_kept(name)}
         await answer(details(error, called=True), kept)(scope, receive, self._send)
 
 
 def _is_kept(name: bytes) -> bool:
-    return name == b"retry-after" or name.startswith(_KEPT_OF_ERRORS)
+    return name.startswith(_KEPT_OF_ERRORS)
 
 
 def error_of(answered: Answer, model: str) -> LamplighterError:
@@ -127,9 +133,8 @@ def error_of(answered: Answer, model: str) -> LamplighterError:
     kind = _BY_CODE.get(code)
     if kind is None or kind.status != answered.status or not text:
         return refusal(answered, target or "this server", model)
-    wait = answered.headers.get("retry-after", "")
     if issubclass(kind, Unavailable):
-        return kind(text, retry_after=float(wait) if wait.isdigit() else None)
+        return kind(text, retry_after=answered.wait)
     if issubclass(kind, InvalidInput):
         return InvalidInput(text, field=param)
     if issubclass(kind, NotFound):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Path as PathParameter
 from starlette.types import Receive, Scope, Send
 
 from lamplighter.api.access import AnyKey, CallingKey
@@ -16,7 +17,7 @@ from lamplighter.api.inference import Passed
 from lamplighter.api.market_shapes import ModelsShape, OffersShape
 from lamplighter.api.problems import FAILED, INVALID, RESPONSES, Problem, Responses
 from lamplighter.control.market import Market
-from lamplighter.domain.inference import LONGEST_TIMEOUT, InferenceAnswer, InferenceRequest
+from lamplighter.domain.inference import DEFAULT_TIMEOUT, LONGEST_TIMEOUT, InferenceAnswer, InferenceRequest
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.model_filter import LONGEST_CURSOR, MOST_PER_PAGE, ModelFilter
 from lamplighter.domain.offer_choice import OfferFilter
@@ -179,7 +180,7 @@ async def list_offers(
 
 @router.post("/inference/{model:path}", operation_id="run_inference", response_class=Response, responses=_CALLED)
 async def run_inference(
-    model: str,
+    model: Annotated[str, PathParameter(description="The model's name, here or elsewhere; it may hold slashes.")],
     request: Request,
     market_: Kept,
     key: CallingKey,
@@ -189,8 +190,11 @@ async def run_inference(
     ] = None,
     provider: Annotated[str | None, Query(description="Who is to answer, of those who serve it elsewhere.")] = None,
     timeout: Annotated[
-        float, Query(gt=0, le=LONGEST_TIMEOUT, description="How long the whole call may take, in seconds.")
-    ] = 300.0,
+        float | None,
+        Query(
+            gt=0, le=LONGEST_TIMEOUT, description="How long it may take, in seconds: here to wake, elsewhere in all."
+        ),
+    ] = None,
     market: MarketName = None,
 ) -> Response:
     """Have a model answer: one of this server (which wakes it), or one of a marketplace, with this server's token.
@@ -202,9 +206,11 @@ async def run_inference(
     content = await _body(request, door.max_body_bytes if door is not None else _MOST_BODY)
     body = _object(content)
     body.pop("model", None)
-    payload = InferenceRequest(model=model, body=body, surface=surface, provider=provider, timeout=timeout)
-    if door is not None and market is None and door.knows(model):
-        return Passed(door, payload)
+    payload = InferenceRequest(
+        model=model, body=body, surface=surface, provider=provider, timeout=timeout or DEFAULT_TIMEOUT
+    )
+    if door is not None and market is None and provider is None and door.knows(model):
+        return Passed(door, payload, hold=timeout)
     if door is None:
         return _answer(await _elsewhere(market_, payload, market))
     with door.counted(key, model) as call:

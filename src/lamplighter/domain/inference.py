@@ -44,6 +44,7 @@ SURFACES = (
 """What a payload can be meant for: the paths below `/v1/` that take JSON, and `task`."""
 
 LONGEST_TIMEOUT = 3600.0
+DEFAULT_TIMEOUT = 300.0
 
 _TELLING = {"messages": "chat/completions", "prompt": "completions", "input": "embeddings", "inputs": TASK}
 
@@ -73,7 +74,7 @@ class InferenceRequest:
     body: Mapping[str, Any] = field(repr=False)
     surface: str | None = None
     provider: str | None = None
-    timeout: float = 300.0
+    timeout: float = DEFAULT_TIMEOUT
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model.strip() or len(self.model) > 500:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 from fastapi import Request
 
 from lamplighter.api.hf.context import ServedWire
-from lamplighter.api.hf.rendering import Surroundings, flawed, rendered, rendered_broken
+from lamplighter.api.hf.rendering import Priced, Surroundings, flawed, rendered, rendered_broken
+from lamplighter.control.prices import PriceBook
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import EndpointNotFound
 
@@ -57,4 +59,12 @@ def _around(served: ServedWire, request: Request) -> Surroundings:
         started=served.started,
         hardware=served.deployments.known_hardware(),
         leases=served.leases.list() if served.leases is not None else (),
+        price=functools.partial(_price, served.prices),
     )
+
+
+def _price(book: PriceBook | None, name: str) -> Priced | None:
+    quote = book.price_of(name) if book is not None else None
+    if book is None or quote is None:
+        return None
+    return Priced(amount=quote.amount, source=quote.source, age=book.age(quote), estimate=book.is_estimate(name))

@@ -35,7 +35,9 @@ def load_facts(
     from `until` on (the clock was wrong) counts in the hour before that. `providers` says where an endpoint is whose
     transitions do not tell.
     """
-    facts = {name: Facts(sightings=[]) for name in positions}
+    facts = {name: Facts() for name in positions}
+    if not facts:
+        return facts
     sightings: dict[str, list[Sighting]] = defaultdict(list)
     for row in connection.execute(_transitions(positions, low)):
         if row.id > positions[row.endpoint].last_transition:

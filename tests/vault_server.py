@@ -176,4 +176,3 @@ def vault_server() -> Iterator[VaultServer]:
         server.shutdown()
         server.server_close()
         thread.join(5)
-

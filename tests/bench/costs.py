@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import statistics
 import tempfile
@@ -23,17 +24,20 @@ from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.prices import Change
 from lamplighter.providers.base import Provider
 from lamplighter.store import Store, tables
+from lamplighter.store.charging import save_activity
 from tests.bench.report import Figure
 
 ENDPOINTS = 1000
 DAYS = 365
 WAKES = 2.0  # a day and endpoint; each is four transitions
 KEYS = 50
+USERS = 3  # keys that use an endpoint
 REPEATS = 5
 
 _DAY = 86400.0
 
-_Rows: TypeAlias = list[dict[str, object]]
+_Row: TypeAlias = dict[str, object]
+_Rows: TypeAlias = list[_Row]
 
 
 class _Prices:
@@ -89,46 +93,64 @@ async def _time(costs: Costs, by: tuple[Dimension, ...]) -> float:
 
 
 async def _make_year(store: Store) -> int:
-    """Write the facts of a year that ends now; tells how many transitions that were."""
+    """Write the facts of a year that ends now, day after day as they would come; tells how many transitions that were."""
     chance = random.Random(7)
     now = time.time()
+    lives = [_life(f"endpoint-{number}", now, chance) for number in range(ENDPOINTS)]
+    waiting = [next(life) for life in lives]
     count = 0
-    for number in range(ENDPOINTS):
-        facts = _facts(f"endpoint-{number}", now, chance)
-        count += len(facts[0])
-        await store._run(_write, *facts)
+    for day in range(DAYS):
+        until = now - (DAYS - 1 - day) * _DAY
+        transitions: _Rows = []
+        usage: _Rows = []
+        busy: dict[tuple[str, int], float] = {}
+        for number, life in enumerate(lives):
+            while waiting[number][0] < until:
+                moment, row = waiting[number]
+                if "state_left" in row:
+                    transitions.append(row)
+                else:
+                    usage.append(row)
+                    key = (str(row["endpoint"]), int(moment // 3600) * 3600)
+                    busy[key] = busy.get(key, 0.0) + 60
+                waiting[number] = next(life, _END)
+        await store._run(_write, transitions, usage, [(name, hour, took) for (name, hour), took in busy.items()])
+        count += len(transitions)
     return count
 
 
-def _write(connection: Connection, transitions: _Rows, usage: _Rows, activity: _Rows) -> None:
-    for table, rows in ((tables.transitions, transitions), (tables.usage, usage), (tables.activity, activity)):
+_END: tuple[float, _Row] = (math.inf, {})
+
+
+def _write(
+    connection: Connection, transitions: _Rows, usage: _Rows, activity: Sequence[tuple[str, int, float]]
+) -> None:
+    for table, rows in ((tables.transitions, transitions), (tables.usage, usage)):
+        rows.sort(key=lambda row: float(str(row["at"])))
         if rows:
-            connection.execute(insert(table), rows)
+            connection.execute(insert(table), [{k: v for k, v in row.items() if k != "state_left"} for row in rows])
+    save_activity(connection, activity)
 
 
-def _facts(name: str, now: float, chance: random.Random) -> tuple[_Rows, _Rows, _Rows]:
+def _life(name: str, now: float, chance: random.Random) -> Iterator[tuple[float, _Row]]:
+    """What is recorded of one endpoint in a year: transitions and use, each with its moment."""
     at = now - DAYS * _DAY
-    transitions = [_transition(name, at, None, "scaledToZero", None, "")]
-    usage: _Rows = []
-    busy: dict[int, float] = {}
-    while True:
-        asleep = chance.expovariate(WAKES / _DAY)
-        key = f"key-{chance.randrange(KEYS)}"
-        steps = (("initializing", asleep), ("running", 40.0), ("scaledToZero", 900 + chance.expovariate(1 / 1800)))
-        if at + sum(length for _, length in steps) > now:
-            return transitions, usage, [{"endpoint": name, "hour": h, "busy": b} for h, b in busy.items()]
-        before = "scaledToZero"
-        for state, length in steps:
-            if state == "scaledToZero":
-                for _ in range(3):
-                    moment = at + chance.uniform(0, length)
-                    hour = int(moment // 3600) * 3600
-                    busy[hour] = busy.get(hour, 0.0) + 60
-                    usage.append(_usage(name, moment, f"key-{chance.randrange(KEYS)}"))
+    keys = [f"key-{chance.randrange(KEYS)}" for _ in range(USERS)]
+    yield at, _transition(name, at, None, "scaledToZero", None, "")
+    while at < now:
+        cause = f"key:{chance.choice(keys)}"
+        asleep, awake = chance.expovariate(WAKES / _DAY), 900 + chance.expovariate(1 / 1800)
+        for before, after, length in (
+            ("scaledToZero", "pending", asleep),
+            ("pending", "initializing", 5.0),
+            ("initializing", "running", 40.0),
+        ):
             at += length
-            transitions.append(_transition(name, at, before, state, length, f"key:{key}"))
-            before = state
-        transitions.append(_transition(name, at, before, before, 0.0, ""))
+            yield at, _transition(name, at, before, after, length, cause)
+        for moment in sorted(at + chance.uniform(0, awake) for _ in range(3)):
+            yield moment, _usage(name, moment, chance.choice(keys))
+        at += awake
+        yield at, _transition(name, at, "running", "scaledToZero", awake, "")
 
 
 def _transition(
@@ -145,6 +167,7 @@ def _transition(
         "cause": cause,
         "route": name,
         "provider": "local",
+        "state_left": True,
     }
 
 

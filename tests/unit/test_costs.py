@@ -170,7 +170,7 @@ async def test_charging_anew_gives_the_same() -> None:
         before = lines(await report(run, *by))
         assert await run.costs.rebuild() is None
         assert lines(await report(run, *by)) == before
-        await run.store.prune(BEGINNING + 16 * 24 * HOUR, only_counted=True)
+        await run.store.prune(BEGINNING + 15.5 * 24 * HOUR, only_counted=True)
         assert await run.costs.rebuild() == date(2023, 12, 1)
         assert lines(await report(run, *by)) == before
         assert [line.group[0] for line in (await report(run, Dimension.DAY)).lines][::3] == ["2023-11-30", "2023-12-03"]

@@ -98,8 +98,8 @@ MarketName: TypeAlias = Annotated[str | None, Query(description="Only at this ma
 
 @router.get("/models", operation_id="models")
 async def list_models(
-    market_: Kept,
     _: AnyKey,
+    market_: Kept,
     *,
     id: Annotated[str | None, Query(description="Only the model of this whole name.")] = None,  # noqa: A002
     search: Annotated[str | None, Query(description="Only those whose name holds this.")] = None,
@@ -136,8 +136,8 @@ async def list_models(
 
 @router.get("/offers", operation_id="offers")
 async def list_offers(
-    market: Kept,
     _: AnyKey,
+    market: Kept,
     *,
     model: Annotated[
         str | None, Query(description="Only of this model, by its whole name; with the hardware that it fits on.")
@@ -182,8 +182,8 @@ async def list_offers(
 async def run_inference(
     model: Annotated[str, PathParameter(description="The model's name, here or elsewhere; it may hold slashes.")],
     request: Request,
-    market_: Kept,
     key: CallingKey,
+    market_: Kept,
     *,
     surface: Annotated[
         str | None, Query(description="What the payload is for: chat/completions, task, …; by default told from it.")

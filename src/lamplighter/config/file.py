@@ -288,7 +288,7 @@ class File(Section):
     prices: PricesSettings = PricesSettings()
     """Where prices come from."""
     ledger: LedgerSettings = LedgerSettings()
-    """How costs are kept."""
+    """Whose days count where costs are told."""
 
     @field_validator(
         *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),

@@ -73,6 +73,19 @@ class PricedFleet(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """What an hour of a replica costs in $; who said so, and how long ago that was found to hold, in seconds.
+
+    `estimate`: less or more may be paid.
+    """
+
+    amount: Decimal
+    source: str
+    age: float
+    estimate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """Where prices come from: the configuration, feeds, a published snapshot.
 
@@ -193,6 +206,15 @@ class PriceBook:
         history = self._histories.get(endpoint)
         return None if history is None else history.at(now if at is None else at)
 
+    def priced(self, endpoint: str) -> Priced | None:
+        """What an hour of one replica costs now, with what is to be said of that."""
+        quote = self.price_of(endpoint)
+        if quote is None:
+            return None
+        return Priced(
+            amount=quote.amount, source=quote.source, age=self.age(quote), estimate=self._estimates.get(endpoint, False)
+        )
+
     def changes(self, endpoint: str, since: float, until: float) -> Sequence[Change]:
         """What an hour of one replica cost in a time: from `since` on the first one, then each from its moment on."""
         history = self._histories.get(endpoint)
@@ -227,7 +249,7 @@ class PriceBook:
             return None
 
     @property
-    def priced(self) -> Sequence[str]:
+    def known(self) -> Sequence[str]:
         """The endpoints whose price is known, or was once."""
         return list(self._histories)
 
@@ -434,7 +456,7 @@ class _Rates(Mapping[str, float]):
         return rate
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._book.priced if self._book.rate(name) is not None)
+        return (name for name in self._book.known if self._book.rate(name) is not None)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

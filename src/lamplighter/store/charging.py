@@ -41,7 +41,7 @@ _ACTIVITY = text(
 WATCHED, PRUNED = "watched", "pruned"
 TRANSITIONS, USAGE = "transitions", "usage"
 
-_Sums: TypeAlias = dict[tuple[str, str, str, str, str, str, str, bool], list[int]]
+_Sums: TypeAlias = dict[tuple[date, str, str, str, str, str, bool], list[int]]
 _Kept: TypeAlias = list[tuple[str, Position]]
 
 
@@ -253,24 +253,31 @@ def _last_usage(connection: Connection, until: int) -> int:
 
 
 def _add(sums: _Sums, dated: Dated) -> None:
-    charge, day = dated.charge, dated.day.isoformat()
+    charge = dated.charge
     parts = (charge.nanos, charge.micros, charge.unpriced, charge.requests, charge.tokens_in, charge.tokens_out)
     cause, route = charge.account
-    name, provider, kind, estimated = dated.endpoint, charge.provider, charge.kind.value, charge.estimated
-    for key in (
-        ("day", day, name, provider, kind, cause, route, estimated),
-        ("month", day[:7], name, provider, kind, cause, route, estimated),
-        ("total", day, "", provider, kind, "", "", estimated),
-    ):
-        total = sums[key]
-        for index, part in enumerate(parts):
-            total[index] += part
+    total = sums[dated.day, dated.endpoint, charge.provider, charge.kind.value, cause, route, charge.estimated]
+    for index, part in enumerate(parts):
+        total[index] += part
 
 
 def _write(connection: Connection, sums: _Sums) -> None:
-    if sums:
-        rows = [dict(zip(_COLUMNS, (*key, *parts), strict=True)) for key, parts in sums.items()]
-        connection.execute(_UPSERT, rows)
+    """Add these sums to those of their days, of their months, and of the days of all endpoints."""
+    coarse: dict[tuple[str, str, str, str, str, str, str, bool], list[int]] = {}
+    rows = []
+    for (date_, name, *rest, cause, route, estimated), parts in sums.items():
+        day = date_.isoformat()
+        rows.append(("day", day, name, *rest, cause, route, estimated, *parts))
+        provider, kind = rest
+        for key in (
+            ("month", day[:7], name, provider, kind, cause, route, estimated),
+            ("total", day, "", provider, kind, "", "", estimated),
+        ):
+            had = coarse.get(key)
+            coarse[key] = parts if had is None else [one + more for one, more in zip(had, parts, strict=True)]
+    rows += [(*key, *parts) for key, parts in coarse.items()]
+    if rows:
+        connection.execute(_UPSERT, [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
 
 
 # Positions.

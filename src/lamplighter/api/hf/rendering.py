@@ -12,12 +12,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from lamplighter.api.hf import moments
 from lamplighter.api.hf.translate.variants import variant_of_engine
 from lamplighter.control.demand import BrokenDeployment, Lease
+from lamplighter.control.prices import Priced
 from lamplighter.domain.endpoint import ASLEEP, Deployment, Endpoint, EngineSpec, Phase, Spec, State
 from lamplighter.domain.hardware import Hardware
 
@@ -43,16 +43,6 @@ _WORDS = {
     Phase.UNKNOWN: "Its provider can't be asked; this is what it said last",
     Phase.ERROR: "Endpoint failed to deploy",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Priced:
-    """What an hour of a replica costs in $; who said so, how long ago that was found to hold, in seconds."""
-
-    amount: Decimal
-    source: str
-    age: float
-    estimate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterable
 from typing import Any
 
 from fastapi import Request
 
 from lamplighter.api.hf.context import ServedWire
-from lamplighter.api.hf.rendering import Priced, Surroundings, flawed, rendered, rendered_broken
-from lamplighter.control.prices import PriceBook
+from lamplighter.api.hf.rendering import Surroundings, flawed, rendered, rendered_broken
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import EndpointNotFound
 
@@ -54,17 +52,15 @@ def _rendered(served: ServedWire, endpoint: Endpoint, around: Surroundings) -> d
 
 
 def _around(served: ServedWire, request: Request) -> Surroundings:
+    priced = served.prices.priced if served.prices is not None else _unpriced
     return Surroundings(
         base=str(request.base_url),
         started=served.started,
         hardware=served.deployments.known_hardware(),
         leases=served.leases.list() if served.leases is not None else (),
-        price=functools.partial(_price, served.prices),
+        price=priced,
     )
 
 
-def _price(book: PriceBook | None, name: str) -> Priced | None:
-    quote = book.price_of(name) if book is not None else None
-    if book is None or quote is None:
-        return None
-    return Priced(amount=quote.amount, source=quote.source, age=book.age(quote), estimate=book.is_estimate(name))
+def _unpriced(_: str) -> None:
+    return None

@@ -13,6 +13,7 @@ from lamplighter.cli.show.facts import is_billed, last_used, moment, price
 from lamplighter.cli.show.portrayal import held_by, lease_holders
 from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.prices import SNAPSHOT
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.reading import text
 from lamplighter.hf.records import Endpoint
@@ -44,6 +45,11 @@ class Running:
     unknown: str | None = None
     holders: tuple[str, ...] = ()
     at_work: int = 0
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the price is one that was published on a day, and not told by whoever is paid."""
+        return (self.price_source or "").startswith(f"{SNAPSHOT} ")
 
     @property
     def name(self) -> str:
@@ -78,6 +84,11 @@ class Bill:
     def known_price(self) -> float:
         """USD per hour of all whose price is known."""
         return sum(one.price_per_hour for one in self.running if one.price_per_hour is not None)
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether part of that is what was published on a day, and not told by whoever is paid."""
+        return any(one.is_estimate for one in self.running)
 
     @property
     def unpriced(self) -> int:

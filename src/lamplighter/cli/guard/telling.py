@@ -75,8 +75,7 @@ def _table(console: Console, done: Round) -> RenderableType:
 def _price(one: Finding) -> str:
     """What it costs; one that was only published once is said to be about that."""
     running = one.running
-    about = "~" if (running.price_source or "").startswith("snapshot ") else ""
-    return about + (dollars(running.price_per_hour) or "unknown")
+    return ("~" if running.is_estimate else "") + (dollars(running.price_per_hour) or "unknown")
 
 
 def _ago(moment: float | None, now: float) -> str | None:
@@ -92,7 +91,7 @@ def _verdict(finding: Finding) -> Text:
 
 
 def _sum(bill: Bill, where: str) -> str:
-    known = dollars(round(bill.known_price, 4), " an hour")
+    known = ("about " if bill.is_estimate else "") + (dollars(round(bill.known_price, 4), " an hour") or "")
     rest = f", and {count(bill.unpriced, 'endpoint')} of unknown price" if bill.unpriced else ""
     return f"{count(len(bill.running), 'endpoint')} billed at {where}: {known}{rest}"
 

@@ -19,7 +19,7 @@ from lamplighter.control.gate import Gate
 from lamplighter.control.journal import Journal
 from lamplighter.domain.calendar import HOUR
 from lamplighter.domain.closing import Position
-from lamplighter.domain.endpoint import ASLEEP, Endpoint, Transition
+from lamplighter.domain.endpoint import Endpoint, Transition
 from lamplighter.domain.timeline import micros
 from lamplighter.errors import LamplighterError
 from lamplighter.store.charging import Terms
@@ -51,6 +51,9 @@ class WatchedFleet(Protocol):
     def gates(self) -> Mapping[str, Gate]: ...
 
     def unseen(self) -> frozenset[str]: ...
+
+    @property
+    def is_any_awake(self) -> bool: ...
 
     async def note_clock(self) -> None: ...
 
@@ -233,7 +236,7 @@ class Bookkeeper:
 
     async def _watch(self) -> None:
         """Write down that this server looks on, where that matters."""
-        if any(one.state is not None and one.state not in ASLEEP for one in self._fleet.endpoints()):
+        if self._fleet.is_any_awake:
             await self._store.save_watched(self._clock.wall())
 
     # Hours.

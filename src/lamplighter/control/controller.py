@@ -211,8 +211,14 @@ class Controller:
     async def note_clock(self) -> None:
         """Put on record how long it has been awake, now that the wall clock was set: it tells that no more."""
         here = self._here
-        if here.known is not None and here.known not in ASLEEP and not here.gone:
+        if here.known is not None and self.may_be_billed:
             await here.ledger.still(here.known, here.history.state_changed(), "clock")
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether it was there, and not asleep, when its provider was asked last."""
+        here = self._here
+        return here.known is not None and here.known not in ASLEEP and not here.gone
 
     async def part(self) -> None:
         """Put on record that it is looked after no more."""

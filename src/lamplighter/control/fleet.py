@@ -528,6 +528,11 @@ class Fleet:
         """Endpoints that no provider has told of since the start."""
         return frozenset(controller.name for controller in self._all() if not controller.looks)
 
+    @property
+    def is_any_awake(self) -> bool:
+        """Whether any endpoint was found in a state other than asleep when its provider was asked last."""
+        return any(controller.may_be_billed for controller in self._all())
+
     async def note_clock(self) -> None:
         """Put on record how long endpoints have been awake: the wall clock was set."""
         await asyncio.gather(*(controller.note_clock() for controller in self._all()))

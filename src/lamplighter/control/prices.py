@@ -282,14 +282,18 @@ class PriceBook:
     # What is known.
 
     def entries(self) -> list[Entry]:
-        """All prices that are known now, sorted by their keys; of each whether it counts, and what others say."""
-        return sorted_entries([*self._catalogue.all_entries(), *self._endpoint_entries()])
+        """All prices that are known now, sorted by their keys; of each whether it counts, and what others say.
+
+        What endpoints cost is as it was found at the last look, at most LOOK_EVERY ago.
+        """
+        return [*sorted_entries(self._endpoint_entries()), *self._catalogue.all_entries()]  # by kind, to begin with
 
     def _endpoint_entries(self) -> Iterator[Entry]:
         now = self._clock.wall()
         for endpoint in self._fleet.endpoints():
             spec = endpoint.spec
-            quote = self.price_of(spec.name)
+            history = self._histories.get(spec.name)
+            quote = history.at(now) if history is not None else None
             if quote is None:
                 continue
             said = list(candidates(endpoint, source_of(spec.provider), self._sources.tariff, self._catalogue))

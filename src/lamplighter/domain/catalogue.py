@@ -119,9 +119,9 @@ class Catalogue:
         return self._confirmed[key]
 
     def all_entries(self) -> Sequence[Entry]:
-        """The same as `entries`, reckoned anew only after a change."""
+        """The same as `entries`, sorted, and reckoned anew only after a change."""
         if self._entries is None:
-            self._entries = tuple(self.entries())
+            self._entries = tuple(sorted_entries(self.entries()))
         return self._entries
 
     def entries(self) -> Iterator[Entry]:

@@ -182,8 +182,14 @@ async def test_a_mapping_by_provider_and_a_gguf_file_are_read_too() -> None:
 
 async def test_missing_and_odd_fields_are_left_at_nothing() -> None:
     odd = {
-        "id": "a/b", "pipeline_tag": 7, "downloads": "many", "likes": -3, "tags": "x", "safetensors": [],
-        "inferenceProviderMapping": [{"status": "live"}, 4], "gated": None,
+        "id": "a/b",
+        "pipeline_tag": 7,
+        "downloads": "many",
+        "likes": -3,
+        "tags": "x",
+        "safetensors": [],
+        "inferenceProviderMapping": [{"status": "live"}, 4],
+        "gated": None,
     }
     async with stage() as there, market(there) as one:
         there.script("GET", HUB, Reply(body=[odd, {"no": "id"}, "text", None]))

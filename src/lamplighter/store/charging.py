@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain
@@ -144,11 +145,26 @@ def rebuild(connection: Connection, until: int, terms: Terms) -> date | None:
     begin = _rebuilt_from(connection, terms.calendar)
     day = None if begin is None else terms.calendar.day_of(begin)
     if begin is None or begin < until:
-        _forget_charges(connection, day)
-        for name in _every_name(connection):
-            _rebuild(connection, name, begin, until, terms)
-        note_counted(connection)
+        with _much_memory(connection):
+            _forget_charges(connection, day)
+            for name in _every_name(connection):
+                _rebuild(connection, name, begin, until, terms)
+            note_counted(connection)
     return day
+
+
+@contextmanager
+def _much_memory(connection: Connection) -> Iterator[None]:
+    """Each endpoint's sums lie all over the table: it is kept in memory meanwhile, as far as 128 MB go."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    before = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    connection.exec_driver_sql("PRAGMA cache_size=-131072")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA cache_size={before}")
 
 
 def _rebuild(connection: Connection, name: str, begin: int | None, until: int, terms: Terms) -> None:
@@ -245,8 +261,10 @@ def _load(
 
 
 def _last_usage(connection: Connection, until: int) -> int:
-    """The last row of usage that counts in hours up to `until`."""
-    return connection.scalar(select(func.max(tables.usage.c.id)).where(tables.usage.c.at < until)) or 0
+    """The last row of usage that counts in hours up to `until`: rows behind it that are older came late."""
+    usage = tables.usage.c
+    newest = select(usage.id).where(usage.at < until).order_by(usage.at.desc(), usage.id.desc()).limit(1)
+    return connection.scalar(newest) or 0
 
 
 # Sums.

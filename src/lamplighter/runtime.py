@@ -8,7 +8,6 @@ import gc
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -75,8 +74,6 @@ PRUNE_EVERY = 3600.0
 _TAKEOVER_LOOK = 0.1
 _YOUNG_OBJECTS = 100_000
 _YOUNG_BEFORE_OLDER = 50
-_LONGEST_TURN = 0.001
-"""How long a thread that writes records or log lines keeps the interpreter from requests, at most (seconds)."""
 _LAST_WORDS = 2.0  # for connections that are no requests to endpoints, such as those that follow a log
 
 
@@ -348,7 +345,6 @@ async def _serve(
         async with running(settings, handed) as server:
             servers.append(server)
             _collect_seldom()
-            sys.setswitchinterval(_LONGEST_TURN)
             announce(server)
             async with (
                 _background(_reload_for_ever(server, hup, reload), "reload"),

@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lamplighter needs Python 3.11 or later; say make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
-	$(BIN)/python -m pip install --quiet --editable '.[llamacpp,alarms]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[llamacpp,alarms,keyring]' --group dev
 	touch $@
 
 demo: install  ## wake a real language model with a request, and watch it go to sleep again
@@ -31,7 +31,7 @@ check: install  ## lint, formatting, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk,production runs some groups
+bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk,production,costs runs some groups
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 soak: install  ## half an hour at half rate with a fault every second; MINUTES=3 is shorter, Ctrl-C ends it with what it has

@@ -113,7 +113,7 @@ class StageDemand:
     def try_claim(self, name: str) -> Claim | None:
         return self._grant(self.replica) if self.replica else None
 
-    def want(self, name: str) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
         self.wanted += 1
 
     def is_awake(self, name: str) -> bool:

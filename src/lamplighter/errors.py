@@ -4,7 +4,8 @@ LamplighterError                 500  exit 1
 ├── InvalidInput                 400  exit 2   a field, its value, and what would be right
 │   └── ConfigError              400  exit 2   the same, in a configuration file, with its line
 ├── NotFound                     404  exit 3
-│   └── EndpointNotFound         404  exit 3   with near matches and the known names
+│   ├── EndpointNotFound         404  exit 3   with near matches and the known names
+│   └── ModelNotFound            404  exit 3   nobody who could be asked has such a model on offer
 ├── NotAllowed                   401  exit 4   no key, or a wrong one
 │   ├── TokenMissing             401  exit 4   no token to talk to a provider with; names the variable to set
 │   ├── TokenWrong               401  exit 4   the token is not known there
@@ -28,6 +29,7 @@ LamplighterError                 500  exit 1
 │   ├── RateLimited              429  exit 1   the provider wants fewer questions, after `retry_after` seconds
 │   ├── QuotaExceeded            429  exit 1   the provider's quota for this hardware is used up
 │   ├── NoCapacity               503  exit 1   the provider has no such hardware free now
+│   ├── Overloaded               503  exit 1   the provider has more requests than it can answer now
 │   └── EngineError              502  exit 1   an engine could not be started, or died; with its last words
 └── UpstreamError                502  exit 1   an awake endpoint did not answer a request as it should
     ├── UpstreamUnreachable      502  exit 1   no connection, or lost before the request can have been read
@@ -139,6 +141,16 @@ class EndpointNotFound(NotFound):
         if self.known:
             return f" Known: {', '.join(self.known[:20])}{', …' if len(self.known) > 20 else ''}."
         return "" if self.where or self._names is None else " No endpoint is configured."
+
+
+class ModelNotFound(NotFound):
+    """Nobody who could be asked has such a model on offer, or not for what was asked of it."""
+
+    code = "model_not_found"
+
+    def __init__(self, message: str, *, model: str) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class NotAllowed(LamplighterError):
@@ -324,6 +336,17 @@ class NoCapacity(ProviderError):
 
     status = 503
     code = "no_capacity"
+
+
+class Overloaded(ProviderError):
+    """The provider has more requests than it can answer now. `retry_after` is in seconds, None where it did not say."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineError(ProviderError):

@@ -9,7 +9,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,22 +25,31 @@ from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
-from lamplighter.config.file import ServerSettings
+from lamplighter.config.elsewhere import HUGGING_FACE
+from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
+from lamplighter.control.bookkeeping import Bookkeeper
 from lamplighter.control.clock import Clock
+from lamplighter.control.costs import Accruals, Costs, Tariffs
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
+from lamplighter.control.market import Market
 from lamplighter.control.meter import Meter
+from lamplighter.control.price_sources import price_sources
+from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
+from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback
+from lamplighter.domain.prices import Rate
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
@@ -52,7 +61,10 @@ from lamplighter.gateway.tracing import open_tracing
 from lamplighter.listening import Handed, listening_on, taken_over, url_of
 from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
+from lamplighter.providers.huggingface.market import make_market
+from lamplighter.providers.market import Marketplace, marketplace_of
 from lamplighter.providers.registry import Site, make_provider
+from lamplighter.secrets.keeping import keep_renewed
 from lamplighter.store import Store, UsageWriter
 from lamplighter.store.seal import KEY_FILE, Seal
 
@@ -85,8 +97,14 @@ class Server:
         recorder: Recorder,
         keyring: Keyring,
         routes: RouteBook,
+        prices: PriceBook,
+        costs: Costs,
+        stock: Stock,
     ) -> None:
         self.recorder = recorder
+        self._stock = stock
+        self._prices = prices
+        self.costs = costs
         self._keyring = keyring
         self._routes = routes
         self.settings = settings
@@ -125,8 +143,11 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
-        self._gateway.take(_routing(settings))
+        await self._prices.apply(price_sources(settings, self.fleet.providers))
+        self._gateway.take(_routing(settings, self._prices))
         self._routes.take(settings.routes(), settings.upstreams())
+        self._stock.take(settings.upstreams().values())
+        self._keyring.configure(settings.server.keys)
         _warn(settings)
         self.settings = settings
         self.listener.grace = settings.server.drain_timeout
@@ -172,9 +193,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         listener = stack.enter_context(_listen(settings, handed))
         store = await _open_store(data / "lamplighter.db", patience=settings.server.takeover_wait if handed else 0.0)
         stack.push_async_callback(store.close)
-        journal = StoreJournal(store, Clock())
-        await journal.open()
-        stack.push_async_callback(journal.close)
+        journal = await _open_journal(stack, store)
         recorder = Recorder(journal, Clock())
         keyring = await _open_keyring(
             stack,
@@ -183,11 +202,9 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             recorder,
             resolve=lambda name: gateway.resolve(name),  # noqa: PLW0108 - the gateway is made later, with this keyring
         )
-        usage = UsageWriter(store)
-        usage.start()
-        stack.push_async_callback(usage.close)
+        usage = _open_usage(stack, store)
         providers = _providers(settings, data)
-        tally = Tally(journal, Clock())
+        tally = Tally(accruals := Accruals(journal), Clock())
         fleet = Fleet(providers, tally)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)
@@ -200,13 +217,17 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         stack.push_async_callback(deployments.close)
         deployments.go_on()
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
-        await stack.enter_async_context(_background(_prune_for_ever(store, keyring, settings.server), "prune"))
+        await stack.enter_async_context(_housekeeping(store, keyring, settings))
         health = Health(store, fleet, usage, journal, deployments)
-        leases = LeaseKeeper(fleet, store, journal, Clock())
-        await leases.start()
-        stack.push_async_callback(leases.close)
+        prices = await _open_prices(stack, settings, fleet, store)
+        costs = await _open_ledger(
+            stack, store, fleet, settings=settings, accruals=accruals, prices=prices, keyring=keyring
+        )
+        leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
-        alarms = AlarmKeeper(fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder)
+        alarms = AlarmKeeper(
+            fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder, feeds=prices.feeds
+        )
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)
         tracing = open_tracing(settings.server.tracing, __version__)
@@ -226,8 +247,13 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             leases=leases,
             records=store,
             loads=Loads(fleet),
+            prices=prices,
         )
         routes = _route_book(settings)
+        stock = Stock(fleet, meter, settings.upstreams().values())
+        market = Market(
+            _marketplaces(stack, settings, providers), Clock(), own=stock, hardware=deployments.hardware, prices=prices
+        )
         api = management(
             fleet,
             health=health,
@@ -239,6 +265,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             alarms=alarms,
             audited=store,
             routes=routes,
+            prices=prices,
+            market=market,
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(
@@ -247,11 +275,11 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             _gateway_settings(settings),
             api,
             keyring=keyring,
-            routing=_routing(settings),
+            routing=_routing(settings, prices),
             access_log=access_log,
             tracing=tracing,
         )
-        alarms.breakers = routes.breakers = gateway
+        alarms.breakers = routes.breakers = api.state.door = gateway
         await alarms.start()
         stack.push_async_callback(alarms.close)
         server = Server(
@@ -266,6 +294,9 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             recorder=recorder,
             keyring=keyring,
             routes=routes,
+            prices=prices,
+            costs=costs,
+            stock=stock,
         )
         server.access_log = access_log
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
@@ -373,6 +404,68 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     return log
 
 
+async def _open_prices(stack: AsyncExitStack, settings: Settings, fleet: Fleet, store: Store) -> PriceBook:
+    book = PriceBook(fleet, store, Clock(), price_sources(settings, fleet.providers))
+    await book.open()
+    stack.push_async_callback(book.close)
+    return book
+
+
+async def _open_journal(stack: AsyncExitStack, store: Store) -> StoreJournal:
+    journal = StoreJournal(store, Clock())
+    await journal.open()
+    stack.push_async_callback(journal.close)
+    return journal
+
+
+def _open_usage(stack: AsyncExitStack, store: Store) -> UsageWriter:
+    usage = UsageWriter(store)
+    usage.start()
+    stack.push_async_callback(usage.close)
+    return usage
+
+
+async def _open_ledger(
+    stack: AsyncExitStack,
+    store: Store,
+    fleet: Fleet,
+    *,
+    settings: Settings,
+    accruals: Accruals,
+    prices: PriceBook,
+    keyring: Keyring,
+) -> Costs:
+    clock, calendar = Clock(), Calendar(settings.ledger.time_zone)
+    tariffs = Tariffs(fleet, prices, calendar, clock)
+    bookkeeper = Bookkeeper(fleet, store, accruals, clock, tariffs)
+    await bookkeeper.start()
+    stack.push_async_callback(bookkeeper.close)
+    accruals.seed(await bookkeeper.positions())
+    return Costs(store, tariffs, accruals, clock, keys=keyring.list)
+
+
+def _marketplaces(
+    stack: AsyncExitStack, settings: Settings, providers: Mapping[str, Provider]
+) -> dict[str, Marketplace]:
+    """Those of the configured providers; Hugging Face's, which needs no token to look, is always there."""
+    markets = {name: found for name, provider in providers.items() if (found := marketplace_of(provider)) is not None}
+    options: dict[str, Mapping[str, Any]] = {HUGGING_FACE: {}}
+    options |= {name: one.options for name, one in settings.providers.items() if one.type == HUGGING_FACE}
+    for name, given in options.items():
+        own = make_market(given, settings.secrets) if name not in markets else None
+        if own is not None:
+            markets[name] = own
+            stack.push_async_callback(own.close)
+    return markets
+
+
+async def _open_leases(stack: AsyncExitStack, fleet: Fleet, store: Store, journal: StoreJournal) -> LeaseKeeper:
+    leases = LeaseKeeper(fleet, store, journal, Clock())
+    await leases.start()
+    stack.push_async_callback(leases.close)
+    return leases
+
+
 async def _open_keyring(
     stack: AsyncExitStack, settings: Settings, store: Store, recorder: Recorder, *, resolve: Callable[[str], str]
 ) -> Keyring:
@@ -382,11 +475,23 @@ async def _open_keyring(
     return keyring
 
 
+@asynccontextmanager
+async def _housekeeping(store: Store, keyring: Keyring, settings: Settings) -> AsyncIterator[None]:
+    """What has to be done from time to time, as long as the context lasts."""
+    async with (
+        _background(keep_renewed(settings.secrets), "renew tokens"),
+        _background(_prune_for_ever(store, keyring, settings.server), "prune"),
+    ):
+        yield
+
+
 async def _prune_for_ever(store: Store, keyring: Keyring, settings: ServerSettings) -> None:
     while True:
         try:
             now = time.time()
-            count = await store.prune(now - settings.retention, audit_before=now - settings.audit_retention)
+            count = await store.prune(
+                now - settings.retention, audit_before=now - settings.audit_retention, only_counted=True
+            )
             await keyring.forget(now - settings.retention)
             log.debug("pruned", rows=count)
         except LamplighterError as error:
@@ -482,6 +587,7 @@ async def _open_store(database: Path, *, patience: float) -> Store:
 
 
 def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
+    rates = settings.tariff().rates
     return {
         name: make_provider(
             provider.type or name,
@@ -489,12 +595,20 @@ def _providers(settings: Settings, data: Path) -> dict[str, Provider]:
                 name=name,
                 data=data / name,
                 resources=provider.resources,
-                options=provider.options,
+                options=_options(provider, rates.get(name)),
                 withheld=settings.secret_variables,
+                secrets=settings.secrets,
             ),
         )
         for name, provider in settings.providers.items()
     }
+
+
+def _options(provider: ProviderSettings, rate: Rate | None) -> Mapping[str, Any]:
+    """With what its hardware costs, for the listing of it: this machine knows that from nobody else."""
+    if provider.type != "local" or rate is None:
+        return provider.options
+    return {**provider.options, "price_per_hour": float(rate.amount)}
 
 
 def _policy(settings: Settings) -> Policy:
@@ -502,11 +616,12 @@ def _policy(settings: Settings) -> Policy:
     return settings.defaults.over(settings.defaults)
 
 
-def _routing(settings: Settings) -> Routing:
+def _routing(settings: Settings, book: PriceBook) -> Routing:
     return Routing(
         routes=settings.routes(),
         upstreams=settings.upstreams(),
-        prices=settings.prices(),
+        prices=book.rates,
+        token_price=book.token_price,
         breaker=settings.breaker,
         retry=settings.retry,
     )

@@ -46,6 +46,7 @@ class LamplighterProcess:
         server: str = "drain_timeout: 5s",
         port: int = 0,
         own_session: bool = False,
+        arguments: tuple[str, ...] = (),
     ) -> None:
         """In a session of its own it gets no signal that a terminal sends to whoever started it."""
         self.folder = folder
@@ -55,6 +56,7 @@ class LamplighterProcess:
         self._server = server
         self._port = port
         self._own_session = own_session
+        self._arguments = arguments
         self.write(configuration)
         self.process: subprocess.Popen[str]
         self.lines: list[str] = []
@@ -70,7 +72,7 @@ class LamplighterProcess:
         """Start the process and wait for nothing."""
         command = [sys.executable, "-m", "lamplighter", "serve", "--config", str(self.config)]
         self.process = subprocess.Popen(
-            [*command, "--port", str(self._port), "--log-format", "json"],
+            [*command, "--port", str(self._port), "--log-format", "json", *self._arguments],
             stderr=subprocess.PIPE,
             text=True,
             env=self._environ,

@@ -12,7 +12,7 @@ import sys
 
 from tests.bench import report
 
-GROUPS = ("gateway", "hold", "fleet", "cli", "sdk", "production")
+GROUPS = ("gateway", "hold", "fleet", "cli", "sdk", "production", "costs")
 LONG = "soak"
 
 

@@ -23,7 +23,13 @@ from lamplighter.errors import EndpointNotFound, NotAllowed
 from tests.wire_stage import NAMESPACE, ROOT, Healthy, WireStage, configured, wire_stage
 
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/docs/oauth2-redirect", "/v2/provider"}
-ANY_KEY = {("GET", "/api/whoami-v2")}
+ANY_KEY = {
+    ("GET", "/api/whoami-v2"),
+    ("GET", "/api/models"),
+    ("GET", "/api/offers"),
+    ("GET", "/api/pricing"),
+    ("POST", "/api/inference/{model}"),
+}
 ADMINS = {
     ("GET", "/api/audit"),
     ("POST", "/api/keys"),
@@ -89,7 +95,7 @@ def needed_for(method: str, path: str) -> Role | None:
 
 def filled(path: str) -> str:
     values = {"namespace": NAMESPACE, "name": "chat", "repo_id": "a/b", "key": "nobody"}
-    for name in ("recipe_id", "lease_id", "metric", "graph", "replica"):
+    for name in ("recipe_id", "lease_id", "metric", "graph", "replica", "model"):
         values[name] = "none"
     for name, value in values.items():
         path = path.replace(f"{{{name}}}", value)

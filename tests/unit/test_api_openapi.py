@@ -73,7 +73,14 @@ async def test_the_page_loads_nothing_from_elsewhere(http):
 # What it says is answered.
 
 KEY = "open-sesame"
-PLACES = {"namespace": NAMESPACE, "name": "chat", "graph": "replica-running", "lease_id": "none", "key": "none"}
+PLACES = {
+    "namespace": NAMESPACE,
+    "name": "chat",
+    "graph": "replica-running",
+    "lease_id": "none",
+    "key": "none",
+    "model": "none",
+}
 BODIES = {
     ("POST", "/api/keys"): {"name": "ci", "role": "admin"},
     ("POST", "/api/endpoints/{name}/leases"): {"holder": "me"},

@@ -228,8 +228,19 @@ def test_nothing_running_says_so(cloud: ScriptedCloud) -> None:
     assert (said.code, said.out) == (0, "Nothing runs at Hugging Face, and nothing is billed.\n")
 
 
-def test_an_unknown_price_is_said_so(cloud: ScriptedCloud) -> None:
+def test_where_nobody_tells_a_price_the_published_one_is_shown_as_an_estimate(cloud: ScriptedCloud) -> None:
     cloud.have({"me": [endpoint("chat")]})
+    cloud.script.put("/v2/provider/me", {"vendors": []})
+    said = cloud("guard")
+    assert "~$0.80" in said.out
+    assert "about $0.80 an hour" in said.out
+    found = cloud("guard", "--json").json["running"][0]
+    assert (found["price_per_hour"], found["price_source"]) == (0.8, "snapshot 2026-08-20")
+
+
+def test_an_unknown_price_is_said_so(cloud: ScriptedCloud) -> None:
+    nowhere = {**endpoint("chat"), "provider": {"vendor": "nobody", "region": "us-east-1"}}
+    cloud.have({"me": [nowhere]})
     refusal = {"error": "Forbidden: missing permissions: inference.endpoints.read", "code": "FORBIDDEN"}
     cloud.script.put("/v2/provider/me", refusal, status=403)
     said = cloud("guard")

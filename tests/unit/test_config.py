@@ -277,7 +277,7 @@ def test_an_error_names_line_key_value_and_what_is_right(line, told):
     [
         (
             "foo: 1",
-            "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, providers, retry,",
+            "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, ledger, prices, providers, retry,",
         ),
         ("- a\n- b", "line 1: should be a mapping of keys to values"),
         ("endpoints: []", "line 1: endpoints: [] should be a mapping"),
@@ -633,6 +633,11 @@ def test_the_options_of_a_provider_elsewhere_are_checked_with_the_file(tmp_path)
     told = problem(text.replace("hf_hush", "env:HF_TOKEN"))
     assert told == "line 5: providers.huggingface.options.look_every: 1 should be a number of seconds, at least 5"
     (tmp_path / "lamplighter.yaml").write_text("providers: {hf: {type: huggingface, options: {token: 'file:secret'}}}")
+    with pytest.raises(
+        ConfigError, match=r"providers\.hf\.options\.token: names the file .*/secret, which can't be read"
+    ):
+        load(tmp_path / "lamplighter.yaml", {})
+    (tmp_path / "secret").write_text("hf_x")
     options = load(tmp_path / "lamplighter.yaml", {}).providers["hf"].options
     assert options == {"token": f"file:{tmp_path}/secret"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from textwrap import dedent
 
@@ -100,7 +101,7 @@ routes:
             feedback=True,
         )
     }
-    assert settings.prices() == {"big": 4.5}
+    assert settings.tariff().endpoints == {"big": Decimal("4.5")}
 
 
 def test_a_route_that_says_nothing_is_the_domains() -> None:

@@ -23,6 +23,8 @@ from lamplighter.cli.main import root
 from lamplighter.config import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, parse
 from lamplighter.config.environment import _FALLBACK, _KEYS, _OVERRIDES
 from lamplighter.config.file import AlarmSettings, known_keys
+from lamplighter.config.ledger import LedgerSettings
+from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, TargetSettings, UpstreamSettings
 from lamplighter.control import keyring
 from lamplighter.engines.llamacpp.options import tuning_parser
@@ -48,6 +50,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "routes.targets": TargetSettings,
     "breaker": BreakerSettings,
     "retry": RetrySettings,
+    "prices": PricesSettings,
+    "ledger": LedgerSettings,
 }
 """Each section of the file, and the model whose keys may stand in it (in each entry, where entries have names)."""
 _PATHS = {"routes.targets": ("routes", "chat", "targets")}

@@ -45,7 +45,7 @@ class Several(StageDemand):
         url = urls if isinstance(urls, str) else urls[sum(claim.failures for claim in self.claims) % len(urls)]
         return self._grant(Replica(id=name, url=url))
 
-    def want(self, name: str) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
         self.woken.append(name)
 
     def is_awake(self, name: str) -> bool:

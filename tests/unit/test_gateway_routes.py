@@ -95,6 +95,28 @@ async def test_an_upstream_answers_as_long_as_that_is_cheaper_than_a_wake() -> N
             assert s.demand.wanted == 1
 
 
+async def test_an_upstream_is_rented_at_the_price_that_its_model_has_elsewhere() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def known(upstream: Upstream, model: str | None) -> TokenPrice | None:
+        asked.append((upstream.name, model))
+        return RENT
+
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url)}
+        far = RouteTarget(name="far", model="org/m")
+        config = routing("lamp", far, upstreams=ups, while_waking=WhileWaking.BRIDGE, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0}, token_price=known)
+        async with stage(StageDemand(), routing=config) as s:
+            for _ in range(3):
+                assert (await s.ask(body=ASK)).status == 200
+                assert s.demand.wanted == 0
+            assert (await s.ask(body=ASK)).status == 200
+            assert s.demand.wanted == 1
+    assert set(asked) == {("far", "org/m")}
+
+
 async def test_without_prices_an_endpoint_is_woken() -> None:
     async with endpoint(always(answer())) as there:
         ups = {"far": upstream("far", there.url, price=RENT)}

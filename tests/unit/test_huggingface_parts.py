@@ -103,7 +103,7 @@ def test_a_missing_token_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "empty").write_text("\n")
     monkeypatch.delenv("MINE", raising=False)
     for place, told in (
-        ("env:MINE", "the environment variable MINE is not set"),
+        ("env:MINE", "the environment variable MINE, which is not set"),
         (f"file:{tmp_path}/nope", "can't be read: No such file"),
         (f"file:{tmp_path}/empty", "is empty"),
     ):

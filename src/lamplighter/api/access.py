@@ -56,17 +56,19 @@ class Access:
         self._rate = rate
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
-    def enter(self, shown: bytes | None, source: str, now: float) -> ApiKey:
+    def enter(self, shown: bytes | None, source: str, now: float, *, manages: bool = True) -> ApiKey:
         """The key that is shown by somebody at the address `source`, at a monotonic moment.
 
-        Raises NotAllowed, TooManyRequests.
+        Not `manages`: what comes in is counted elsewhere, and only a key that is wrong is here. Raises NotAllowed,
+        TooManyRequests.
         """
         try:
             key = self._find(shown)
         except NotAllowed:
             self.count(source, now)
             raise
-        self.count(source if key is ANYBODY else key.id, now)
+        if manages:
+            self.count(source if key is ANYBODY else key.id, now)
         return key
 
     def count(self, who: str, now: float) -> None:
@@ -94,12 +96,24 @@ class Access:
 async def _key(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
 ) -> ApiKey:
+    return await _entered(request, credentials, manages=True)
+
+
+async def _calling_key(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None
+) -> ApiKey:
+    return await _entered(request, credentials, manages=False)
+
+
+async def _entered(request: Request, credentials: HTTPAuthorizationCredentials | None, *, manages: bool) -> ApiKey:
     access = _access(request)
     if access.keyring.is_open:
         await _refuse_other_sites(request)
     shown = credentials.credentials if credentials else request.headers.get("x-api-key")
     try:
-        key = access.enter(shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic())
+        key = access.enter(
+            shown.strip().encode("latin-1") if shown else None, _source(), time.monotonic(), manages=manages
+        )
     except NotAllowed as error:
         await access.refusals.note(request, error, actor=NOBODY)
         raise
@@ -161,6 +175,9 @@ async def _refuse_other_sites(request: Request) -> None:
 
 AnyKey: TypeAlias = Annotated[ApiKey, Depends(_key)]
 """Takes any valid key, and gives it; ANYBODY where there are none."""
+
+CallingKey: TypeAlias = Annotated[ApiKey, Depends(_calling_key)]
+"""The same where a model is called: that counts towards the key's own limits, and not as a management request."""
 
 Operator: TypeAlias = Annotated[str, Depends(_operator)]
 """Takes a key that may operate, and gives the name to record: `key:` and the key's name, or `api` without keys."""

@@ -41,9 +41,10 @@ class StandingAlarm(_Wire):
     """Something that is wrong now."""
 
     alarm: str
-    """What: `awake_too_long`, `stop_failed`, `wake_failed`, `breaker_open`, `nobody_holds` or `state_unknown`."""
+    """What: `awake_too_long`, `stop_failed`, `wake_failed`, `breaker_open`, `nobody_holds`, `state_unknown`,
+    `price_refused` or `prices_old`."""
     endpoint: str
-    """With which endpoint, or target of a route."""
+    """With which endpoint, target of a route, or source of prices."""
     since: float
     """Since when, in Unix seconds."""
     text: str

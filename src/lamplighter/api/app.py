@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
-from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, problems
+from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -18,13 +19,16 @@ from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.market import Market
+from lamplighter.control.prices import PriceBook
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
 
-Inference does not pass here: it goes to `/v1/…` with the endpoint's name as `model`, or to the endpoint's own `url`.
+Inference goes to `/v1/…` with the endpoint's name as `model`, or to the endpoint's own `url`; models that are elsewhere
+are called at `/api/inference/…`, and those here can be, too.
 """
 
 
@@ -38,17 +42,21 @@ def management(
     alarms: Alarms | None = None,
     audited: AuditRecords | None = None,
     routes: RouteBook | None = None,
+    prices: PriceBook | None = None,
+    market: Market | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
 ) -> FastAPI:
     """Make the management application.
 
-    `access` tells who may use these routes, and how often; without it all may who can reach them. `held` are the
-    leases of sessions; without them their routes find nothing. `served` is what the management API of Inference
-    Endpoints works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells
-    nothing. `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are
-    the configured ones to models. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
+    `access` tells who may use these routes, and how often; without it all may who can reach them. `held` are the leases
+    of sessions; without them their routes find nothing. `served` is what the management API of Inference Endpoints
+    works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
+    `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
+    configured ones to models. `prices` are what things cost; without it nothing is known of that. `market` is behind
+    the routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves
+    the calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
@@ -60,6 +68,9 @@ def management(
     app.state.alarms = alarms
     app.state.audit = audited
     app.state.routes = routes or RouteBook()
+    app.state.market = market
+    app.state.door = None
+    app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
         endpoints.router,
@@ -67,6 +78,8 @@ def management(
         leases.router,
         alarm_routes.router,
         audit.router,
+        pricing.router,
+        market_routes.router,
         health_router,
         metrics.router,
         pages.router,

@@ -15,6 +15,7 @@ from lamplighter.api.problems import FAILED, NAMED, RESPONSES, ErrorDetails, Res
 from lamplighter.api.verbs import Outcome, Verb
 from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus, routes_of
 from lamplighter.control.demand import Operations
+from lamplighter.control.prices import PriceBook
 from lamplighter.control.routebook import RouteBook
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import LamplighterError
@@ -124,7 +125,14 @@ async def _lines(operations: Operations, name: str, tail: int, *, follow: bool) 
 
 
 def _status(endpoint: Endpoint, request: Request, breakers: Mapping[str, str]) -> EndpointStatus:
-    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(endpoint.spec.name))
+    name, prices = endpoint.spec.name, _prices(request)
+    price = prices.priced(name) if prices is not None else None
+    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(name), price)
+
+
+def _prices(request: Request) -> PriceBook | None:
+    book: PriceBook | None = request.app.state.prices
+    return book
 
 
 def _book(request: Request) -> RouteBook:

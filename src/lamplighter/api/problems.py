@@ -13,9 +13,21 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from lamplighter.api.findings import findings, told
-from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, NotAllowed, Unavailable
+from lamplighter.domain.inference import Failure, failure_of
+from lamplighter.errors import (
+    EndpointNotFound,
+    InvalidInput,
+    LamplighterError,
+    NotAllowed,
+    Overloaded,
+    RateLimited,
+    Unavailable,
+)
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
+
+INFERENCE = "/api/inference/"
+"""Below this models are called."""
 
 _MOST_KNOWN = 100
 _WORDS = {403: "forbidden", 404: "not_found", 405: "method_not_allowed"}
@@ -38,6 +50,8 @@ class ErrorDetails(BaseModel):
     """Seconds after which another attempt makes sense, where that is known."""
     known: list[str] | None = None
     """Where a name was not found: those that are there, at most 100."""
+    kind: Failure | None = None
+    """Where a model was called: why that failed, in one of eight words, whoever refused it."""
 
 
 class Problem(BaseModel):
@@ -67,15 +81,16 @@ FAILED: Responses = {
 }
 
 
-def details(error: LamplighterError) -> ErrorDetails:
-    """Say what is known of an error to a client."""
+def details(error: LamplighterError, *, called: bool = False) -> ErrorDetails:
+    """Say what is known of an error to a client. `called`: where a model was called."""
     return ErrorDetails(
         status=error.status,
         code=error.code,
         message=error.message,
         field=error.field if isinstance(error, InvalidInput) else None,
-        retry_after=error.retry_after if isinstance(error, Unavailable) else None,
+        retry_after=error.retry_after if isinstance(error, Unavailable | RateLimited | Overloaded) else None,
         known=error.known[:_MOST_KNOWN] if isinstance(error, EndpointNotFound) else None,
+        kind=failure_of(error) if called else None,
     )
 
 
@@ -102,9 +117,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_fault)
 
 
-async def _on_lamplighter_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_lamplighter_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LamplighterError)
-    return answer(details(error))
+    return answer(details(error, called=_calls_model(request)))
 
 
 async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
@@ -113,7 +128,13 @@ async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
     if message := _about_the_body(request, first):
         return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message))
     found = findings(request, error.errors())
-    return answer(ErrorDetails(status=422, code=InvalidInput.code, message=f"{told(found)}.", field=found[0].field))
+    kind = Failure.BAD_INPUT if _calls_model(request) else None
+    text = f"{told(found)}."
+    return answer(ErrorDetails(status=422, code=InvalidInput.code, message=text, field=found[0].field, kind=kind))
+
+
+def _calls_model(request: Request) -> bool:
+    return request.url.path.startswith(INFERENCE)
 
 
 def _about_the_body(request: Request, first: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from lamplighter.control.prices import Priced
 from lamplighter.control.routebook import RouteBook
 from lamplighter.domain.endpoint import Endpoint, Phase, State
 from lamplighter.domain.routing import Route
@@ -69,9 +70,17 @@ class EndpointStatus(_Wire):
     """How long earlier starts took."""
     breaker: BreakerWord | None = None
     """Whether requests go there: not while it is `open`, and single ones while it is `half-open`; null: never asked."""
+    price_per_hour: float | None = None
+    """What an hour of one copy costs in $ while it is awake; null where nobody told."""
+    price_source: str | None = None
+    """Who said so."""
+    price_estimate: bool = False
+    """Whether less or more may be paid."""
 
     @classmethod
-    def of(cls, endpoint: Endpoint, base: str, breaker: str | None = None) -> EndpointStatus:
+    def of(
+        cls, endpoint: Endpoint, base: str, breaker: str | None = None, price: Priced | None = None
+    ) -> EndpointStatus:
         """Describe `endpoint`, on the server that clients call `base`."""
         spec = endpoint.spec
         return cls(
@@ -99,6 +108,9 @@ class EndpointStatus(_Wire):
             starting_for=endpoint.starting_for,
             expected_start=endpoint.expected_start,
             breaker=_word(breaker),
+            price_per_hour=None if price is None else float(price.amount),
+            price_source=None if price is None else price.source,
+            price_estimate=price is not None and price.estimate,
         )
 
 

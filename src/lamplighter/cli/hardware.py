@@ -53,7 +53,8 @@ def hardware(
 ) -> None:
     """List what an endpoint can be deployed on, cheapest first: price per replica and hour, memory, quota left.
 
-    Prices are in US dollars. --quiet prints the ids.
+    Prices are in US dollars; a server says who told them, and how long ago that was found to hold. --quiet prints the
+    ids.
     """
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
@@ -61,7 +62,7 @@ def hardware(
     found = chosen(place.run(lambda client: client.hardware()), wanted)
     shown = [one for one in found if everything or one.deployable]
     if as_json:
-        print_json([{**dataclasses.asdict(one), "deployable": one.deployable} for one in shown])
+        print_json([_as_json(one) for one in shown])
     elif quiet:
         print_names([one.id for one in shown])
     else:
@@ -69,6 +70,12 @@ def hardware(
 
         console = out()
         console.print(_drawn(shown, console.width, hidden=len(found) - len(shown), where=place.title))
+
+
+def _as_json(one: Hardware) -> dict[str, object]:
+    exact = {"price", "price_currency", "price_unit"}  # for who reckons with it; `price_per_hour` says the same
+    fields = {key: value for key, value in dataclasses.asdict(one).items() if key not in exact}
+    return {**fields, "deployable": one.deployable}
 
 
 def chosen(found: Sequence[Hardware], wanted: Mapping[str, str | None]) -> list[Hardware]:
@@ -116,10 +123,20 @@ def _table(shown: Sequence[Hardware], width: int) -> RenderableType:
         Column("memory", lambda one: _gigabytes(one.memory_gb), "right", may_be_missing=True),
         Column("GPU", lambda one: _gigabytes(one.gpu_memory_gb), "right"),
         Column("per hour", lambda one: dollars(one.price_per_hour), "right"),
+        Column("price told by", _told, may_be_missing=True),
         Column("quota left", _quota, "right"),
         Column("status", lambda one: None if one.status == "available" else one.status.replace("_", " ")),
     ]
     return table(columns, shown, width)
+
+
+def _told(one: Hardware) -> str | None:
+    """Who told the price, and how long ago it was found to hold; nothing of one that was told just now."""
+    from lamplighter.cli.show.words import ago  # noqa: PLC0415 - help should not pay for it
+
+    if not one.price_source or one.price_per_hour is None:
+        return None
+    return one.price_source if one.price_age is None else f"{one.price_source}, {ago(one.price_age)}"
 
 
 def _gigabytes(amount: float | None) -> str | None:

@@ -11,6 +11,7 @@ from lamplighter import __version__
 from lamplighter.cli.base.interruption import INTERRUPTED, exit_code
 from lamplighter.cli.base.lazy import LazyGroup, Session, Verb
 from lamplighter.cli.base.streams import fill_in, forget_stdout
+from lamplighter.secrets.terminal import Terminal
 
 _CLI = "lamplighter.cli"
 _USE, _MAKE, _MANY, _SERVE, _HELP = "Use an endpoint", "Make and change", "Many at once", "Run a server", "Help"
@@ -35,6 +36,10 @@ VERBS = {
     "deploy": Verb(f"{_CLI}.deploy.command:deploy", "Make an endpoint, or make it as a file says.", _MAKE),
     "update": Verb(f"{_CLI}.deploy.update:update", "Change an endpoint; what is not given stays.", _MAKE),
     "hardware": Verb(f"{_CLI}.hardware:hardware", "List what can be deployed on, with prices and quota.", _MAKE),
+    "prices": Verb(f"{_CLI}.prices:prices", "Show what things cost, who said so, and how old that is.", _MAKE),
+    "providers": Verb(f"{_CLI}.market.providers:providers", "List kinds of provider, plug-ins too.", _MAKE),
+    "models": Verb(f"{_CLI}.market.models:models", "List models: what each does, its size, who serves it.", _MAKE),
+    "offers": Verb(f"{_CLI}.market.offers:offers", "Show what models can be had for, and where.", _MAKE),
     "catalog": Verb(f"{_CLI}.catalog:catalog", "List models with known settings, or deploy one.", _MAKE),
     "up": Verb(f"{_CLI}.groups:up", "Start a group of endpoints side by side.", _MANY),
     "down": Verb(f"{_CLI}.groups:down", "Pause a group of endpoints side by side.", _MANY),
@@ -47,6 +52,7 @@ VERBS = {
     "alarms": Verb(f"{_CLI}.alarms:alarms", "Show what costs money for nobody, or fails; test who is told.", _SERVE),
     "audit": Verb(f"{_CLI}.audit:audit", "Show who operated what, when, from where, and how it went.", _SERVE),
     "key": Verb(f"{_CLI}.key:key", "Make, list and revoke the keys of a server.", _SERVE),
+    "secrets": Verb(f"{_CLI}.secrets.command:secrets", "Keep secrets encrypted, and test where they are.", _SERVE),
     "config": Verb(f"{_CLI}.configuration:config", "Check the configuration, or print its schema.", _SERVE),
     "doctor": Verb(f"{_CLI}.doctor.command:doctor", "Check token, rights, network, clock, configuration.", _HELP),
     "completion": Verb(f"{_CLI}.completion:completion", "Print the script that completes commands with Tab.", _HELP),
@@ -85,6 +91,7 @@ def root() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Errors are told in a line or a few on standard error."""
     session = Session()
+    Terminal.allowed = True
     fill_in()
     try:
         code = root.main(argv, prog_name="lamplighter", standalone_mode=False, obj=session)

@@ -75,6 +75,8 @@ def serve(
     from lamplighter.logs import configure_logging  # noqa: PLC0415
     from lamplighter.runtime import Server  # noqa: PLC0415
     from lamplighter.runtime import serve as serve_until_told  # noqa: PLC0415
+    from lamplighter.secrets.sources import Secrets  # noqa: PLC0415
+    from lamplighter.secrets.terminal import Terminal  # noqa: PLC0415
 
     configure_logging(log_format, log_level)
     environ = overridden(os.environ, host=host, port=port, data=data)
@@ -83,15 +85,21 @@ def serve(
         notify_ready()  # first: who reads the rest may be gone
         announce(server)
 
+    secrets = Secrets(
+        environ
+    )  # the same for every reload: what a source that is down then held before goes on to count
+
     def read() -> Settings:
-        settings = load(path, environ)
+        settings = load(path, environ, secrets)
         check_engines(settings)
         return settings
 
     handed = handed_over(fd)
     if demo:
         return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell, handed=handed)
-    return serve_until_told(read(), announce=tell, reload=read, handed=handed)
+    settings = read()
+    Terminal.allowed = False  # nobody may be asked while requests wait; a reload goes on with what is known
+    return serve_until_told(settings, announce=tell, reload=read, handed=handed)
 
 
 def overridden(

@@ -3,7 +3,7 @@
 from lamplighter.config.changes import Changes, diff
 from lamplighter.config.file import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, json_schema
 from lamplighter.config.problems import ConfigErrors
-from lamplighter.config.settings import Settings, find, load, parse, starter_yaml
+from lamplighter.config.settings import Settings, find, load, named_places, parse, starter_yaml
 
 __all__ = [
     "Changes",
@@ -17,6 +17,7 @@ __all__ = [
     "find",
     "json_schema",
     "load",
+    "named_places",
     "parse",
     "starter_yaml",
 ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from lamplighter.config.settings import Settings
 
+_KEYS = "server.keys"
 _READ_WHEN_USED = frozenset({"drain_timeout", "takeover_wait"})
 
 
@@ -16,8 +17,8 @@ _READ_WHEN_USED = frozenset({"drain_timeout", "takeover_wait"})
 class Changes:
     """The difference of two configurations.
 
-    Endpoints, groups, upstreams and routes by name; `policies` are sections that hold for all targets (`breaker`,
-    `retry`); `restart` are dotted keys that take effect at the next start.
+    Endpoints, groups, upstreams and routes by name; `access` is `server.keys`; `policies` are sections that hold for
+    all targets (`breaker`, `retry`); `restart` are dotted keys that take effect at the next start.
     """
 
     added: tuple[str, ...] = ()
@@ -26,6 +27,7 @@ class Changes:
     groups: tuple[str, ...] = ()
     upstreams: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    access: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
 
@@ -54,13 +56,30 @@ def diff(old: Settings, new: Settings) -> Changes:
         groups=_unequal(old.groups, new.groups),
         upstreams=_unequal(old.upstreams(), new.upstreams()),
         routes=_unequal(old.routes(), new.routes()),
-        policies=tuple(name for name in ("breaker", "retry") if getattr(old, name) != getattr(new, name)),
-        restart=(*_differing("server", old.server, new.server), *_providers(old, new)),
+        access=_access(old, new),
+        policies=tuple(name for name in ("breaker", "retry", "prices") if getattr(old, name) != getattr(new, name)),
+        restart=(
+            *(key for key in _differing("server", old.server, new.server) if key not in _access(old, new)),
+            *_providers(old, new),
+            *(f"ledger.{key}" for key in type(old.ledger).model_fields if old.ledger != new.ledger),
+        ),
     )
 
 
+def _access(old: Settings, new: Settings) -> tuple[str, ...]:
+    """Other keys count at once. No keys at all would open the server to everybody: that takes a restart."""
+    return (_KEYS,) if new.server.keys and old.server.keys != new.server.keys else ()
+
+
 def _providers(old: Settings, new: Settings) -> tuple[str, ...]:
-    return tuple(f"providers.{name}" for name in _unequal(old.providers, new.providers))
+    before, after = _apart_from_prices(old), _apart_from_prices(new)
+    return tuple(f"providers.{name}" for name in _unequal(before, after))
+
+
+def _apart_from_prices(settings: Settings) -> Mapping[str, object]:
+    """The providers without what is taken at once."""
+    none = {"price_per_hour": None, "watts": None, "price_per_kwh": None}
+    return {name: provider.model_copy(update=none) for name, provider in settings.providers.items()}
 
 
 def _unequal(old: Mapping[str, object], new: Mapping[str, object]) -> tuple[str, ...]:

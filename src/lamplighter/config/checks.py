@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from lamplighter.config import elsewhere, route_checks
+from lamplighter.config import elsewhere, route_checks, tariff
 from lamplighter.config.document import Document
 from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
@@ -26,6 +26,7 @@ def check(file: File, document: Document) -> Iterator[Problem]:
         *_groups(file),
         *_alarms(file, document),
         *route_checks.complaints(file, document),
+        *tariff.complaints(file),
     ):
         yield Problem(place=document.place(path), key=dotted(path), text=text)
 

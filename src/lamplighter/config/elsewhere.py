@@ -9,14 +9,18 @@ from typing import Any
 from lamplighter.config.file import EndpointSettings, File, PolicySettings, ProviderSettings
 from lamplighter.config.problems import Path
 from lamplighter.domain.endpoint import Deployment, Policy, Remote, Spec
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import InvalidInput, NotAllowed
 from lamplighter.hf.forms import DeploymentForm
 from lamplighter.hf.rules import each
+from lamplighter.hf.token import checked
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import Secrets
 
 HUGGING_FACE = "huggingface"
 """A kind of provider, and the name of one that is there as soon as an endpoint lives at it."""
 
-_HERE = frozenset({"local", "memory"})
+HERE = frozenset({"local", "memory"})
+"""Kinds of providers whose endpoints run for this server alone."""
 _ONLY_ELSEWHERE = ("remote", "create", "deployment")
 _ONLY_HERE = ("engine", "command", "args", "env", "cwd", "start_timeout", "stop_grace", "replicas")
 _SHORTEST, _LONGEST = 15 * 60.0, 2880 * 60.0
@@ -26,7 +30,7 @@ Complaint = tuple[Path, str]
 
 def spec_of(name: str, endpoint: EndpointSettings, defaults: PolicySettings, kind: str) -> Spec:
     """The endpoint as the rest of the program knows it; `kind` is its provider's. Raises InvalidInput."""
-    if kind != HUGGING_FACE and (kind in _HERE or endpoint.remote is None):
+    if kind != HUGGING_FACE and (kind in HERE or endpoint.remote is None):
         return endpoint.spec(name, defaults)
     return endpoint.spec(name, defaults, remote=endpoint.place(), deployment=_deployment(name, endpoint))
 
@@ -59,6 +63,25 @@ def resolved(provider: ProviderSettings, folder: FilePath) -> ProviderSettings:
     return provider.model_copy(update={"options": {**provider.options, "token": f"file:{path}"}})
 
 
+def token_problem(provider: ProviderSettings, secrets: Secrets) -> str | None:
+    """Why the token of a provider can't be had, where it is said where that is. Other mistakes are told elsewhere."""
+    if provider.type != HUGGING_FACE:
+        return None
+    from lamplighter.providers.huggingface.options import Options  # noqa: PLC0415 - who has none should not pay for it
+
+    try:
+        place = Options.of(provider.options).token_place(secrets.environ)
+        if place is not None:
+            checked(secrets.read(place).reveal(), "what it names")
+    except InvalidInput:
+        return None
+    except SecretError as error:
+        return f"names {error.message}"
+    except NotAllowed as error:
+        return error.message
+    return None
+
+
 def _options(provider: ProviderSettings) -> Iterator[Complaint]:
     from lamplighter.providers.huggingface.options import Options  # noqa: PLC0415 - who has none should not pay for it
 
@@ -69,7 +92,7 @@ def _options(provider: ProviderSettings) -> Iterator[Complaint]:
 
 
 def _here(endpoint: EndpointSettings, kind: str | None) -> Iterator[Complaint]:
-    if kind in _HERE:
+    if kind in HERE:
         for key in sorted(endpoint.model_fields_set.intersection(_ONLY_ELSEWHERE)):
             text = f"is for endpoints at a provider elsewhere; {endpoint.provider!r} is of type {kind}"
             yield (key,), f"{text}. Did you forget `provider: {HUGGING_FACE}`?"

@@ -10,6 +10,7 @@ from lamplighter.config.elsewhere import HUGGING_FACE
 from lamplighter.config.problems import Place, Problem
 from lamplighter.config.remote import parse_url
 from lamplighter.config.values import NAME_PATTERN, digest
+from lamplighter.secrets.places import is_place
 
 ENDPOINT_PREFIX = "HF_BASE_URL_"
 
@@ -22,7 +23,7 @@ _OVERRIDES = {
 }
 _KEYS = "LAMPLIGHTER_KEYS"
 _FALLBACK = "LAMPLIGHTER_FALLBACK"
-_BY_PLACE = ("env:", "file:", "sha256:")
+_DIGEST = "sha256:"
 
 
 def apply(environ: Mapping[str, str], document: Document) -> list[str]:
@@ -114,4 +115,4 @@ def _says_data(document: Document) -> bool:
 def _keys(text: str) -> list[str]:
     """Here keys may stand in plain text: the environment is one of the places where they belong."""
     keys = [key.strip() for key in text.split(",") if key.strip()]
-    return [key if key.startswith(_BY_PLACE) else f"sha256:{digest(key)}" for key in keys] or [""]
+    return [key if key.startswith(_DIGEST) or is_place(key) else f"sha256:{digest(key)}" for key in keys] or [""]

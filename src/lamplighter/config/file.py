@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.ledger import LedgerSettings
+from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import (
     BreakerSection,
     BreakerSettings,
@@ -63,7 +65,7 @@ class ServerSettings(Section):
     port: Whole = Field(default=8470, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     keys: frozenset[KeyDigest] = Field(default=frozenset(), repr=False)
-    """Admins' keys: each by its place (env:NAME, file:PATH) or its digest (sha256:…). Others are made while it runs."""
+    """Admins' keys: each by its place (env:NAME and so on) or its digest (sha256:…). Others are made later."""
     cors: tuple[PageOrigin, ...] = ()
     """The origins of web pages that may read answers: exact ones (https://app.example.com), or "*" for all."""
     hosts: tuple[HostName, ...] = ()
@@ -142,9 +144,9 @@ class AlarmSettings(Section):
     """When people are told that something costs money for nobody, or fails, and where."""
 
     urls: tuple[SecretText, ...] = Field(default=(), repr=False)
-    """Services of apprise to tell (slack://…, mailto://…): each by the place of its URL, env:NAME or file:PATH."""
+    """Services of apprise to tell (slack://…, mailto://…): each by the place of its URL, such as env:NAME."""
     webhook: SecretText | None = Field(default=None, repr=False)
-    """Where alarms are posted as JSON: the place of its URL, env:NAME or file:PATH."""
+    """Where alarms are posted as JSON: the place of its URL, such as env:NAME."""
     repeat_every: PositiveDuration = 6 * 3600.0
     """How often an alarm that stands is told again."""
     awake_longer_than: BoundOrNever = None
@@ -155,6 +157,8 @@ class AlarmSettings(Section):
     """Tell of one that still runs this long after its idle timeout."""
     unknown_longer_than: PositiveDuration = 600.0
     """Tell of one whose provider could not say for this long how it is."""
+    prices_older_than: PositiveDuration = 86400.0
+    """Tell of a source of prices that has told none for this long."""
 
 
 class ProviderSettings(Section):
@@ -166,6 +170,12 @@ class ProviderSettings(Section):
     """What may be in use at once, such as {gpu: 1, memory_gb: 16}. Nothing given: no bound."""
     options: dict[str, Any] = Field(default={}, repr=False)
     """What this kind of provider wants to know beside that."""
+    price_per_hour: Dollars | None = None
+    """What a GPU of a replica costs an hour in $; else a CPU that it takes; else the replica."""
+    watts: Dollars | None = None
+    """In place of that: what it draws in watts while it runs."""
+    price_per_kwh: Dollars | None = None
+    """What a kilowatt-hour costs in $."""
 
     @model_validator(mode="before")
     @classmethod
@@ -275,9 +285,14 @@ class File(Section):
     """When a target that goes on failing is left alone, and for how long. false: never."""
     retry: RetrySettings = RetrySettings()
     """How requests are sent once more, and how often."""
+    prices: PricesSettings = PricesSettings()
+    """Where prices come from."""
+    ledger: LedgerSettings = LedgerSettings()
+    """Whose days count where costs are told."""
 
     @field_validator(
-        *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry"),
+        *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),
+        "ledger",
         mode="before",
     )
     @classmethod
@@ -295,6 +310,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "routes": RouteSettings,
     "breaker": BreakerSettings,
     "retry": RetrySettings,
+    "prices": PricesSettings,
+    "ledger": LedgerSettings,
 }
 _INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 

@@ -10,15 +10,14 @@ from lamplighter.config.document import Document
 from lamplighter.config.file import File
 from lamplighter.config.problems import Path, dotted, near
 from lamplighter.config.routes import RouteSettings, TargetSettings
-from lamplighter.config.values import variables_in
+from lamplighter.secrets.places import PLACES, is_place, named_in
 
 Complaint = tuple[Path, str]
 
 _HOLDS_SECRET = re.compile(r"(.+-)?(authorization|token|key|apikey|secret|cookie)", re.IGNORECASE).fullmatch
-_PLACES = ("env:", "file:")
 _LITERAL = (
     'holds a secret, which does not belong into this file: take it from the environment, as in "Bearer ${NAME}", '
-    "or name its place (env:NAME, file:PATH)"
+    f"or name its place ({PLACES})"
 )
 
 
@@ -63,7 +62,7 @@ def _literal_secrets(document: Document) -> Iterator[Complaint]:
 
 
 def _is_literal(value: str) -> bool:
-    return bool(value.strip()) and not value.startswith(_PLACES) and not variables_in(value)
+    return bool(value.strip()) and not is_place(value) and not any(named_in(value))
 
 
 def _names(file: File) -> Iterator[Complaint]:
@@ -134,17 +133,9 @@ def _waiting(route: RouteSettings) -> Iterator[Complaint]:
 
 
 def _renting(route: RouteSettings, file: File) -> Iterator[Complaint]:
-    """Both prices are needed: what a wake costs, and what the tokens do."""
+    """There has to be something to wake, and something to rent."""
     if not route.rent:
         return
     names = [target.leads_to for _, target in _placed(route)]
-    endpoints = {name: file.endpoints[name] for name in names if name in file.endpoints}
-    upstreams = {name: file.upstreams[name] for name in names if name in file.upstreams}
-    if not endpoints or not upstreams:
+    if not any(name in file.endpoints for name in names) or not any(name in file.upstreams for name in names):
         yield ("rent",), "needs an endpoint to wake and an upstream to rent among the targets"
-    for name, endpoint in endpoints.items():
-        if endpoint.price_per_hour is None:
-            yield ("rent",), f"needs endpoints.{name}.price_per_hour"
-    for name, upstream in upstreams.items():
-        if upstream.price is None:
-            yield ("rent",), f"needs upstreams.{name}.price"

@@ -71,9 +71,9 @@ class UpstreamSettings(Section):
     base_url: BaseUrl = ""
     """What its clients call the base URL, such as https://api.example.com/v1. ${NAME} is taken from the environment."""
     key: SecretPlace | None = Field(default=None, repr=False)
-    """Where its key is (env:NAME or file:PATH); it is sent as a bearer token."""
+    """Where its key is (env:NAME, secret:NAME …); it is sent as a bearer token."""
     headers: dict[HeaderName, HeaderValue] = Field(default={}, repr=False)
-    """Headers for every request to it. ${NAME} is taken from the environment; env:NAME and file:PATH are places."""
+    """Headers for every request to it. ${NAME} is taken from the environment; a whole value may be a place."""
     model: str | None = Field(default=None, min_length=1)
     """What takes the place of the model's name in requests to it, unless the route's target says otherwise."""
     max_in_flight: Whole | None = Field(default=None, ge=1)
@@ -121,7 +121,7 @@ def _has_key(value: Mapping[str, Any]) -> bool:
 
 def _usual_token(info: ValidationInfo) -> Secret:
     try:
-        found = look_for_cloud_token(context_of(info).environ)
+        found = look_for_cloud_token(context_of(info).environ, context_of(info).secrets)
     except (TokenMissing, TokenWrong) as error:
         raise ValueError(f"needs a Hugging Face token: {error.message}") from None
     if found is None:

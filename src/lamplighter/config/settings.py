@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Iterator, Mapping
@@ -26,24 +27,31 @@ from lamplighter.config.file import (
     ProviderSettings,
     ServerSettings,
 )
-from lamplighter.config.problems import Place, Problem, dotted, raise_for
+from lamplighter.config.ledger import LedgerSettings
+from lamplighter.config.prices import PricesSettings
+from lamplighter.config.problems import Place as Spot
+from lamplighter.config.problems import Problem, dotted, raise_for
 from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSettings, UpstreamSettings
-from lamplighter.config.values import Context, variables_in
+from lamplighter.config.secret_places import places_of, variables_of
+from lamplighter.config.tariff import tariff_of
+from lamplighter.config.values import Context, path_of
 from lamplighter.domain.endpoint import Spec
+from lamplighter.domain.prices import Tariff
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
 from lamplighter.errors import ConfigError, InvalidInput
+from lamplighter.secrets.places import Place, parse_place
+from lamplighter.secrets.sources import Secrets
 
 FILE_NAME = "lamplighter.yaml"
 ENVIRONMENT = "the environment"
-_ENV = "env:"
-_HOLD_SECRETS = ("server", "alarms", "providers", "upstreams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """A configuration that can be used. `source` is the file it came from; `warnings` are for whoever starts it.
 
-    `secret_variables` are the environment variables that hold keys and tokens, by what the file says.
+    `secret_variables` are the environment variables that hold keys and tokens, by what the file says. `secrets` has
+    read what the file names by its place, and remembers it for a reload.
     """
 
     source: str
@@ -57,10 +65,13 @@ class Settings:
     route_settings: Mapping[str, RouteSettings] = field(default_factory=dict)
     breaker_settings: BreakerSettings = field(default_factory=BreakerSettings)
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
+    prices: PricesSettings = field(default_factory=PricesSettings)
+    ledger: LedgerSettings = field(default_factory=LedgerSettings)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
-    places: Mapping[str, Place] = field(default_factory=dict, repr=False, compare=False)
+    places: Mapping[str, Spot] = field(default_factory=dict, repr=False, compare=False)
     """Where each key stands, by its dotted name: for what is found out later than by reading."""
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
 
     def specs(self) -> dict[str, Spec]:
         """The endpoints by name, with their policies filled in."""
@@ -74,10 +85,9 @@ class Settings:
         """The upstreams by name."""
         return {name: upstream.upstream(name) for name, upstream in self.upstream_settings.items()}
 
-    def prices(self) -> dict[str, float]:
-        """What endpoints cost while they are awake, in $ per hour, where the configuration says so."""
-        said = {name: endpoint.price_per_hour for name, endpoint in self.endpoints.items()}
-        return {name: price for name, price in said.items() if price is not None}
+    def tariff(self) -> Tariff:
+        """The prices that stand in the configuration."""
+        return tariff_of(self.endpoints, self.providers, self.upstream_settings)
 
     @property
     def breaker(self) -> BreakerPolicy | None:
@@ -96,7 +106,7 @@ class Settings:
         while above and place is None:
             place = self.places.get(above)
             above = above[: max(above.rfind("."), above.rfind("["), 0)]
-        place = place or Place(source=self.source)
+        place = place or Spot(source=self.source)
         message = f"{within}.{error.message}" if within else error.message
         return ConfigError(message, field=key or None, source=place.source, line=place.line)
 
@@ -104,17 +114,22 @@ class Settings:
         return elsewhere.spec_of(name, endpoint, self.defaults, self.providers[endpoint.provider].type)
 
 
-def load(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError."""
+def load(
+    path: str | Path | None = None, environ: Mapping[str, str] = os.environ, secrets: Secrets | None = None
+) -> Settings:
+    """Read the configuration from `path`, or from where `find` finds it. Raises ConfigError.
+
+    With the `secrets` of an earlier reading, what a source that is down now held then goes on to count.
+    """
     file = Path(path) if path else find(environ)
     if file is None:
-        return parse("", ENVIRONMENT, environ)
+        return parse("", ENVIRONMENT, environ, secrets)
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"The configuration can't be read: {reason}.", source=str(file)) from error
-    return parse(text, str(file), environ)
+    return parse(text, str(file), environ, secrets)
 
 
 def find(environ: Mapping[str, str]) -> Path | None:
@@ -140,52 +155,73 @@ def find(environ: Mapping[str, str]) -> Path | None:
     )
 
 
-def parse(text: str, source: str, environ: Mapping[str, str]) -> Settings:
+def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets | None = None) -> Settings:
     """Read the text of a configuration file.
 
     Relative paths begin at the folder of `source`. Raises ConfigError, or ConfigErrors where several things are wrong.
     """
     document = documents.read(text, source)
     warnings = apply(environ, document)
-    context = Context(environ, Path(source).absolute().parent)
+    secrets = secrets or Secrets(environ)
+    secrets.begin()
+    context = Context(environ, Path(source).absolute().parent, secrets)
     file, problems = _validate(document, context)
-    raise_for([*document.problems, *problems, *check(file, document)])
+    providers = _all_providers(file, context.folder)
+    raise_for([*document.problems, *problems, *check(file, document), *_tokens(providers, document, secrets)])
     return Settings(
         source=source,
         server=file.server,
         defaults=file.defaults,
         alarms=file.alarms,
-        providers=_all_providers(file, context.folder),
+        providers=providers,
         endpoints=file.endpoints,
         groups=file.groups,
         upstream_settings=file.upstreams,
         route_settings=file.routes,
         breaker_settings=file.breaker,
         retry_settings=file.retry,
+        prices=file.prices,
+        ledger=file.ledger,
         warnings=tuple(warnings),
-        secret_variables=frozenset((*_variables_in(_holding_secrets(document)), *_in_headers(document))),
+        secret_variables=variables_of(document, environ),
+        secrets=secrets,
         places={dotted(path): place for path, place in document.places.items()},
     )
 
 
-def _holding_secrets(document: Document) -> list[Any]:
-    return [document.data.get(section) for section in _HOLD_SECRETS]
+def _tokens(providers: Mapping[str, ProviderSettings], document: Document, secrets: Secrets) -> Iterator[Problem]:
+    """Whether the tokens of providers can be had, where it is said where they are."""
+    for name, provider in providers.items():
+        path = ("providers", name, "options", "token")
+        if problem := elsewhere.token_problem(provider, secrets):
+            yield Problem(place=document.place(path), key=dotted(path), text=problem)
 
 
-def _in_headers(document: Document) -> Iterator[str]:
-    """The environment variables that upstreams' headers are made of."""
-    for upstream in (document.data.get("upstreams") or {}).values():
-        for value in (upstream.get("headers") or {}).values():
-            yield from variables_in(str(value))
+def named_places(path: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> dict[str, Place]:
+    """What the configuration names as places, by dotted keys; reads none of them. Without a configuration: nothing.
 
-
-def _variables_in(value: Any) -> Iterator[str]:
-    """The environment variables that are named as places of secrets: `env:NAME`, however deep."""
-    if isinstance(value, str) and value.startswith(_ENV):
-        yield value.removeprefix(_ENV).strip()
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _variables_in(inner)
+    What is not well written is left out. Raises ConfigError for a file that is named and can't be read.
+    """
+    if path is None:
+        try:
+            path = find(environ)
+        except ConfigError:  # it raises for nothing but that there is none
+            return {}
+    if path is None:
+        return {}
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("The configuration can't be read.", source=str(path)) from error
+    document = documents.read(text, str(path))
+    apply(environ, document)
+    context = Context(environ, Path(path).absolute().parent)
+    found = {}
+    for key, said in places_of(document):
+        with contextlib.suppress(ValueError):
+            if place := parse_place(said, lambda text: path_of(text, context)):
+                found[key] = place
+    return found
 
 
 def starter_yaml() -> str:

@@ -10,7 +10,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -21,13 +21,15 @@ from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
 from lamplighter.domain.endpoint import Remote
 from lamplighter.domain.secret import Secret
+from lamplighter.secrets.places import BRACED, PLACES, is_place, named_in, parse_place
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import Secrets
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
-_VARIABLE = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")  # RFC 9110 section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _KEY = re.compile(r"[!-~]+")
@@ -39,14 +41,20 @@ _NOT_FOR_USERS = frozenset(
 
 
 _SUBSTITUTED = frozenset({"env", "secrets"})
+_ONLY_PLACES = ("secret:", "keyring:", "vault:")
+"""`env:` and `file:` may begin what is meant for an engine, as a database's URL does; nothing is known to begin so."""
+_ELSEWHERE = f"A key does not belong into this file: name where it is ({PLACES})"
+_PLACE = f"A place: {PLACES}."
+_TEXT = "Text; ${NAME} stands for an environment variable, ${PLACE} for a secret."
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What values may refer to. `folder` is where relative paths begin."""
+    """What values may refer to. `folder` is where relative paths begin; `secrets` reads what is elsewhere."""
 
     environ: Mapping[str, str]
     folder: Path
+    secrets: Secrets = field(default_factory=lambda: Secrets({}))
 
 
 def _idle_timeout(value: object) -> float | None:
@@ -122,28 +130,47 @@ def _word(value: object) -> str:
 
 
 def _substituted(value: object, info: ValidationInfo) -> str:
-    environ = context_of(info).environ
+    """A text with what its `${…}` stand for: a variable's name, or a place."""
+    text = _word(value)
+    if text.startswith(_ONLY_PLACES):
+        raise ValueError("looks like the place of a secret; within a text that is written as ${" + _kind(text) + ":…}")
 
     def replace(match: re.Match[str]) -> str:
-        if match[1]:
-            return match[1]
-        if match[2] not in environ:
-            raise ValueError(f"names the environment variable {match[2]}, which is not set")
-        return environ[match[2]]
+        return match[1] or _stands_for(match[2], info)
 
-    return _VARIABLE.sub(replace, _word(value))
+    return BRACED.sub(replace, text)
+
+
+def _kind(text: str) -> str:
+    return text.partition(":")[0]
+
+
+def _stands_for(name: str, info: ValidationInfo) -> str:
+    """What is at a place is taken whole; a variable as it is, which may be empty."""
+    secret = _secret_at(name, info)
+    if secret is not None:
+        return secret.reveal()
+    environ = context_of(info).environ
+    if name not in environ:
+        raise ValueError(f"names the environment variable {name}, which is not set")
+    return environ[name]
 
 
 def variables_in(text: str) -> list[str]:
-    """The environment variables that a text of the file names as `${NAME}`."""
-    return [match[2] for match in _VARIABLE.finditer(text) if not match[1]]
+    """The environment variables that a text of the file names as `${NAME}`, or as `${env:NAME}`."""
+    names = [name.removeprefix("env:").strip() if is_place(name) else name for name in named_in(text)]
+    return [name for name in names if not is_place(name)]
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("should be a path")
-    context = context_of(info)
-    text, home = str(value), context.environ.get("HOME")
+    return path_of(str(value), context_of(info))
+
+
+def path_of(text: str, context: Context) -> Path:
+    """The path that a text means. Raises ValueError."""
+    home = context.environ.get("HOME")
     if home and (text == "~" or text.startswith("~/")):
         text = home + text[1:]
     try:
@@ -164,44 +191,40 @@ def _log_place(value: object, info: ValidationInfo) -> Path | str:
 
 def _key_digest(value: object, info: ValidationInfo) -> str:
     text = value if isinstance(value, str) else ""
-    if key := _key_at(text, info):
-        return digest(key)
+    if key := _secret_at(text, info):
+        return digest(key.reveal())
     if match := _SHA256.fullmatch(text):
         return match[1].lower()
-    raise ValueError(
-        "is not a key's place. A key does not belong into this file: name the environment variable that holds it "
-        "(env:NAME), or a file (file:PATH), or give its digest (sha256: and 64 hex digits)"
-    )
+    raise ValueError(f"is not a key's place. {_ELSEWHERE}, or give its digest (sha256: and 64 hex digits)")
 
 
 def _secret(value: object, info: ValidationInfo) -> Secret:
     if isinstance(value, Secret):
         return value
-    key = _key_at(value if isinstance(value, str) else "", info)
+    key = _secret_at(value if isinstance(value, str) else "", info)
     if key is None:
-        raise ValueError(
-            "is not a key's place. A key does not belong into this file: name the environment variable that holds it "
-            "(env:NAME), or a file (file:PATH)"
-        )
-    if not _KEY.fullmatch(key):
+        raise ValueError(f"is not a key's place. {_ELSEWHERE}")
+    if not _KEY.fullmatch(key.reveal()):
         raise ValueError("names a key with blanks, line ends or other characters that no key has")
-    return Secret(key)
+    return key
 
 
-def _key_at(place: str, info: ValidationInfo) -> str | None:
-    """The key at a place, `env:NAME` or `file:PATH`; None if it is no place."""
-    kind, _, rest = place.partition(":")
-    if kind == "env":
-        return _no_blank(context_of(info).environ.get(rest, ""), f"the environment variable {rest}, which is not set")
-    if kind == "file":
-        return _no_blank(_read_key(_path(rest, info)), f"the file {rest}, which is empty")
-    return None
+def _secret_at(text: str, info: ValidationInfo) -> Secret | None:
+    """The secret at a place; None if the text is no place. Raises ValueError."""
+    context = context_of(info)
+    return read_place(text, context)
 
 
-def _no_blank(key: str, otherwise: str) -> str:
-    if not key.strip():
-        raise ValueError(f"names {otherwise}")
-    return key.strip()
+def read_place(text: str, context: Context) -> Secret | None:
+    """The secret at a place, without blanks around it; None if the text is no place. Raises ValueError."""
+    place = parse_place(text, lambda path: path_of(path, context))
+    if place is None:
+        return None
+    try:
+        secret = context.secrets.read(place)
+    except SecretError as error:
+        raise ValueError(f"names {error.message}") from None
+    return Secret(secret.reveal().strip())
 
 
 def _base_url(value: object, info: ValidationInfo) -> str:
@@ -229,29 +252,21 @@ def _header_name(value: object) -> str:
 
 
 def _header_value(value: object, info: ValidationInfo) -> str:
-    text = _key_at(value, info) if isinstance(value, str) else None
-    if text is None:
-        text = _substituted(value, info)
+    secret = _secret_at(value, info) if isinstance(value, str) else None
+    text = _substituted(value, info) if secret is None else secret.reveal()
     if not _HEADER_VALUE.fullmatch(text):
         raise ValueError("has line ends or other characters that a header can't have")
     return text
 
 
-def _read_key(path: Path) -> str:
-    try:
-        return path.read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ValueError(f"names the file {path}, which can't be read: {error}") from None
-
-
 def _secret_text(value: object, info: ValidationInfo) -> Secret:
     """An address that whoever has it can write to: it comes from elsewhere, as keys do."""
-    text = _key_at(value if isinstance(value, str) else "", info)
-    if text is not None:
-        return Secret(text)
+    secret = _secret_at(value if isinstance(value, str) else "", info)
+    if secret is not None:
+        return secret
     raise ValueError(
         "is not the place of an address. Whoever has the address can write there, so it does not belong into this "
-        "file: name the environment variable that holds it (env:NAME), or a file (file:PATH)"
+        f"file: name where it is ({PLACES})"
     )
 
 
@@ -313,9 +328,7 @@ Alias: TypeAlias = Annotated[
 Words: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(_words), _schema("Words, or one text to be split.", "array", "string")
 ]
-Substituted: TypeAlias = Annotated[
-    str, BeforeValidator(_substituted), _schema("Text; ${NAME} stands for an environment variable.", "string")
-]
+Substituted: TypeAlias = Annotated[str, BeforeValidator(_substituted), _schema(_TEXT, "string")]
 FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_path), _schema("A path; a relative one begins at this file's folder.", "string")
 ]
@@ -325,16 +338,10 @@ LogPlace: TypeAlias = Annotated[
 BoundOrNever: TypeAlias = Annotated[
     float | None, BeforeValidator(_longest), _schema("A duration, or never.", "number", "string")
 ]
-SecretText: TypeAlias = Annotated[
-    InstanceOf[Secret], BeforeValidator(_secret_text), _schema("env:NAME or file:PATH.", "string")
-]
+SecretText: TypeAlias = Annotated[InstanceOf[Secret], BeforeValidator(_secret_text), _schema(_PLACE, "string")]
 Network: TypeAlias = Annotated[str, BeforeValidator(_network), _schema("An address or a network.", "string")]
-KeyDigest: TypeAlias = Annotated[
-    str, BeforeValidator(_key_digest), _schema("env:NAME, file:PATH or sha256:DIGEST.", "string")
-]
-SecretPlace: TypeAlias = Annotated[
-    InstanceOf[Secret], BeforeValidator(_secret), _schema("env:NAME or file:PATH.", "string")
-]
+KeyDigest: TypeAlias = Annotated[str, BeforeValidator(_key_digest), _schema(f"{_PLACE} Or sha256:DIGEST.", "string")]
+SecretPlace: TypeAlias = Annotated[InstanceOf[Secret], BeforeValidator(_secret), _schema(_PLACE, "string")]
 BaseUrl: TypeAlias = Annotated[
     str, BeforeValidator(_base_url), _schema("A URL; ${NAME} stands for an environment variable.", "string")
 ]
@@ -344,5 +351,5 @@ HeaderName: TypeAlias = Annotated[
 HeaderValue: TypeAlias = Annotated[
     str,
     BeforeValidator(_header_value),
-    _schema("Text; ${NAME} stands for an environment variable. Or env:NAME or file:PATH.", "string"),
+    _schema(f"{_TEXT} Or a place: {PLACES}.", "string"),
 ]

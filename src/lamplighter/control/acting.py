@@ -10,6 +10,7 @@ from lamplighter.control import portrait
 from lamplighter.control.ledger import SLEEP_NOT_CONFIRMED, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
+from lamplighter.domain.accounts import KEY, LEASE, OPERATOR, Account
 from lamplighter.domain.endpoint import ASLEEP, State
 from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
 from lamplighter.errors import EndpointNotFound, InvalidInput, WakeFailed
@@ -60,7 +61,7 @@ class Acting:
         else:
             here.history.start_begins(own=True)
             self._begin(Verb.WAKE)
-        here.ledger.because(reason, self._actor("request" if here.view().awaited else "policy"))
+        here.ledger.because(reason, self._actor("request" if here.view().awaited else "policy"), account_of(here))
         error = await here.ledger.call("wake", self._bring_up())
         if error is None and not healing:
             here.ledger.wake_accepted()
@@ -143,3 +144,16 @@ class Acting:
 
     def _actor(self, otherwise: str) -> str:
         return (self._here.wishes.asker if self._here.wishes.operated else "") or otherwise
+
+
+def account_of(here: Situation) -> Account:
+    """On whose account an endpoint is woken now, and for which route: a person's word comes before a request."""
+    wishes = here.wishes
+    if wishes.operated and wishes.asker:
+        by_key = wishes.asker.startswith(KEY)
+        return (f"{LEASE}{wishes.holder}" if wishes.holder and not by_key else f"{OPERATOR}{wishes.asker}", "")
+    caller = here.gate.first_caller() or (wishes.called_by if here.called else None)
+    if caller is not None:
+        return (KEY + caller.key if caller.key else "", caller.route)
+    holder = next(iter(wishes.leases.values()), "")
+    return (LEASE + holder if holder else "", "")

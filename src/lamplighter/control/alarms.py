@@ -22,6 +22,7 @@ from lamplighter.control.recorder import Recorder
 from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Watch
 from lamplighter.domain.bulletin import Bulletin, Case, Notice
 from lamplighter.domain.endpoint import Endpoint
+from lamplighter.domain.prices import FeedState
 
 log = structlog.get_logger("lamplighter.alarms")
 
@@ -82,6 +83,7 @@ def rules_of(settings: AlarmSettings) -> Rules:
             overdue=settings.overdue_longer_than,
             idle=settings.idle_longer_than,
             unknown=settings.unknown_longer_than,
+            prices=settings.prices_older_than,
         ),
         repeat_every=settings.repeat_every,
         places=places_of(settings.urls, settings.webhook),
@@ -100,12 +102,17 @@ class AlarmKeeper:
         breakers: Breakers | None = None,
         memory: Path | None = None,
         recorder: Recorder | None = None,
+        feeds: Callable[[], Sequence[FeedState]] = tuple,
         delivery: Delivery | None = None,
     ) -> None:
-        """`memory` is the file that keeps what was told; without one it is forgotten with the process."""
+        """`memory` is the file that keeps what was told; without one it is forgotten with the process.
+
+        `feeds` tells how the sources of prices are; asked every few seconds on the event loop.
+        """
         self._recorder = recorder
         self._endpoints = endpoints
         self.breakers: Breakers = breakers or NoBreakers()
+        self._feeds = feeds
         self._clock = clock
         self._memory = memory
         self._delivery = delivery or Delivery()
@@ -148,7 +155,7 @@ class AlarmKeeper:
     @property
     def standing(self) -> Sequence[Case]:
         """The alarms that were told and stand at this moment. One that has just ended is told as over a while later."""
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall())
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall(), feeds=self._feeds())
         return [
             replace(case, alarm=found[case.alarm.key]) for case in self._bulletin.standing if case.alarm.key in found
         ]
@@ -193,7 +200,7 @@ class AlarmKeeper:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, now)
+        found = self._watch.look(self._endpoints(), self.breakers.breakers, now, feeds=self._feeds())
         for notice in self._bulletin.news(found, now):
             _log(notice)
             for post in self._posts:

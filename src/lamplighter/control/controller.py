@@ -97,7 +97,7 @@ class Controller:
         except QueueFull as error:
             raise QueueFull(error.message, retry_after=here.retry_after()) from None
 
-    def want(self) -> None:
+    def want(self, caller: Caller = SOMEBODY) -> None:
         """Raise demand without waiting; see `Demand.want`."""
         here = self._here
         if self.gate.is_open or here.wishes.retiring:
@@ -110,7 +110,7 @@ class Controller:
             if here.given_up and now < here.trouble.retry_at:
                 return
             here.nudge.set()
-        here.wishes.call(now + here.spec.policy.wake_timeout)
+        here.wishes.call(now + here.spec.policy.wake_timeout, caller)
 
     async def await_awake(self, timeout: float) -> ActiveClaim:
         """Wait without any demand; see `Demand.await_awake`."""
@@ -125,19 +125,19 @@ class Controller:
         """Say that the provider may have news."""
         self._here.look_now()
 
-    def ask_wake(self, actor: str, lease: str | None = None) -> None:
+    def ask_wake(self, actor: str, lease: str | None = None, holder: str = "") -> None:
         """An operator wants it awake: withdraws a sleep or a pause, and the idle clock starts anew.
 
-        A lease holds it from this moment on: a pause that comes later ends it.
+        A lease holds it from this moment on, on its holder's account: a pause that comes later ends it.
         """
         here = self._here
-        here.wishes.ask_wake(actor)
+        here.wishes.ask_wake(actor, holder)
         here.wishes.wake_asked = not self.gate.is_open
         here.wishes.wake_until = here.clock.now() + here.spec.policy.wake_timeout
         here.history.restart_idle_clock()
         here.trouble.retry_now(here.clock.now())
         if lease is not None:
-            self.hold(lease)
+            self.hold(lease, holder)
         here.look_now()  # where a pause had shut the gate before what still runs, that opens it again
 
     def ask_sleep(self, actor: str, into: State | None = None) -> None:
@@ -156,15 +156,15 @@ class Controller:
         self._here.turn_away()
         self._lie_down()
 
-    def hold(self, lease: str) -> None:
+    def hold(self, lease: str, holder: str = "") -> None:
         """Add a standing demand. It does not withdraw a pause."""
-        self._here.wishes.leases.add(lease)
+        self._here.wishes.leases[lease] = holder
         self._here.demanded()
 
     def let_go(self, lease: str) -> None:
         """End a standing demand; one that is not there is no error."""
         here = self._here
-        here.wishes.leases.discard(lease)
+        here.wishes.leases.pop(lease, None)
         here.history.restart_idle_clock()
         here.nudge.set()
 
@@ -204,8 +204,25 @@ class Controller:
         if here.known not in ASLEEP and here.known is not None:
             here.ledger.because("shutdown", "server")
             here.history.sleep_time = here.clock.wall()
-            await here.ledger.changed(here.known, Status(state=State.SCALED_TO_ZERO), here.history.state_changed())
+            asleep = Status(state=State.SCALED_TO_ZERO)
+            await here.ledger.changed(here.known, asleep, here.history.state_changed(), here.spec.replicas)
             here.known = State.SCALED_TO_ZERO
+
+    async def note_clock(self) -> None:
+        """Put on record how long it has been awake, now that the wall clock was set: it tells that no more."""
+        here = self._here
+        if here.known is not None and self.may_be_billed:
+            await here.ledger.still(here.known, here.history.state_changed(), "clock")
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether it was there, and not asleep, when its provider was asked last."""
+        here = self._here
+        return here.known is not None and here.known not in ASLEEP and not here.gone
+
+    async def part(self) -> None:
+        """Put on record that it is looked after no more."""
+        await self._here.ledger.over(self._here.known, self._here.history.state_changed(), "removed")
 
     def abandon(self) -> None:
         """Tell everybody who waits that this server is going away."""

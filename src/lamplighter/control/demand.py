@@ -53,12 +53,14 @@ class Claim(Protocol):
 class Caller:
     """Who waits, as far as the order of those who wait goes: fair between keys, a higher priority first.
 
-    One that may not wake waits only where somebody else has begun to wake.
+    One that may not wake waits only where somebody else has begun to wake. `key` is a key's id. What a wake costs is
+    charged to the key, and the route, that asked for it.
     """
 
     key: str = ""
     priority: int = 0
     may_wake: bool = True
+    route: str = ""
 
 
 SOMEBODY = Caller()
@@ -107,7 +109,7 @@ class Demand(Protocol):
         WakeFailed, QueueFull, ShuttingDown, and Forbidden for a caller for whom nobody wakes it.
         """
 
-    def want(self, name: str) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
         """Raise demand without waiting, as a request would until it is awake or its policy's `wake_timeout` is over.
 
         Does nothing to an endpoint that is awake or paused, or that failed to start and is left alone for a while.

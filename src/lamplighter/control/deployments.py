@@ -228,6 +228,10 @@ class DeploymentKeeper:
     async def offers(self) -> Sequence[Offer]:
         return await self._offers.offers()
 
+    async def hardware(self) -> Sequence[tuple[str, Hardware]]:
+        """The same as pairs of a provider's key and what it has."""
+        return [(offer.provider, offer.hardware) for offer in await self.offers()]
+
     def known_hardware(self) -> Mapping[str, Sequence[Hardware]]:
         return self._offers.known()
 

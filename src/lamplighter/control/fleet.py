@@ -14,7 +14,7 @@ import structlog
 from lamplighter.control.clock import Clock
 from lamplighter.control.controller import Controller
 from lamplighter.control.demand import SOMEBODY, Caller, Listing
-from lamplighter.control.gate import ActiveClaim
+from lamplighter.control.gate import ActiveClaim, Gate
 from lamplighter.control.journal import Journal
 from lamplighter.control.names import Names, names_of
 from lamplighter.control.recorder import Recorder
@@ -68,7 +68,7 @@ class Fleet:
         self._following: set[str] = set()
         self._adding: set[str] = set()
         self._stay_paused: set[str] = set()  # they move to another provider, and were paused
-        self._wanted_early: set[str] = set()  # while their predecessors were leaving
+        self._wanted_early: dict[str, Caller] = {}  # while their predecessors were leaving
         self._arrived = asyncio.Event()
         self._troubles: dict[str, tuple[str, int]] = {}
 
@@ -228,8 +228,7 @@ class Fleet:
         self._controllers[spec.name] = controller
         self._names.learn(spec)
         if spec.name in self._wanted_early:
-            self._wanted_early.discard(spec.name)
-            controller.want()
+            controller.want(self._wanted_early.pop(spec.name))
         self._own(f"endpoint {spec.name}", self._look_after(controller))
         if doubt is not None:
             log.warning("not known whether it was made; it is looked for", endpoint=spec.name, error=doubt.message)
@@ -255,7 +254,7 @@ class Fleet:
             self._names.forget(name)
         finally:
             self._coming.pop(name, None)  # not before: until its controller is there, requests have to wait
-            self._wanted_early.discard(name)
+            self._wanted_early.pop(name, None)
             self._following.discard(name)
             self._arrived.set()
             self._arrived = asyncio.Event()
@@ -396,11 +395,11 @@ class Fleet:
         claim.waited = self._clock.now() - began
         return claim
 
-    def want(self, name: str) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
         if name in self._coming:
-            self._wanted_early.add(name)
+            self._wanted_early.setdefault(name, caller)
         elif not self._closing:
-            self._wanted(name).want()
+            self._wanted(name).want(caller)
 
     def is_awake(self, name: str) -> bool:
         controller = self._controllers.get(name)
@@ -463,8 +462,8 @@ class Fleet:
     async def pause(self, name: str, *, actor: str) -> Endpoint:
         return await self._operate("pause", name, actor, lambda controller: controller.ask_pause(actor))
 
-    async def resume(self, name: str, *, actor: str, lease: str | None = None) -> Endpoint:
-        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor, lease))
+    async def resume(self, name: str, *, actor: str, lease: str | None = None, holder: str = "") -> Endpoint:
+        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor, lease, holder))
 
     async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
         to_zero = State.SCALED_TO_ZERO
@@ -490,9 +489,9 @@ class Fleet:
         provider = self._providers[self._find(name).spec.provider]
         return provider.processes(self._find(name).name) if isinstance(provider, RunsHere) else ()
 
-    def hold(self, name: str, lease: str) -> None:
+    def hold(self, name: str, lease: str, holder: str = "") -> None:
         """Keep an endpoint awake until the lease is let go."""
-        self._find(name).hold(lease)
+        self._find(name).hold(lease, holder)
 
     def let_go(self, name: str, lease: str) -> None:
         """End a lease; one that has ended already is no error."""
@@ -519,6 +518,25 @@ class Fleet:
             await self._journal.remember([controller.keepsake()])
         return controller.endpoint()
 
+    # For the ledger.
+
+    def gates(self) -> Mapping[str, Gate]:
+        """The gate of each endpoint, those that are being taken out included."""
+        return {name: one.gate for name, one in (self._leaving | self._controllers).items()}
+
+    def unseen(self) -> frozenset[str]:
+        """Endpoints that no provider has told of since the start."""
+        return frozenset(controller.name for controller in self._all() if not controller.looks)
+
+    @property
+    def is_any_awake(self) -> bool:
+        """Whether any endpoint was found in a state other than asleep when its provider was asked last."""
+        return any(controller.may_be_billed for controller in self._all())
+
+    async def note_clock(self) -> None:
+        """Put on record how long endpoints have been awake: the wall clock was set."""
+        await asyncio.gather(*(controller.note_clock() for controller in self._all()))
+
     # Tasks.
 
     async def _look_after(self, controller: Controller) -> None:
@@ -534,6 +552,7 @@ class Fleet:
                 await asyncio.sleep(_RESTART_PAUSE)
             else:
                 break
+        await controller.part()
         await self._journal.forget(controller.name)
         self._leaving.pop(controller.name, None)
         controller.ended()

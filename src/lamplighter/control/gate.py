@@ -80,6 +80,8 @@ class Gate:
 
     __slots__ = (
         "_attentive",
+        "_busy",
+        "_busy_since",
         "_bystanders",
         "_clock",
         "_max_waiting",
@@ -124,6 +126,7 @@ class Gate:
         self._watched = False
         self._attentive = False
         self._mind()
+        self._busy = self._busy_since = 0.0
         self.in_flight = 0
         self.last_activity: float | None = None
 
@@ -138,6 +141,17 @@ class Gate:
     def bystanders(self) -> int:
         """How many wait who may not wake it."""
         return len(self._bystanders)
+
+    @property
+    def busy(self) -> float:
+        """For how many seconds in all, since the gate was made, at least one request was in flight."""
+        return self._busy + (self._clock.now() - self._busy_since if self.in_flight else 0.0)
+
+    def first_caller(self) -> Caller | None:
+        """Who has waited longest of those who may wake it; None where nobody does. Looks at everybody who waits."""
+        waiting = (waiter for waiter in self._queue if waiter.caller.may_wake)
+        first = min(waiting, key=lambda waiter: waiter.since, default=None)
+        return None if first is None else first.caller
 
     @property
     def held(self) -> int:
@@ -202,6 +216,8 @@ class Gate:
         if slot.in_flight >= self._most:
             return None
         slot.in_flight += 1
+        if not self.in_flight:
+            self._busy_since = self._clock.now()
         self.in_flight += 1
         return ActiveClaim(self, slot, 0.0)
 
@@ -313,10 +329,13 @@ class Gate:
 
     def leave(self, slot: Slot, counts: bool, well: bool) -> None:
         """End a claim: called by the claim, once."""
+        now = self._clock.now()
         self.in_flight -= 1
+        if not self.in_flight:
+            self._busy += now - self._busy_since
         if counts:
             slot.in_flight -= 1
-            self.last_activity = self._clock.now()
+            self.last_activity = now
         if self._attentive:
             self._after(slot, counts, well)
 
@@ -356,6 +375,8 @@ class Gate:
 
     def _enter(self, slot: Slot, waited: float) -> ActiveClaim:
         slot.in_flight += 1
+        if not self.in_flight:
+            self._busy_since = self._clock.now()
         self.in_flight += 1
         return ActiveClaim(self, slot, waited)
 

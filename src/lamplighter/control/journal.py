@@ -31,7 +31,7 @@ _RETRY_CAP = 10.0
 class Memory:
     """What is worth knowing of an endpoint after a restart. Moments in Unix time, `starts` in seconds, oldest first.
 
-    `paused` is somebody's word that stands.
+    `paused` is somebody's word that stands. `watched_until`: as long as an earlier run looked on.
     """
 
     last_activity: float | None = None
@@ -39,6 +39,7 @@ class Memory:
     sleep_time: float | None = None
     starts: Sequence[float] = ()
     paused: bool = False
+    watched_until: float | None = None
 
 
 def log_fields(record: AuditRecord) -> dict[str, object]:
@@ -135,12 +136,14 @@ class StoreJournal:
         self._some = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._saved: dict[str, SavedEndpoint] = {}
+        self._watched_until: float | None = None
         self._specs: dict[str, Spec] = {}  # those that `_saved` has the text of
         self.dropped = 0
 
     async def open(self) -> None:
         """Read what earlier runs left and begin to write. Raises StoreError."""
         self._saved = await self._store.load_endpoints()
+        self._watched_until = await self._store.watched_until()
         self._task = asyncio.create_task(self._work(), name="journal")
 
     async def close(self, timeout: float = 5.0) -> None:
@@ -173,13 +176,14 @@ class StoreJournal:
             log.warning("start times not read", endpoint=endpoint, error=error.message)
             starts = []
         if saved is None:
-            return Memory(starts=starts)
+            return Memory(starts=starts, watched_until=self._watched_until)
         return Memory(
             last_activity=saved.last_activity,
             wake_time=saved.wake_time,
             sleep_time=saved.sleep_time,
             starts=starts,
             paused=saved.paused,
+            watched_until=self._watched_until,
         )
 
     async def transition(self, transition: Transition) -> None:

@@ -126,7 +126,7 @@ class Keyring:
         `recorder` puts on record what is made and revoked. `resolve` gives the name of the model behind a name or an
         alias, or raises EndpointNotFound. `wall` tells Unix time. A change waits `patience` seconds for the store.
         """
-        self._configured = tuple(_configured(digest) for digest in sorted({one.lower() for one in digests}))
+        self._configured = _all_configured(digests)
         self._by_digest = {key.digest: key for key in self._configured}
         self._made: dict[str, ApiKey] = {}
         self._store = store or MemoryKeys()
@@ -150,6 +150,16 @@ class Keyring:
             self._keep(key)
         if not self.is_open and not any(self._can_make_keys(key) for key in self.list()):
             log.warning("no admin key is left: give server.keys one to manage this server")
+        self._changed()
+
+    def configure(self, digests: Collection[str]) -> None:
+        """Take other configured keys in the place of those before. None at all would open the server: they stay."""
+        if not digests:
+            return
+        self._configured = _all_configured(digests)
+        self._by_digest = {key.digest: key for key in self._configured}
+        for key in self._made.values():
+            self._keep(key)
         self._changed()
 
     @property
@@ -308,7 +318,7 @@ class Keyring:
         if found is not None:
             return found
         if any(which in (key.id, key.name) for key in self._configured):
-            raise Conflict(f"Key {which!r} stands in the configuration: take it out of server.keys and restart.")
+            raise Conflict(f"Key {which!r} stands in the configuration: take it out of server.keys and reload.")
         names = [key.name for key in self._made.values() if key.counts(now)]
         near = difflib.get_close_matches(which[:80], names, n=3)
         hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
@@ -417,6 +427,10 @@ def ended(key: ApiKey) -> NotAllowed:
     if key.revoked_at is not None:
         return KeyRevoked(f"The key {key.name!r} was revoked at {written(key.revoked_at)}; ask for a new one.")
     return KeyExpired(f"The key {key.name!r} expired at {written(key.expires_at or 0.0)}; ask for a new one.")
+
+
+def _all_configured(digests: Collection[str]) -> tuple[ApiKey, ...]:
+    return tuple(_configured(digest) for digest in sorted({one.lower() for one in digests}))
 
 
 def _configured(digest: str) -> ApiKey:

@@ -48,7 +48,7 @@ class Holding(Protocol):
 
     def endpoint(self, name: str) -> Endpoint: ...
 
-    def hold(self, name: str, lease: str) -> None: ...
+    def hold(self, name: str, lease: str, holder: str = "") -> None: ...
 
     def let_go(self, name: str, lease: str) -> None: ...
 
@@ -57,7 +57,7 @@ class Holding(Protocol):
 
     async def pause(self, name: str, *, actor: str) -> Endpoint: ...
 
-    async def resume(self, name: str, *, actor: str, lease: str | None = None) -> Endpoint:
+    async def resume(self, name: str, *, actor: str, lease: str | None = None, holder: str = "") -> Endpoint:
         """Withdraw a pause, wake, and hold with the lease, in one step: what pauses later ends the lease."""
 
 
@@ -152,7 +152,7 @@ class LeaseKeeper:
 
     async def _resume(self, lease: Lease, actor: str) -> None:
         """Wake and hold. Raises EndpointPaused when somebody paused it in the meantime: that is the later word."""
-        await self._fleet.resume(lease.endpoint, actor=actor, lease=lease.id)
+        await self._fleet.resume(lease.endpoint, actor=actor, lease=lease.id, holder=lease.holder)
         if not self._counts(lease):
             raise EndpointPaused(lease.endpoint)
 
@@ -268,7 +268,7 @@ class LeaseKeeper:
         if not self._may_be_held(lease.endpoint):
             await self._forget(lease.id)
             return
-        self._fleet.hold(lease.endpoint, lease.id)
+        self._fleet.hold(lease.endpoint, lease.id, lease.holder)
         self._entries[lease.id] = _Entry(lease, self._clock.now() + max(0.0, left))
         self._changed.set()
 

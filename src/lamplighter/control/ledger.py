@@ -9,6 +9,7 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.journal import Journal, log_fields
+from lamplighter.domain.accounts import Account
 from lamplighter.domain.endpoint import State, Status, Transition
 from lamplighter.errors import LamplighterError
 from lamplighter.store import AuditRecord
@@ -29,25 +30,41 @@ ASKED = "asked"
 class Ledger:
     """Knows the cause of what is done now: a reason, and on whose behalf."""
 
-    def __init__(self, endpoint: str, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, endpoint: str, journal: Journal, clock: Clock, *, provider: str = "", watched_until: float | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._journal = journal
         self._clock = clock
+        self._provider = provider
+        self._watched_until = watched_until
         self._reason = self._actor = ""
         self._waking: str | None = None  # on whose behalf a wake was accepted that is not done yet
         self._unmet: list[tuple[str, str]] = []  # for whom it did not come up, and why
+        self._account: Account = ("", "")
+        self._replicas = 0
+        self._gone = False
         self.seen()
 
-    def because(self, reason: str, actor: str) -> None:
-        """From here on this is why."""
-        self._reason, self._actor = reason, actor
+    def because(self, reason: str, actor: str, account: Account = ("", "")) -> None:
+        """From here on this is why, and on whose account."""
+        self._reason, self._actor, self._account = reason, actor, account
 
     def seen(self) -> None:
         """What comes now is not our doing."""
         self.because("seen", "provider")
 
-    async def changed(self, before: State | None, status: Status, lasted: float | None) -> None:
-        """A state has followed another one, which had lasted so many seconds."""
+    def is_news(self, before: State | None, after: State | None, replicas: int) -> bool:
+        """Whether this is not on record yet."""
+        return before is not after or self._gone or replicas != self._replicas
+
+    async def changed(self, before: State | None, status: Status, lasted: float, replicas: int) -> None:
+        """A state has followed another one, which had lasted so many seconds; so many replicas are billed in it.
+
+        Where the state is the same as before, it is their number that has changed.
+        """
+        before, self._gone = None if self._gone else before, False
+        cause, route = self._account
         transition = Transition(
             endpoint=self._endpoint,
             at=self._clock.wall(),
@@ -56,8 +73,14 @@ class Ledger:
             reason=self._reason,
             actor=self._actor,
             message=status.message,
-            duration=lasted,
+            duration=None if before is None else lasted,
+            cause=cause,
+            route=route,
+            provider=self._provider,
+            replicas=replicas,
+            seen_until=self._watched_until if before is None else None,
         )
+        self._replicas, self._watched_until = replicas, None
         await self._journal.transition(transition)
         log.info(
             "state",
@@ -66,6 +89,30 @@ class Ledger:
             after=status.state,
             reason=self._reason,
             actor=self._actor,
+        )
+
+    async def still(self, state: State, lasted: float, reason: str) -> None:
+        """Nothing has changed for so many seconds: for the record, where the wall clock would tell something else."""
+        await self._journal.transition(self._without_change(state, state, lasted, reason))
+
+    async def over(self, before: State | None, lasted: float, reason: str) -> None:
+        """It is looked after no more, or gone, after a state that had lasted so many seconds; said again, nothing."""
+        if self._gone or before is None:
+            return
+        self._gone = True
+        await self._journal.transition(self._without_change(before, None, lasted, reason))
+
+    def _without_change(self, before: State, after: State | None, lasted: float, reason: str) -> Transition:
+        return Transition(
+            endpoint=self._endpoint,
+            at=self._clock.wall(),
+            before=before,
+            after=after,
+            reason=reason,
+            actor="server",
+            duration=lasted,
+            provider=self._provider,
+            replicas=self._replicas,
         )
 
     async def call(

@@ -31,7 +31,7 @@ class Looking:
             async with asyncio.timeout(VERB_TIMEOUT):
                 status = await here.provider.observe(here.name)
         except (LamplighterError, TimeoutError) as error:
-            self._cannot_see(error)
+            await self._cannot_see(error)
         else:
             here.gone = False
             here.trouble.look_worked()
@@ -55,7 +55,7 @@ class Looking:
         what = here.message(view) or f"it is {portrait.phase(view, now)}"
         here.ledger.wake_failed(f"not up after {here.spec.policy.wake_timeout:g} s: {what}", asker=wishes.asker)
 
-    def _cannot_see(self, error: Exception) -> None:
+    async def _cannot_see(self, error: Exception) -> None:
         """Nothing is woken or slept by guess; the gate stays as it is, so that what runs is served."""
         here = self._here
         here.blind = True
@@ -63,6 +63,8 @@ class Looking:
         pause = max(here.trouble.look_failed(here.spec.policy, text_of(error)), pause_of(error))
         here.look_at = here.clock.now() + pause
         log.warning("look failed", endpoint=here.name, error=text_of(error), next_look_in=round(pause, 2))
+        if here.gone:  # nothing of it is billed any more
+            await here.ledger.over(here.known, here.history.state_changed(), "gone")
 
     async def _saw(self, status: Status) -> None:
         """Take in what the provider said. A change is on record before anybody is let through or told of it."""
@@ -76,9 +78,9 @@ class Looking:
         self._notice_resume(before, began, status.state)
         if not self._serves(status):
             here.gate.shut()
-        if before is not status.state:
-            lasted = None if before is None else here.history.state_changed()
-            await here.ledger.changed(before, status, lasted)
+        replicas = here.spec.replicas if status.billed is None else status.billed
+        if here.ledger.is_news(before, status.state, replicas):
+            await here.ledger.changed(before, status, here.history.state_changed(), replicas)
         here.known, here.blind, here.seen_at = status.state, False, here.clock.now()
         took = self._conclude(before, began, status, fell=not previous.broken)
         here.look_at = here.seen_at + here.look_interval()

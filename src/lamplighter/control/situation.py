@@ -63,7 +63,7 @@ class Situation:
         self.room = room
         self.journal = journal
         self.clock = clock
-        self.ledger = Ledger(spec.name, journal, clock)
+        self.ledger = Ledger(spec.name, journal, clock, provider=spec.provider, watched_until=memory.watched_until)
         self.history = History(clock, memory)
         self.trouble = Trouble(jitter)
         self.wishes = Wishes(paused=memory.paused)

@@ -67,7 +67,7 @@ class EndpointTally:
 
     def changed(self, before: State | None, after: State | None, actor: str, now: float) -> None:
         """It went from one state to another."""
-        if after is None:
+        if after is None or after is before:
             return
         self.states[after] = self.states.get(after, 0) + 1
         if after in ASLEEP:

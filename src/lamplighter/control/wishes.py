@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lamplighter.control.demand import SOMEBODY, Caller
 from lamplighter.domain.endpoint import State
 
 
@@ -17,11 +18,13 @@ class Wishes:
         self.wake_until = 0.0  # a wake that was asked for waits for room no longer than this
         self.wake_overdue = False  # that moment has passed, and it was said
         self.called_until = 0.0  # as if a request waited until then
+        self.called_by = SOMEBODY
         self.sleep_asked = False
         self.sleep_into: State | None = None  # as was asked for; None leaves it to the policy
         self.stay_asleep = False
         self.asker = ""
-        self.leases: set[str] = set()
+        self.holder = ""  # whose lease asked for it, if one did
+        self.leases: dict[str, str] = {}  # and who holds them
         self.retiring = False
 
     @property
@@ -34,8 +37,9 @@ class Wishes:
         """Whether what is done now is done on a person's word, and not for a request or by policy."""
         return self.wake_asked or self.sleep_asked or self.paused
 
-    def ask_wake(self, actor: str) -> None:
+    def ask_wake(self, actor: str, holder: str = "") -> None:
         self._say(actor)
+        self.holder = holder
         self.wake_asked = True
         self.wake_overdue = False
 
@@ -70,8 +74,10 @@ class Wishes:
     def somebody_came(self) -> None:
         self.stay_asleep = False
 
-    def call(self, until: float) -> None:
+    def call(self, until: float, caller: Caller) -> None:
         """A request that is answered elsewhere wants it awake, for as long as one would wait for that."""
+        if not self.called_until:
+            self.called_by = caller
         self.called_until = until
         self.somebody_came()
 
@@ -84,4 +90,4 @@ class Wishes:
         self.sleep_into = None
         self.called_until = 0.0
         self.paused = paused
-        self.asker = actor
+        self.asker, self.holder = actor, ""

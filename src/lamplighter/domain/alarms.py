@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamplighter.domain.endpoint import ASLEEP, Endpoint, Phase
+from lamplighter.domain.prices import FeedState, names_of
 
 _LONGEST_REASON = 300
 _OPEN, _CLOSED = "open", "closed"
@@ -25,6 +26,8 @@ class AlarmKind(enum.StrEnum):
     BREAKER_OPEN = "breaker_open"
     NOBODY_HOLDS = "nobody_holds"
     STATE_UNKNOWN = "state_unknown"
+    PRICE_REFUSED = "price_refused"
+    PRICES_OLD = "prices_old"
     TEST = "test"
 
 
@@ -36,18 +39,20 @@ class Bounds:
     """How long something may be so until it is an alarm (seconds).
 
     `awake`: without having slept; None for ever. `overdue`: running past its idle timeout. `idle`: running unused where
-    it has no idle timeout; None for ever. `unknown`: without an answer of its provider.
+    it has no idle timeout; None for ever. `unknown`: without an answer of its provider. `prices`: without prices of a
+    feed that is asked for them.
     """
 
     awake: float | None = None
     overdue: float = 600.0
     idle: float | None = 3600.0
     unknown: float = 600.0
+    prices: float = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """Something that is wrong since `since` with an endpoint (or a route's target).
+    """Something that is wrong since `since` with an endpoint (or a route's target, or a source of prices).
 
     `text` says what, `advice` what that costs and how to mend it; the advice is of no use once it is over.
     """
@@ -99,7 +104,14 @@ class Watch:
             self._standing[alarm.key] = alarm
             self._first_seen[alarm.key] = alarm.since
 
-    def look(self, endpoints: Sequence[Endpoint], breakers: Mapping[str, str], now: float) -> Mapping[Key, Alarm]:
+    def look(
+        self,
+        endpoints: Sequence[Endpoint],
+        breakers: Mapping[str, str],
+        now: float,
+        *,
+        feeds: Sequence[FeedState] = (),
+    ) -> Mapping[Key, Alarm]:
         """Tell which alarms stand. Of an endpoint whose provider can't be asked, those that stood go on standing."""
         names = {endpoint.spec.name for endpoint in endpoints}
         suspected = {
@@ -107,6 +119,7 @@ class Watch:
             for one in (
                 *(one for endpoint in endpoints for one in _suspicions(endpoint, self.bounds, now)),
                 *_breakers(breakers, names, self._standing),
+                *(one for feed in feeds for one in _feed(feed, self.bounds, now)),
             )
         }
         unseen = {endpoint.spec.name for endpoint in endpoints if endpoint.phase is Phase.UNKNOWN}
@@ -226,11 +239,35 @@ def _breakers(breakers: Mapping[str, str], endpoints: set[str], standing: Mappin
             yield _Suspicion(AlarmKind.BREAKER_OPEN, name, text, advice)
 
 
+def _feed(feed: FeedState, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
+    """A source of prices that tells absurd ones, or has told none for long."""
+    if feed.refused:
+        count, first = len(feed.refused), "; ".join(names_of(feed.refused))
+        what = "1 price is" if count == 1 else f"{count} prices are"
+        text = f"{what} not believed that {feed.source} told: {_cut(first)}."
+        advice = (
+            "The last good ones count instead. If these are right, say so in the configuration: `price_per_hour` of "
+            "the endpoint, or `price` of the upstream."
+        )
+        yield _Suspicion(AlarmKind.PRICE_REFUSED, feed.source, text, advice)
+    if feed.failing_since is not None:
+        since = feed.checked_at if feed.checked_at is not None else feed.failing_since
+        why = f": {_cut(feed.error.rstrip('.'))}" if feed.error else ""
+        text = f"{feed.source} has told no prices for {span(max(bounds.prices, now - since))}{why}."
+        advice = "The last good ones count, and costs are reckoned by them. `lamplighter prices --refresh` asks again."
+        yield _Suspicion(AlarmKind.PRICES_OLD, feed.source, text, advice, bounds.prices, since)
+
+
 def _reason(seen: Endpoint) -> str:
     """What is known of it, as one line behind a colon."""
-    said = " ".join((seen.message or "").split()).rstrip(".")
-    cut = said if len(said) <= _LONGEST_REASON else f"{said[: _LONGEST_REASON - 1]}…"
-    return f": {cut}" if cut else ""
+    said = _cut((seen.message or "").rstrip().rstrip("."))
+    return f": {said}" if said else ""
+
+
+def _cut(text: str) -> str:
+    """A text as one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
 
 
 def span(seconds: float) -> str:

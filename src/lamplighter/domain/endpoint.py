@@ -224,13 +224,14 @@ class Status:
     `state` None: the provider said a word that is none of ours, and `message` is that word. `replicas` are those whose
     health route has answered 200. `permanent` says of a failure that it will come back until somebody changes
     something (no such command, no such file). `document` is the endpoint as its provider describes it, in the words of
-    the management API, where it does.
+    the management API, where it does. So many replicas are `billed` while it is awake; None: as many as the spec wants.
     """
 
     state: State | None
     replicas: tuple[Replica, ...] = ()
     message: str | None = None
     permanent: bool = False
+    billed: int | None = None
     document: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -246,7 +247,13 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """A recorded change of state. `duration` is how long the state that was left had lasted, where that is known."""
+    """A recorded change of state, or of what it costs: then `before` and `after` are the same.
+
+    `duration` is how long it had been as before, by a clock that nobody sets, where that is known. `after` None says
+    that it is looked after no more, or is gone. `cause` is on whose account it is what it is (`key:ID`,
+    `operator:NAME`, `lease:HOLDER`, or empty), `route` the route that led there. So many `replicas` are billed while it
+    is awake. `seen_until` is the Unix time until which an earlier run had looked on, where the duration is not known.
+    """
 
     endpoint: str
     at: float
@@ -256,6 +263,11 @@ class Transition:
     actor: str
     message: str | None = None
     duration: float | None = None
+    cause: str = ""
+    route: str = ""
+    provider: str = ""
+    replicas: int = 1
+    seen_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +26,12 @@ class FairQueue(Generic[T]):
 
     def __len__(self) -> int:
         return self._size
+
+    def __iter__(self) -> Iterator[T]:
+        """All who wait, in no order that counts."""
+        for lane in self._lanes.values():
+            for line in lane.values():
+                yield from line
 
     def add(self, entry: T, *, key: str, priority: int) -> None:
         """Let one more wait."""

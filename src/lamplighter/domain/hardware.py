@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +13,10 @@ class Hardware:
     The words are those of Hugging Face's hardware route. `price_per_hour` is in USD per replica, None where nobody
     told a price. `status` is `available`, `low_availability`, `not_available`, `reserved` or `deprecated`. Memory is
     in GB.
+
+    `price` is the same as it was told, exactly: a number, or a text that is none; None where only `price_per_hour` is
+    known. It is for `price_unit`, in `price_currency`. `price_source` says who told it (empty: whoever listed the
+    hardware), `price_age` how many seconds ago that was found to hold.
     """
 
     id: str
@@ -30,6 +35,11 @@ class Hardware:
     max_accelerators: int = 0
     used_accelerators: int = 0
     region_label: str = ""
+    price: Decimal | str | None = field(default=None, compare=False)
+    price_currency: str = field(default="USD", compare=False)
+    price_unit: str = field(default="hour", compare=False)
+    price_source: str = ""
+    price_age: float | None = None
 
     @property
     def deployable(self) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from lamplighter.engines.base import Progress
-from lamplighter.errors import EngineError, InvalidInput
+from lamplighter.errors import EngineError, InvalidInput, TokenMissing
+from lamplighter.secrets.token_source import read_named
 
 _SCHEME = "hf://"
 _FORM = re.compile(r"hf://(?P<repo>[^/@\s]+/[^/@\s]+)(@(?P<revision>[^/\s]+))?/(?P<path>[^\s].*)")
@@ -63,9 +64,14 @@ def _fetch_one(file: HubFile, path: str, endpoint: str | None) -> Path:
     from huggingface_hub import errors  # noqa: PLC0415
 
     try:
+        token = read_named()
         return Path(
-            huggingface_hub.hf_hub_download(file.repo, path, revision=file.revision, endpoint=endpoint)
+            huggingface_hub.hf_hub_download(
+                file.repo, path, revision=file.revision, endpoint=endpoint, token=token.reveal() if token else None
+            )
         ).absolute()
+    except TokenMissing as error:
+        raise EngineError(f"{path} could not be fetched: {error.message}") from None
     except Exception as error:  # noqa: BLE001 - the one boundary: every error of theirs becomes one of ours
         raise _translated(error, errors, file, path) from None
 

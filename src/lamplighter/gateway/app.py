@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
+from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import Outcome, UsageSink
-from lamplighter.errors import ShuttingDown
+from lamplighter.errors import EndpointNotFound, ShuttingDown
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.address import Addresses
 from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.gateway.body import HeldBytes
 from lamplighter.gateway.crossing import manage_page, serve_page
+from lamplighter.gateway.elsewhere import Elsewhere, counted
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.keys import Keys
@@ -152,6 +155,30 @@ class Gateway:
     def resolve(self, model: str) -> str:
         """The name of the route or endpoint behind a name that clients use. Raises EndpointNotFound."""
         return self._services.router.find(model).name
+
+    def knows(self, model: str) -> bool:
+        """Whether a name that clients use leads to a route or an endpoint here."""
+        try:
+            self._services.router.find(model)
+        except EndpointNotFound:
+            return False
+        return True
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is taken."""
+        return self._services.settings.max_body_bytes
+
+    @contextmanager
+    def counted(self, key: ApiKey, model: str) -> Iterator[Elsewhere]:
+        """Count a call of a model that is elsewhere as one of the key's, within its limits, and write down its use.
+
+        Raises Forbidden for a model that the key may not call, KeyRateLimited, ShuttingDown.
+        """
+        if self.closing:
+            raise ShuttingDown("This server is going away.", retry_after=1.0)
+        with counted(self._services, key, model) as call:
+            yield call
 
     def begin_shutdown(self) -> None:
         """Refuse new requests from now on; those in progress go on, but for probes that wait for an awake endpoint."""

@@ -6,7 +6,6 @@ from math import inf
 from time import monotonic
 
 from lamplighter.control.demand import Caller, Claim
-from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.routing import WhileWaking
 from lamplighter.errors import EndpointBusy, QueueFull, Unavailable, WakeTimeout
 from lamplighter.gateway.exchange import Exchange
@@ -79,7 +78,7 @@ async def claim_by_waiting(x: Exchange, patience: float = inf) -> Claim:
     if x.trace is not None:
         x.trace.waiting(x.endpoint)
     try:
-        claim = x.services.demand.claim(x.endpoint, left, _caller(x.key))
+        claim = x.services.demand.claim(x.endpoint, left, _caller(x))
         x.claim = await (hold_with_feedback(x, claim) if is_wanted(x) else claim)
     except BaseException as error:
         x.waited += monotonic() - began
@@ -142,7 +141,7 @@ def _raise_demand(x: Exchange, plan: Plan) -> bool:
     if x.rented or (name == plan.woken and x.services.renting.rents(x, plan, name)):
         return False
     if name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
-        demand.want(name)
+        demand.want(name, _caller(x))
     return True
 
 
@@ -182,5 +181,6 @@ def _turned_down(x: Exchange, plan: Plan) -> Unavailable:
     return Waking(f"Endpoint {name!r} is asleep{woken}.", retry_after=wait)
 
 
-def _caller(key: ApiKey) -> Caller:
-    return Caller(key=key.id, priority=key.priority, may_wake=key.may_wake)
+def _caller(x: Exchange) -> Caller:
+    key = x.key
+    return Caller(key=key.id, priority=key.priority, may_wake=key.may_wake, route=x.way.name)

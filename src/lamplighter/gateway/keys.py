@@ -65,6 +65,10 @@ class Keys:
                 return holder
         return self._find(credentials)
 
+    def meter_of(self, key: ApiKey) -> Meter | None:
+        """What a key uses of its limits; None for one without."""
+        return self._meters.of(key)
+
     def _find(self, credentials: Mapping[bytes, bytes]) -> KeyHolder:
         shown = bearer(credentials.get(b"authorization", b""))
         secret = shown or credentials.get(b"x-api-key")

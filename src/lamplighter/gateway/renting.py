@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lamplighter.control.demand import Demand
 from lamplighter.domain.choosing import fits
 from lamplighter.domain.renting import Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
-from lamplighter.domain.routing import TokenPrice
+from lamplighter.domain.routing import RouteTarget, TokenPrice
 from lamplighter.gateway.plan import Plan
 from lamplighter.gateway.router import Routing
 
@@ -43,19 +43,28 @@ class Renting:
 
     def note(self, x: Exchange) -> None:
         """A request was answered, as far as it was, while the endpoint slept: remember what that cost."""
-        upstream, rent = self._routing.upstreams.get(x.endpoint), self._rents.get(x.way.name)
-        if upstream is None or upstream.price is None or rent is None or x.first_byte_at is None:
+        rent = self._rents.get(x.way.name)
+        if rent is None or x.plan is None or x.first_byte_at is None:
             return
-        told = cost_of_tokens(upstream.price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
-        rent.add(told or _estimate(upstream.price, x), monotonic())
+        price = self._price(x, x.plan.current)
+        if price is not None:
+            told = cost_of_tokens(price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
+            rent.add(told or _estimate(price, x), monotonic())
 
     def _price_of_upstream(self, x: Exchange, plan: Plan) -> TokenPrice | None:
         """Of the first target that is always on and serves such a request."""
         if not x.is_posted:
             return None
-        able = (target.name for target in plan.order if target.is_upstream and fits(target.fit, x.demands) is None)
-        first = self._routing.upstreams.get(next(able, ""))
-        return first.price if first is not None else None
+        able = (target for target in plan.order if target.is_upstream and fits(target.fit, x.demands) is None)
+        first = next(able, None)
+        return self._price(x, first) if first is not None else None
+
+    def _price(self, x: Exchange, target: RouteTarget) -> TokenPrice | None:
+        """What a target charges, by the configuration, or as its own name of the model is priced elsewhere."""
+        upstream = self._routing.upstreams.get(target.name)
+        if upstream is None:
+            return None
+        return self._routing.token_price(upstream, target.model or upstream.model or x.way.name)
 
 
 def _estimate(price: TokenPrice, x: Exchange) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamplighter.control.demand import Demand
-from lamplighter.domain.routing import BreakerPolicy, Repeat, RetryPolicy, Route, RouteTarget, Upstream
+from lamplighter.domain.routing import BreakerPolicy, Repeat, RetryPolicy, Route, RouteTarget, TokenPrice, Upstream
 from lamplighter.errors import EndpointNotFound
 
 
@@ -15,12 +15,15 @@ from lamplighter.errors import EndpointNotFound
 class Routing:
     """What the configuration says of routes.
 
-    `prices` are those of endpoints, in $ per hour awake. `breaker` None: no target is left alone for its failures.
+    `prices` are those of endpoints, in $ per hour awake, all replicas together; it may be a view of what changes.
+    `token_price` tells what an upstream charges for a model that it knows by a name, None for its own one. `breaker`
+    None: no target is left alone for its failures.
     """
 
     routes: Mapping[str, Route] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     prices: Mapping[str, float] = field(default_factory=dict)
+    token_price: Callable[[Upstream, str | None], TokenPrice | None] = lambda upstream, _model: upstream.price
     breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

@@ -353,6 +353,16 @@ class ManagementApi:
         asked = self._asked(writes=method != "GET")
         return parsed(await self._calls.answer(question, asked, repeatable=repeatable, pace=pace), self._hosts.name)
 
+    async def post(self, path: str, body: Any, *, params: Mapping[str, str] | None = None, timeout: float) -> Answer:
+        """A POST of this API's own host that works for up to `timeout` seconds: the answer as it is, a refusal, too.
+
+        It is only asked again when it can't have been executed.
+        """
+        question = Question(
+            method="POST", url=f"{self._hosts.management}{path}", body=body, params=params, timeout=timeout
+        )
+        return await self._calls.wire.ask(question, repeatable=False, pace=Pace(attempts=3, deadline=timeout))
+
     # What the methods above are made of.
 
     @property
@@ -479,7 +489,7 @@ class ManagementApi:
 
     async def _hardware(self, namespace: str, pace: Pace | None = None) -> HardwareList:
         url, asked = self._in("provider", namespace)
-        return hardware_of(await self._calls.json(Question(method="GET", url=url), asked, pace=pace))
+        return hardware_of(await self._calls.json(Question(method="GET", url=url), asked, pace=pace, exact=True))
 
     async def _explain(self, wanted: Wanted, namespace: str) -> None:
         """Raise a better InvalidInput for what was refused where the hardware listing tells what is wrong with it."""

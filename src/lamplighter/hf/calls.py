@@ -52,9 +52,9 @@ class Calls:
             raise await self.error(answer, question, asked)
         return answer
 
-    async def json(self, question: Question, asked: Asked, *, pace: Pace | None = None) -> Any:
-        """The same, with the answer's body as JSON; None for an empty one."""
-        return parsed(await self.answer(question, asked, pace=pace), host_of(question.url))
+    async def json(self, question: Question, asked: Asked, *, pace: Pace | None = None, exact: bool = False) -> Any:
+        """The same, with the answer's body as JSON; None for an empty one. `exact`: numbers are Decimals."""
+        return parsed(await self.answer(question, asked, pace=pace), host_of(question.url), exact=exact)
 
     async def error(self, answer: Answer, question: Question, asked: Asked) -> LamplighterError:
         """What an unsuccessful answer means, with what else is known to explain it."""

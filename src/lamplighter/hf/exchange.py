@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from lamplighter.domain.secret import Secret
@@ -66,18 +67,27 @@ class Asked:
     writes: bool = False
 
 
-def parsed(answer: Answer, host: str) -> Any:
-    """The body of a successful answer as JSON; None for an empty one. Raises ProviderError."""
+def parsed(answer: Answer, host: str, *, exact: bool = False) -> Any:
+    """The body of a successful answer as JSON; None for an empty one. Raises ProviderError.
+
+    `exact`: numbers with a point are Decimals, and what is no number of JSON (`NaN`) makes it none.
+    """
     if not answer.body.strip():
         return None
     import json  # noqa: PLC0415 - an import of the package should not pay for it
 
     try:
+        if exact:
+            return json.loads(answer.body, parse_float=Decimal, parse_constant=_no_number)
         return json.loads(answer.body)
     except (ValueError, RecursionError):
         raise ProviderError(
             f"{host} answered {answer.status} with something that is not JSON; is that the address of the API?"
         ) from None
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def segment(value: Any, field: str) -> str:

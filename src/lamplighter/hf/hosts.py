@@ -13,6 +13,8 @@ from lamplighter.errors import InvalidInput
 MANAGEMENT = "https://api.endpoints.huggingface.cloud"
 HUB = "https://huggingface.co"
 CATALOG = "https://endpoints.huggingface.co"
+ROUTER = "https://router.huggingface.co"
+"""Passes requests on to those who serve models by the token (huggingface.co/docs/inference-providers)."""
 DATA_PLANE = ".endpoints.huggingface.cloud"
 
 CLOUD_URL = "LAMPLIGHTER_CLOUD_URL"
@@ -23,12 +25,16 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosts:
-    """Base addresses without a slash at the end. `is_cloud` tells Hugging Face (or its stand-in) from a Lamplighter."""
+    """Base addresses without a slash at the end. `is_cloud` tells Hugging Face (or its stand-in) from a Lamplighter.
+
+    `router` is where models are called that others serve; empty at a Lamplighter.
+    """
 
     management: str
     hub: str
     catalog: str
     is_cloud: bool
+    router: str = ""
 
     @property
     def name(self) -> str:
@@ -47,7 +53,7 @@ class Hosts:
             return False
         if parts.username or parts.password or parts.scheme not in _DEFAULT_PORTS:
             return False
-        known = [urlsplit(base) for base in (self.management, self.hub, self.catalog)]
+        known = [urlsplit(base) for base in (self.management, self.hub, self.catalog, self.router) if base]
         if any(mine == _origin(base) for base in known):
             return True
         if known[0].hostname == parts.hostname and parts.scheme == known[0].scheme:
@@ -68,7 +74,7 @@ def find_hosts(base: str | None, hub: str | None, environ: Mapping[str, str] | N
         return _given(address(base, "base").removesuffix("/v2"), hub, env)
     if stand_in := env.get(CLOUD_URL, "").strip():
         one = address(stand_in, CLOUD_URL).removesuffix("/v2")
-        return Hosts(management=one, hub=address(hub, "hub") if hub else one, catalog=one, is_cloud=True)
+        return Hosts(management=one, hub=address(hub, "hub") if hub else one, catalog=one, is_cloud=True, router=one)
     return _given(MANAGEMENT, hub, env)
 
 
@@ -78,7 +84,7 @@ def _given(management: str, hub: str | None, environ: Mapping[str, str]) -> Host
         return Hosts(management=management, hub=own, catalog=management, is_cloud=False)
     moved = environ.get("HF_ENDPOINT", "").strip()
     own = address(hub, "hub") if hub else address(moved, "HF_ENDPOINT") if moved else HUB
-    return Hosts(management=management, hub=own, catalog=CATALOG, is_cloud=True)
+    return Hosts(management=management, hub=own, catalog=CATALOG, is_cloud=True, router=ROUTER)
 
 
 def is_hugging_face(url: str) -> bool:

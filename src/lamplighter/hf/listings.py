@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from lamplighter.domain.hardware import Hardware
@@ -32,7 +33,7 @@ def _one(vendor: Raw, region: Raw, compute: Raw) -> Hardware | None:
     vendor_name, region_name = text(vendor, "name"), text(region, "name")
     if not (instance_type and size and vendor_name and region_name):
         return None
-    quota = part(compute, "quota")
+    quota, own = part(compute, "quota"), part(compute, "lamplighter")
     return Hardware(
         id=text(compute, "id") or f"{vendor_name}-{region_name}-{instance_type}-{size}",
         vendor=vendor_name,
@@ -48,9 +49,27 @@ def _one(vendor: Raw, region: Raw, compute: Raw) -> Hardware | None:
         memory_gb=amount(compute, "memoryGb"),
         gpu_memory_gb=amount(compute, "gpuMemoryGb"),
         price_per_hour=amount(compute, "pricePerHour"),
+        price=_price(compute.get("pricePerHour")),
+        price_currency=_word(compute, "currency", "USD"),
+        price_unit=_word(compute, "priceUnit", "hour"),
+        price_source=text(own, "priceSource") or "",
+        price_age=amount(own, "priceAge"),
         max_accelerators=whole(quota, "maxAccelerators") or 0,
         used_accelerators=whole(quota, "usedAccelerators") or 0,
     )
+
+
+def _price(told: object) -> Decimal | str | None:
+    """A price as it was told; a text where that is no exact number."""
+    if told is None or isinstance(told, Decimal):
+        return told
+    return Decimal(told) if type(told) is int else str(told)[:100]
+
+
+def _word(raw: Raw, key: str, usual: str) -> str:
+    """What stands there, as text; `usual` where nothing does: the API tells neither unit nor currency."""
+    value = raw.get(key)
+    return usual if value is None else str(value)[:100]
 
 
 def _status(vendor: Raw, region: Raw, compute: Raw) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 Raw = Mapping[str, Any]
@@ -26,12 +27,16 @@ def whole(raw: Raw, key: str) -> int | None:
     value = raw.get(key)
     if type(value) is int:
         return value
+    if isinstance(value, Decimal):
+        value = float(value)
     return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def amount(raw: Raw, key: str) -> float | None:
     """The finite number under `key`."""
     value = raw.get(key)
+    if isinstance(value, Decimal):
+        value = float(value)  # what is too large becomes infinity
     if type(value) is int or isinstance(value, float):
         return float(value) if abs(value) < 1e300 else None  # NaN and infinity are not below it either
     return None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import InvalidInput, TokenMissing, TokenWrong
+from lamplighter.secrets import token_source
+from lamplighter.secrets.sources import Secrets
 
 CLOUD_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_API_KEY")
 SERVER_VARIABLE = "LAMPLIGHTER_KEY"
@@ -19,29 +21,34 @@ _MOST = 8192
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A token, and where it comes from: a variable's name, a file's, or `hf auth login`."""
+    """A token, and where it comes from: a variable's name, a file's, a place, or `hf auth login`."""
 
     secret: Secret
     source: str
 
 
-def find_cloud_token(environ: Mapping[str, str] | None = None) -> Secret | None:
-    """The Hugging Face token, or None. Raises TokenWrong for a text that can't be one."""
-    found = look_for_cloud_token(environ)
+def find_cloud_token(environ: Mapping[str, str] | None = None, secrets: Secrets | None = None) -> Secret | None:
+    """The Hugging Face token, or None. Raises TokenWrong for a text that can't be one, and TokenMissing."""
+    found = look_for_cloud_token(environ, secrets)
     return found.secret if found else None
 
 
-def look_for_cloud_token(environ: Mapping[str, str] | None = None) -> Found | None:
-    """The same, with where it was found. With none in the environment the stored one is read, which is slow at first.
+def look_for_cloud_token(environ: Mapping[str, str] | None = None, secrets: Secrets | None = None) -> Found | None:
+    """The same, with where it was found: where LAMPLIGHTER_TOKEN_SOURCE says, else in the environment, else stored.
 
-    Raises TokenWrong, and TokenMissing where a login is there but can't be used.
+    All but the environment may be slow. `secrets` are those of a configuration.
+    Raises TokenWrong, and TokenMissing where a source is named, or a login is there, but can't be used.
     """
+    named = token_source.read_named(environ, secrets)
+    if named is not None:
+        place = str(token_source.token_place(environ))
+        return Found(checked(named.reveal(), place), place)
     return look_in_environment(environ) or _look_in_login()
 
 
 def look_in_environment(environ: Mapping[str, str] | None = None) -> Found | None:
-    """What the environment alone has, for those who can't wait. Raises TokenWrong."""
-    return _first_of(CLOUD_VARIABLES, environ)
+    """What the environment alone has, for those who can't wait. Raises TokenWrong, TokenMissing."""
+    return None if token_source.token_place(environ) else _first_of(CLOUD_VARIABLES, environ)
 
 
 def find_server_key(key_file: Path | None = None, environ: Mapping[str, str] | None = None) -> Secret | None:

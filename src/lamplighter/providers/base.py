@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 
 from lamplighter.domain.endpoint import Spec, State, Status
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.ledger import EXACT
+from lamplighter.domain.money import BillingRule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class Capabilities:
     `hardware` lists. `pauses` says that paused and scaled to zero are told apart by the provider itself, which scales
     to zero by a timer of its own; elsewhere the provider only remembers which of them it was told. `keeps` says that
     endpoints stand at the provider itself, secrets and all: they outlast this server, and bringing one up needs nothing
-    of its spec. Elsewhere nothing is left of an endpoint that `create` did not adopt at the start.
+    of its spec. Elsewhere nothing is left of an endpoint that `create` did not adopt at the start. `billing` is how
+    time here becomes dollars.
     """
 
     resources: Mapping[str, float] = field(default_factory=dict)
@@ -36,6 +39,7 @@ class Capabilities:
     pauses: bool = False
     keeps: bool = False
     look_every: float = 60.0
+    billing: BillingRule = EXACT
 
 
 OnChange = Callable[[str], None]

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lamplighter.engines.registry import ENGINES
 from lamplighter.errors import InvalidInput
 from lamplighter.providers.base import Provider
+from lamplighter.providers.market import Marketplace
+from lamplighter.providers.shop import Shop
+from lamplighter.secrets.sources import Secrets
 
 GROUP = "lamplighter.providers"
 
@@ -34,20 +37,27 @@ class Site:
     resources: Mapping[str, float] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     withheld: frozenset[str] = frozenset()
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
+    """Reads what `options` name by its place; its `current` is for what may be renewed meanwhile."""
 
 
-Factory = Callable[[Site], Provider]
+Factory = Callable[[Site], Provider | Marketplace]
 
 
 def make_provider(kind: str, site: Site) -> Provider:
     """Make a provider of this kind. Raises InvalidInput for an unknown kind, or options that it does not take."""
     factory = _BUILT_IN.get(kind) or _plugged_in(kind)
     try:
-        return factory(site)
+        made: object = factory(site)
     except TypeError as error:
         raise InvalidInput(
             f"providers.{site.name}.options: {error}.", field=f"providers.{site.name}.options"
         ) from error
+    if hasattr(made, "observe"):
+        return cast("Provider", made)
+    if isinstance(made, Marketplace):
+        return Shop(site.name, made)
+    raise InvalidInput(f"type: {kind!r} makes neither a provider nor a marketplace.", field="type")
 
 
 def _plugged_in(kind: str) -> Factory:
@@ -95,7 +105,7 @@ def _naming_options(site: Site) -> Iterator[None]:
 def _huggingface(site: Site) -> Provider:
     module = importlib.import_module("lamplighter.providers.huggingface")
     try:
-        provider: Provider = module.make_provider(site.options, site.resources)
+        provider: Provider = module.make_provider(site.options, site.resources, site.secrets)
     except InvalidInput as error:
         where = f"providers.{site.name}.options"
         field = f"{where}.{error.field}" if error.field else where

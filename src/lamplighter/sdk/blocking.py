@@ -12,10 +12,12 @@ from lamplighter.sdk.portal import Portal
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
+    from decimal import Decimal
     from pathlib import Path
     from types import TracebackType
 
     from lamplighter.domain.endpoint import Phase
+    from lamplighter.domain.inference import InferenceAnswer
     from lamplighter.hf.forms import Changes, DeploymentForm
     from lamplighter.hf.records import Endpoint, Metrics
     from lamplighter.sdk.client import (
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
         CatalogModels,
         Endpoints,
         HardwareList,
+        Models,
+        Offers,
         OnProgress,
         Replicas,
         Status,
@@ -206,6 +210,78 @@ class Client:
         """See `AsyncClient.deploy_from_catalog`."""
         return self._call(
             lambda: self._face.deploy_from_catalog(repository, name=name, accelerator=accelerator, namespace=namespace)
+        )
+
+    def models(
+        self,
+        *,
+        search: str | None = None,
+        author: str | None = None,
+        task: str | None = None,
+        license: str | None = None,  # noqa: A002 - the Hub's word
+        provider: str | None = None,
+        served: bool = False,
+        sort: str | None = None,
+        limit: int = 100,
+    ) -> Models:
+        """See `AsyncClient.models`."""
+        return self._call(
+            lambda: self._face.models(
+                search=search,
+                author=author,
+                task=task,
+                license=license,
+                provider=provider,
+                served=served,
+                sort=sort,
+                limit=limit,
+            )
+        )
+
+    def offers(
+        self,
+        *,
+        model: str | None = None,
+        search: str | None = None,
+        task: str | None = None,
+        region: str | None = None,
+        provider: str | None = None,
+        kind: str | None = None,
+        max_price: Decimal | float | str | None = None,
+        context: int | None = None,
+        tools: bool | None = None,
+        sort: str = "price",
+        limit: int | None = None,
+    ) -> Offers:
+        """See `AsyncClient.offers`."""
+        return self._call(
+            lambda: self._face.offers(
+                model=model,
+                search=search,
+                task=task,
+                region=region,
+                provider=provider,
+                kind=kind,
+                max_price=max_price,
+                context=context,
+                tools=tools,
+                sort=sort,
+                limit=limit,
+            )
+        )
+
+    def run_inference(
+        self,
+        model: str,
+        payload: Mapping[str, Any],
+        *,
+        surface: str | None = None,
+        provider: str | None = None,
+        timeout: float = 300.0,
+    ) -> InferenceAnswer:
+        """See `AsyncClient.run_inference`."""
+        return self._call(
+            lambda: self._face.run_inference(model, payload, surface=surface, provider=provider, timeout=timeout)
         )
 
     def session(

@@ -36,8 +36,12 @@ from lamplighter.sdk.status import Status, number, own_words
 from lamplighter.sdk.waiting import OnProgress, Progress, Vigil
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from lamplighter.domain.inference import InferenceAnswer
     from lamplighter.sdk.embedding import Embedded
     from lamplighter.sdk.keepers import Keeper
+    from lamplighter.sdk.market import ModelList, OfferList, Shopping
     from lamplighter.sdk.sessions import Session
 
 __all__ = ["AsyncClient", "OnProgress", "Progress", "Status"]
@@ -47,6 +51,8 @@ Endpoints: TypeAlias = list[Endpoint]
 Replicas: TypeAlias = list[ReplicaInfo]
 HardwareList: TypeAlias = list[Hardware]
 CatalogModels: TypeAlias = list[Mapping[str, Any]]
+Models: TypeAlias = "ModelList"
+Offers: TypeAlias = "OfferList"
 
 DELETE_PATIENCE = 120.0
 """How long `delete` waits for an endpoint to be gone (seconds)."""
@@ -84,6 +90,7 @@ class AsyncClient:
         self._closed = False
         self._opening = asyncio.Lock()
         self._sessions: set[Session] = set()
+        self._shop: Shopping | None = None
 
     @classmethod
     def embedded(cls, config: str | Path | Mapping[str, Any] | None = None) -> AsyncClient:
@@ -120,6 +127,8 @@ class AsyncClient:
                 await session.leave_at_last()
         finally:
             try:
+                if self._shop is not None:
+                    await self._shop.close()
                 if self._api is not None:
                     await self._api.close()
             finally:
@@ -404,7 +413,102 @@ class AsyncClient:
         api, where = await self._at(namespace)
         return await api.deploy_from_catalog(repository, name=name, accelerator=accelerator, namespace=where)
 
+    # The marketplace.
+
+    async def models(
+        self,
+        *,
+        search: str | None = None,
+        author: str | None = None,
+        task: str | None = None,
+        license: str | None = None,  # noqa: A002 - the Hub's word
+        provider: str | None = None,
+        served: bool = False,
+        sort: str | None = None,
+        limit: int = 100,
+    ) -> Models:
+        """Models of the Hub (at a server: of all its marketplaces), at most `limit`; no token is needed to look.
+
+        `task` is one of the Hub's, or text, image, audio, video, …. `served`: only those that somebody serves by the
+        token, with their terms. `sort`: downloads, likes, trending, created or modified.
+        """
+        from lamplighter.domain.model_filter import ModelFilter  # noqa: PLC0415 - not everybody needs it
+        from lamplighter.sdk.market import check_limit  # noqa: PLC0415
+
+        wanted = ModelFilter(
+            search=search, author=author, task=task, license=license, provider=provider, served=served, sort=sort
+        )
+        return await (await self._shopping()).models(wanted, check_limit(limit))
+
+    async def offers(
+        self,
+        *,
+        model: str | None = None,
+        search: str | None = None,
+        task: str | None = None,
+        region: str | None = None,
+        provider: str | None = None,
+        kind: str | None = None,
+        max_price: Decimal | float | str | None = None,
+        context: int | None = None,
+        tools: bool | None = None,
+        sort: str = "price",
+        limit: int | None = None,
+    ) -> Offers:
+        """What models can be had for. With `model`: also by the hour, on each hardware that it fits on.
+
+        `max_price` is in $ per million tokens out, or per hour of hardware. `region` is us, eu, ap, …, a provider's
+        own, or `gdpr`. `kind` is serverless or hardware. `sort`: price, throughput, first-token, context, model or
+        provider. Who could not be asked stands in `sources` of what is returned.
+        """
+        from lamplighter.domain.offer_choice import OfferFilter  # noqa: PLC0415
+        from lamplighter.sdk.market import exact_price  # noqa: PLC0415
+
+        wanted = OfferFilter(
+            model=model,
+            search=search,
+            task=task,
+            region=region,
+            provider=provider,
+            kind=kind,
+            max_price=exact_price(max_price),
+            context=context,
+            tools=tools,
+            sort=sort,
+            limit=limit,
+        )
+        return await (await self._shopping()).offers(wanted)
+
+    async def run_inference(
+        self,
+        model: str,
+        payload: Mapping[str, Any],
+        *,
+        surface: str | None = None,
+        provider: str | None = None,
+        timeout: float = 300.0,
+    ) -> InferenceAnswer:
+        """Have any model answer: at a server one of its own or of a marketplace, else one that the router serves.
+
+        `payload` is the JSON of OpenAI's API (`messages`, `prompt`, `input`) or of a task (`inputs`, `parameters`);
+        `surface` says which, where that can't be told. `provider` pins who serves it. `timeout` is in seconds.
+        Raises ModelNotFound, Overloaded, ProviderTimeout, too; `lamplighter.domain.inference.failure_of` has one word
+        for any of the errors.
+        """
+        from lamplighter.domain.inference import InferenceRequest  # noqa: PLC0415
+
+        request = InferenceRequest(model=model, body=payload, surface=surface, provider=provider, timeout=timeout)
+        return await (await self._shopping()).run_inference(request)
+
     # What the methods above are made of.
+
+    async def _shopping(self) -> Shopping:
+        api = await self._open()
+        if self._shop is None:
+            from lamplighter.sdk.market import shopping_at  # noqa: PLC0415 - not everybody needs it
+
+            self._shop = shopping_at(api)
+        return self._shop
 
     async def _open(self) -> ManagementApi:
         if self._closed:

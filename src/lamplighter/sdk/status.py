@@ -15,7 +15,8 @@ class Status:
     """How an endpoint is. `url` only when it can be used now. Durations in seconds; None where nobody told.
 
     `state` is the provider's word, `phase` what a person needs: `running sleeping starting stopping unknown error`.
-    `price_per_hour` is in USD per replica. `last_activity` is RFC 3339. `starting_for`, `expected_start`,
+    `price_per_hour` is in USD per replica; `price_source` says who told it, `price_estimate` that less or more may be
+    paid. `last_activity` is RFC 3339. `starting_for`, `expected_start`,
     `auto_sleep_in` and `held_by` (what keeps it awake) come from a Lamplighter, which `at_lamplighter` says. After
     `idle_timeout` without a request it sleeps by itself; None for never. `meaning` is one line: what the state means
     and what it costs, and what to do next.
@@ -34,6 +35,8 @@ class Status:
     replicas: int
     message: str | None = None
     price_per_hour: float | None = None
+    price_source: str | None = None
+    price_estimate: bool = False
     last_activity: str | None = None
     auto_sleep_in: float | None = None
     starting_for: float | None = None
@@ -78,6 +81,8 @@ class Status:
             replicas=said.target_replica,
             message=said.error_message or said.message,
             price_per_hour=number(told.get("price_per_hour")),
+            price_source=told["price_source"] if isinstance(told.get("price_source"), str) else None,
+            price_estimate=told.get("price_estimate") is True,
             last_activity=said.last_used_at,
             auto_sleep_in=number(told.get("auto_sleep_in")),
             starting_for=number(told.get("starting_for")),

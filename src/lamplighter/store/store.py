@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from lamplighter.domain.closing import Position
 from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import queries, tables
+from lamplighter.store import charging, costing, queries, quotes, tables
+from lamplighter.store.charging import Terms
+from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.database import Database
+from lamplighter.store.quotes import SavedQuote
 from lamplighter.store.records import (
     AuditFilter,
     AuditRecord,
@@ -170,19 +175,89 @@ class Store:
         """Remove keys for good; one that is not there is no error."""
         await self._run(queries.forget_keys, ids)
 
-    async def prune(self, before: float, *, audit_before: float | None = None) -> int:
-        """Delete transitions, starts and usage older than the Unix time `before`; returns how many rows.
+    async def add_quotes(self, saved: Sequence[SavedQuote]) -> None:
+        """Record changes of prices, all or none."""
+        await self._run(quotes.add_quotes, saved)
 
-        Audit rows older than `audit_before`, or than `before` where that is not given. Works in small steps, so that
-        others can write meanwhile.
+    async def load_prices(self) -> list[SavedQuote]:
+        """The newest row of each price, and all rows of endpoints' prices, the oldest first."""
+        return [*await self._run(quotes.load_lines), *await self._run(quotes.load_endpoint_prices)]
+
+    async def quotes(
+        self, subject: str | None = None, *, source: str | None = None, since: float | None = None, limit: int = 100
+    ) -> list[SavedQuote]:
+        """Find recorded changes of prices, the newest first; `since` is Unix time, and included."""
+        return await self._run(quotes.select_quotes, subject, source, since, limit)
+
+    async def save_feed(self, source: str, checked_at: float) -> None:
+        """Note the Unix time at which a feed of prices was last found to be good."""
+        await self._run(quotes.save_feed, source, checked_at)
+
+    async def load_feeds(self) -> dict[str, float]:
+        """When each feed of prices was last found to be good."""
+        return await self._run(quotes.load_feeds)
+
+    async def prune(self, before: float, *, audit_before: float | None = None, only_counted: bool = False) -> int:
+        """Delete transitions, starts, usage and activity older than the Unix time `before`; returns how many rows.
+
+        Audit rows older than `audit_before`, or than `before` where that is not given. With `only_counted`, facts stay
+        that the ledger has not counted. Works in small steps, so that others can write meanwhile.
         """
         until = before if audit_before is None else audit_before
-        deleted = 0
+        deleted = await self._run(charging.prune_ledger, before) if only_counted else 0
         for table in (tables.transitions, tables.starts, tables.usage, tables.audit):
             moment = until if table is tables.audit else before
-            while count := await self._run(queries.prune, table, moment, _PRUNED_AT_ONCE):
+            facts = only_counted and table in {tables.transitions, tables.usage}
+            prune = charging.prune_counted if facts else queries.prune
+            while count := await self._run(prune, table, moment, _PRUNED_AT_ONCE):
                 deleted += count
         return deleted
+
+    # The ledger.
+
+    async def watched_until(self) -> float | None:
+        """The Unix time until which an earlier run looked on; None where there was none."""
+        return (await self._run(charging.load_marks)).get(charging.WATCHED)
+
+    async def save_watched(self, at: float) -> None:
+        """Keep until when this run has looked on (Unix time)."""
+        await self._run(charging.set_mark, charging.WATCHED, at)
+
+    async def save_activity(self, rows: Sequence[tuple[str, int, float]]) -> None:
+        """Keep for how many seconds endpoints were busy in hours (Unix time), in place of what was kept before."""
+        await self._run(charging.save_activity, rows)
+
+    async def load_activity(self, since: int) -> dict[tuple[str, int], float]:
+        """How many seconds endpoints were busy in each hour from `since` on (Unix time)."""
+        return await self._run(charging.load_activity, since)
+
+    async def ledger_names(self) -> list[str]:
+        """All endpoints that the ledger knows, and those of which there is something new."""
+        return await self._run(charging.new_names)
+
+    async def close_hours(self, names: Sequence[str], until: int, terms: Terms) -> None:
+        """Charge the hours of these endpoints that end up to `until` (Unix time, the end of an hour); all or none."""
+        await self._run(charging.close_hours, names, until, terms)
+
+    async def note_counted(self) -> None:
+        """Note up to which rows all facts have been counted."""
+        await self._run(charging.note_counted)
+
+    async def rebuild_charges(self, until: int, terms: Terms) -> date | None:
+        """Charge everything anew from the facts, up to `until` (the end of an hour), all or nothing.
+
+        Tells the day with which that begins, where facts have been pruned; what is older stays. Takes minutes where a
+        year of a thousand endpoints is on record, in which nothing else is written.
+        """
+        return await self._run(charging.rebuild, until, terms)
+
+    async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]:
+        """How each endpoint stands at a moment (microseconds), with what its awake period has cost so far."""
+        return await self._run(charging.open_positions, now, terms)
+
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]:
+        """What endpoints cost, added up by what is wanted, up to the moment `now` (microseconds)."""
+        return await self._run(costing.select_costs, wanted, now, terms)
 
     async def _run(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:

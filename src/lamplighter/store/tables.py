@@ -22,7 +22,7 @@ from sqlalchemy import (
     false,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: what a database must carry for this program to use it."""
 
 metadata = MetaData(
@@ -58,6 +58,11 @@ transitions = Table(
     Column("actor", Text, nullable=False),
     Column("message", Text),
     Column("duration", Double),
+    Column("cause", Text, nullable=False, server_default=""),
+    Column("route", Text, nullable=False, server_default=""),
+    Column("provider", Text, nullable=False, server_default=""),
+    Column("replicas", Integer, nullable=False, server_default="1"),
+    Column("seen_until", Double),
     Index(None, "endpoint", "at"),
     Index(None, "at"),
 )
@@ -166,3 +171,85 @@ keys = Table(
     Column("revoked_at", Double),
     Index(None, "digest", unique=True),
 )
+
+# What was said of prices: only changes, each with its moment. `nanos` is null from when on it was said no more.
+quotes = Table(
+    "quotes",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("nanos", BigInteger),
+    Column("estimate", Boolean, nullable=False),
+    Column("free", Boolean, nullable=False),
+    Index(None, "subject", "at"),
+    Index(None, "at"),
+)
+
+price_feeds = Table(
+    "price_feeds",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("checked_at", Double, nullable=False),
+)
+
+activity = Table(
+    "activity",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("busy", Double, nullable=False),
+    Index(None, "hour"),
+)
+"""In each hour (Unix time of its beginning) the seconds in which an endpoint had a request in flight."""
+
+charges = Table(
+    "charges",
+    metadata,
+    *(
+        Column(name, Text, primary_key=True)
+        for name in ("grain", "period", "endpoint", "provider", "kind", "cause", "route")
+    ),
+    Column("estimated", Boolean, primary_key=True),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in ("nanodollars", "microseconds", "unpriced", "requests", "tokens_in", "tokens_out")
+    ),
+    sqlite_with_rowid=False,
+)
+"""What hours that are closed have cost, added up three times: by day, by month, and by day over all endpoints.
+
+`grain` is `day`, `month` or `total`, `period` a date such as 2026-11-21 or a month such as 2026-11; a `total` leaves
+endpoint, cause and route empty. `microseconds` are those of billed replicas, `unpriced` those among them of which no
+price was known.
+"""
+
+ledger_states = Table(
+    "ledger_states",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("until", BigInteger, primary_key=True),
+    Column("last_transition", BigInteger, nullable=False),
+    Column("last_usage", BigInteger, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("carried", JSON, nullable=False),
+)
+"""Until when (Unix time) an endpoint's hours are closed, the last facts that were counted, and what is carried on.
+
+Those that were `kept` are of the beginnings of months: what can be costed anew begins there.
+"""
+
+ledger_marks = Table(
+    "ledger_marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Double, nullable=False),
+)
+"""`watched`: the Unix time until which this server was there to see. `transitions`, `usage`: every fact up to this row
+has been counted. `pruned`: no fact from before this Unix time need be there any more."""

@@ -13,6 +13,7 @@ from lamplighter.api.hf.problems import WrongNamespace
 from lamplighter.api.hf.translate import Translator
 from lamplighter.control.demand import Deployments, Leases, Operations
 from lamplighter.control.meter import Meter
+from lamplighter.control.prices import PriceBook
 from lamplighter.domain.endpoint import Transition
 from lamplighter.store.records import AuditFilter, AuditRow, UsageBucket
 
@@ -43,6 +44,7 @@ class ServedWire:
     leases: Leases | None = None
     records: Records | None = None
     loads: Loads | None = None
+    prices: PriceBook | None = None
 
 
 def _wire(request: Request) -> ServedWire:

@@ -9,8 +9,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from lamplighter.api.access import Counted
-from lamplighter.api.hf.context import Caller, Served
+from lamplighter.api.hf.context import Caller, Served, ServedWire
 from lamplighter.api.hf.problems import RESPONSES
+from lamplighter.control.demand import Offer
+from lamplighter.control.prices import PriceBook
 from lamplighter.domain.hardware import Hardware
 
 router = APIRouter(tags=["hardware"], responses=RESPONSES)
@@ -22,8 +24,9 @@ _QUOTAS = "/v2/provider/quotas/{namespace}"
 @router.get("/v2/provider")
 async def list_hardware(served: Served, _: Counted) -> dict[str, Any]:
     """List vendors, regions and hardware, to anybody. The quota reads 0: it is told to who has a key."""
-    listed = [offer.hardware for offer in await served.deployments.offers()]
-    return by_vendor([dataclasses.replace(one, max_accelerators=0, used_accelerators=0) for one in listed])
+    listed = await _priced(served)
+    unknown = [dataclasses.replace(one, max_accelerators=0, used_accelerators=0) for one in listed]
+    return by_vendor(unknown)
 
 
 @router.get(_QUOTAS)
@@ -37,7 +40,24 @@ async def list_quotas(served: Served, _: Caller) -> dict[str, Any]:
 @router.get(_OWN)
 async def list_own_hardware(served: Served, _: Caller) -> dict[str, Any]:
     """List vendors, regions and hardware with this server's quota."""
-    return by_vendor([offer.hardware for offer in await served.deployments.offers()])
+    return by_vendor(await _priced(served))
+
+
+async def _priced(served: ServedWire) -> list[Hardware]:
+    """What there is, at the price that counts, with who told it and how long ago."""
+    return [_with_price(offer, served.prices) for offer in await served.deployments.offers()]
+
+
+def _with_price(offer: Offer, book: PriceBook | None) -> Hardware:
+    one = offer.hardware
+    place = (one.vendor, one.region, one.instance_type, one.instance_size)
+    listing = book.hardware_price(offer.provider, place) if book is not None else None
+    if book is None or listing is None:
+        return one
+    quote = listing.quote
+    return dataclasses.replace(
+        one, price_per_hour=float(quote.amount), price_source=quote.source, price_age=book.age(quote)
+    )
 
 
 def by_vendor(listed: Sequence[Hardware]) -> dict[str, Any]:
@@ -73,6 +93,7 @@ def _compute(one: Hardware) -> dict[str, Any]:
         "architecture": one.architecture,
         "status": one.status,
         "pricePerHour": one.price_per_hour,
+        "lamplighter": {"priceSource": one.price_source or None, "priceAge": one.price_age},
         "quota": {"maxAccelerators": one.max_accelerators, "usedAccelerators": one.used_accelerators},
     }
 

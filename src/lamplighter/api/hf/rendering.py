@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lamplighter.api.hf import moments
 from lamplighter.api.hf.translate.variants import variant_of_engine
 from lamplighter.control.demand import BrokenDeployment, Lease
+from lamplighter.control.prices import Priced
 from lamplighter.domain.endpoint import ASLEEP, Deployment, Endpoint, EngineSpec, Phase, Spec, State
 from lamplighter.domain.hardware import Hardware
 
@@ -48,12 +49,13 @@ _WORDS = {
 class Surroundings:
     """What an endpoint's own record does not tell. `base` is how the client calls this server.
 
-    `hardware` is what each provider has, by its key.
+    `hardware` is what each provider has, by its key. `price` is what an endpoint costs, by its name.
     """
 
     base: str
     started: float
     hardware: Mapping[str, Sequence[Hardware]] = field(default_factory=dict)
+    price: Callable[[str], Priced | None] = lambda _name: None
     leases: Sequence[Lease] = ()
 
     def hardware_of(self, provider_key: str, document: Mapping[str, Any]) -> Hardware | None:
@@ -319,9 +321,22 @@ def _beside(endpoint: Endpoint, around: Surroundings, hardware: Hardware | None)
         "engine": spec.engine.engine,
         "provider": spec.provider,
         "message": endpoint.message,
-        "price_per_hour": hardware.price_per_hour if hardware else None,
+        **_price(around.price(spec.name), hardware),
         "leases": [_lease(lease) for lease in around.leases if lease.endpoint == spec.name],
     }
+
+
+def _price(known: Priced | None, hardware: Hardware | None) -> dict[str, Any]:
+    """What an hour of a replica costs in $, who said so, how long ago, and whether less or more may be paid."""
+    if known is not None:
+        return {
+            "price_per_hour": float(known.amount),
+            "price_source": known.source,
+            "price_age": known.age,
+            "price_estimate": known.estimate,
+        }
+    listed = hardware.price_per_hour if hardware is not None else None
+    return {"price_per_hour": listed, "price_source": None, "price_age": None, "price_estimate": False}
 
 
 def _lease(lease: Lease) -> dict[str, Any]:

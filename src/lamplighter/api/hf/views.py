@@ -52,9 +52,15 @@ def _rendered(served: ServedWire, endpoint: Endpoint, around: Surroundings) -> d
 
 
 def _around(served: ServedWire, request: Request) -> Surroundings:
+    priced = served.prices.priced if served.prices is not None else _unpriced
     return Surroundings(
         base=str(request.base_url),
         started=served.started,
         hardware=served.deployments.known_hardware(),
         leases=served.leases.list() if served.leases is not None else (),
+        price=priced,
     )
+
+
+def _unpriced(_: str) -> None:
+    return None

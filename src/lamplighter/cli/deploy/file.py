@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from lamplighter.cli.deployment import noted
 from lamplighter.errors import ConfigError, InvalidInput
 from lamplighter.hf.forms import DeploymentForm
 from lamplighter.hf.rules import each
-
-_FROM_ENVIRONMENT = "env:"
+from lamplighter.secrets.places import parse_place
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import usual_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,15 @@ def _one(document: Any, place: str) -> Wanted:
 
 
 def _secrets(given: Mapping[object, Any], mistakes: list[InvalidInput]) -> Iterator[tuple[str, Any]]:
-    """Secrets with their values; `env:NAME` takes one from the environment, so that the file can be shown around."""
+    """Secrets with their values; a place (`env:NAME`, `vault:PATH#FIELD` …) is read, so that the file can be shown."""
     for name, value in given.items():
-        from_elsewhere = isinstance(value, str) and value.startswith(_FROM_ENVIRONMENT)
-        variable = value.removeprefix(_FROM_ENVIRONMENT) if from_elsewhere else None
-        if variable is not None and variable not in os.environ:
-            text = f"secrets.{name}: there is no {variable!r} in the environment"
-            mistakes.append(InvalidInput(text, field="secrets"))
-        yield str(name), value if variable is None else os.environ.get(variable, "")
+        try:
+            yield str(name), _read(value)
+        except (SecretError, ValueError) as error:
+            told = f"names {error.message}" if isinstance(error, SecretError) else str(error)
+            mistakes.append(InvalidInput(f"secrets.{name}: {told}", field="secrets"))
+
+
+def _read(value: object) -> Any:
+    place = parse_place(value) if isinstance(value, str) else None
+    return value if place is None else usual_secrets().current(place).reveal()

@@ -16,7 +16,8 @@ def doctor(asked: Asked, *, as_json: bool) -> int:
     """Check all that Lamplighter needs, and say what to do about what is wrong. Starts and changes nothing.
 
     Looks at the token (where it was found, whether it is valid, until when, what it may do), the rights on the
-    namespace, payment, network and proxies, the clock, the configuration, the server, engines and folders.
+    namespace, payment, network and proxies, the clock, the configuration and the secrets that it names,
+    the server, engines and folders.
     Exit code 1 when something is wrong, 4 when it is the token or key.
     """
     import asyncio  # noqa: PLC0415 - help should not pay for it

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from lamplighter.cli.doctor import machine, network, server, token
+from lamplighter.cli.doctor import machine, network, server, sources, token
 from lamplighter.cli.doctor.findings import Finding, bad, good, note
 from lamplighter.cli.reach.connection import DEFAULT_URL, normal_url
 from lamplighter.cli.reach.place import Asked, read_key, read_secret
@@ -37,6 +37,7 @@ async def examine_all(asked: Asked) -> list[Finding]:
         findings += [finding async for finding in _server(asked, alone=bool(asked.server))]
     found, settings = await asyncio.to_thread(machine.configuration)
     findings.append(found)
+    findings += await asyncio.to_thread(lambda: [*sources.examine()])
     findings += await asyncio.to_thread(lambda: [*machine.engines(settings), *machine.folders(settings)])
     return findings
 

@@ -13,8 +13,11 @@ from lamplighter.cli.show.facts import is_billed, last_used, moment, price
 from lamplighter.cli.show.portrayal import held_by, lease_holders
 from lamplighter.domain.endpoint import Phase
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.prices import SNAPSHOT
 from lamplighter.errors import LamplighterError
+from lamplighter.hf.reading import text
 from lamplighter.hf.records import Endpoint
+from lamplighter.hf.snapshot import published_price
 from lamplighter.sdk.status import number, own_words
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ Prices = Mapping[tuple[str | None, ...], float]
 class Running:
     """An endpoint that is billed. Moments are Unix time, prices USD per hour for all its replicas; None: not told.
 
+    `price_source` is who told the price; a `snapshot` is what was published on a day, and an estimate.
     `since` is since when it is known to have been up, or on its way up, without a break; `unknown` says why that is
     not known. `changed` is when somebody last changed what it is to be, which says nothing of when it was started.
     `holders` are leases and sessions, `at_work` counts requests in flight and waiting, where that is known.
@@ -34,12 +38,18 @@ class Running:
 
     endpoint: Endpoint
     price_per_hour: float | None
+    price_source: str | None
     since: float | None
     last_used: float | None
     changed: float | None = None
     unknown: str | None = None
     holders: tuple[str, ...] = ()
     at_work: int = 0
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the price is one that was published on a day, and not told by whoever is paid."""
+        return (self.price_source or "").startswith(f"{SNAPSHOT} ")
 
     @property
     def name(self) -> str:
@@ -54,6 +64,7 @@ class Running:
             "state": self.endpoint.state,
             "replicas": billed_replicas(self.endpoint),
             "price_per_hour": self.price_per_hour,
+            "price_source": self.price_source,
             "since": self.since,
             "changed": self.changed,
             "last_used": self.last_used,
@@ -75,6 +86,11 @@ class Bill:
         return sum(one.price_per_hour for one in self.running if one.price_per_hour is not None)
 
     @property
+    def is_estimate(self) -> bool:
+        """Whether part of that is what was published on a day, and not told by whoever is paid."""
+        return any(one.is_estimate for one in self.running)
+
+    @property
     def unpriced(self) -> int:
         """How many have no known price."""
         return sum(1 for one in self.running if one.price_per_hour is None)
@@ -94,12 +110,11 @@ def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
     """One endpoint that is billed."""
     count = sessions(endpoint.namespace, endpoint.name)
     here = [f"{count} session{'s' if count > 1 else ''} on this machine"] if count else []
-    each = price(endpoint)
-    if each is None:
-        each = prices.get(_key(endpoint))
+    each, source = _price(endpoint, prices)
     return Running(
         endpoint=endpoint,
         price_per_hour=None if each is None else each * billed_replicas(endpoint),
+        price_source=source,
         since=_up_since(endpoint, time.time()),
         last_used=last_used(endpoint),
         changed=moment(endpoint.status.updated_at) or moment(endpoint.status.created_at),
@@ -108,6 +123,19 @@ def describe(endpoint: Endpoint, prices: Prices, sessions: Sessions) -> Running:
             (number(own_words(endpoint).get("in_flight")) or 0) + (number(own_words(endpoint).get("waiting")) or 0)
         ),
     )
+
+
+def _price(endpoint: Endpoint, prices: Prices) -> tuple[float | None, str | None]:
+    """What a replica costs an hour, and who says so: the endpoint's server, its provider, or what was published."""
+    each = price(endpoint)
+    if each is not None:
+        return each, text(own_words(endpoint), "price_source")
+    listed = prices.get(_key(endpoint))
+    if listed is not None:
+        return listed, "huggingface"
+    vendor, _, instance_type, size = _key(endpoint)
+    found = published_price(vendor or "", instance_type or "", size or "") if not own_words(endpoint) else None
+    return (None, None) if found is None else (float(found.quote.amount), found.quote.source)
 
 
 def _up_since(endpoint: Endpoint, now: float) -> float | None:

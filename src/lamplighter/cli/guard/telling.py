@@ -63,13 +63,19 @@ def _table(console: Console, done: Round) -> RenderableType:
     columns: list[Column[Finding]] = [
         Column("endpoint", lambda one: Text(one.running.name, style="bold")),
         Column("state", lambda one: state_text(console, one.running.endpoint)),
-        Column("per hour", lambda one: dollars(one.running.price_per_hour) or "unknown", "right"),
+        Column("per hour", _price, "right"),
         Column("since", lambda one: _ago(one.running.since, now)),
         Column("last used", lambda one: _ago(one.running.last_used, now), may_be_missing=True),
         Column("held by", lambda one: ", ".join(one.running.holders), may_be_missing=True),
         Column("verdict", _verdict, may_be_cut=True),
     ]
     return table(columns, done.findings, console.width)
+
+
+def _price(one: Finding) -> str:
+    """What it costs; one that was only published once is said to be about that."""
+    running = one.running
+    return ("~" if running.is_estimate else "") + (dollars(running.price_per_hour) or "unknown")
 
 
 def _ago(moment: float | None, now: float) -> str | None:
@@ -85,7 +91,7 @@ def _verdict(finding: Finding) -> Text:
 
 
 def _sum(bill: Bill, where: str) -> str:
-    known = dollars(round(bill.known_price, 4), " an hour")
+    known = ("about " if bill.is_estimate else "") + (dollars(round(bill.known_price, 4), " an hour") or "")
     rest = f", and {count(bill.unpriced, 'endpoint')} of unknown price" if bill.unpriced else ""
     return f"{count(len(bill.running), 'endpoint')} billed at {where}: {known}{rest}"
 

@@ -35,6 +35,9 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     message: str | None = None
     breaker: str | None = None
+    price_per_hour: float | None = None
+    price_source: str | None = None
+    price_estimate: bool = False
 
     @classmethod
     def of(cls, name: str, body: Mapping[str, Any]) -> EndpointView:

@@ -107,6 +107,14 @@ class Connection(AbstractContextManager["Connection"]):
         """A page of the audit log; see `/api/audit` for the query."""
         return self._ask("GET", "/api/audit", query)
 
+    def prices(self, query: Mapping[str, str]) -> Reply:
+        """A page of the prices; see `/api/pricing` for the query."""
+        return self._ask("GET", "/api/pricing", query)
+
+    def refresh_prices(self) -> Reply:
+        """Have every source of prices asked anew; answers when each has told, or failed."""
+        return self._ask("POST", "/api/pricing/refresh")
+
     def logs(self, name: str, *, tail: int, follow: bool) -> Iterator[str]:
         """Pieces of the engine's output, as they come; for ever with `follow`."""
         import httpx2  # noqa: PLC0415

@@ -11,7 +11,7 @@ _WAYS_TO_SLEEP = {State.PAUSED.value: "paused", State.SCALED_TO_ZERO.value: "sca
 
 
 def status_of(view: EndpointView) -> Status:
-    """The same as a record of the SDK. What that route does not tell, such as a price, is not known."""
+    """The same as a record of the SDK. What that route does not tell, such as a task, is not known."""
     return Status(
         name=view.name,
         namespace="",
@@ -25,6 +25,9 @@ def status_of(view: EndpointView) -> Status:
         replicas_ready=view.replicas_ready,
         replicas=view.replicas,
         message=view.message,
+        price_per_hour=view.price_per_hour,
+        price_source=view.price_source,
+        price_estimate=view.price_estimate,
         auto_sleep_in=view.auto_sleep_in,
         starting_for=view.starting_for,
         expected_start=view.expected_start,

@@ -14,6 +14,7 @@ from lamplighter.cli.base.advice import completed
 from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.cli.show.meaning import state_word, status_of
 from lamplighter.cli.show.output import sign, style
+from lamplighter.cli.show.portrayal import costs
 from lamplighter.cli.show.progress import detail
 from lamplighter.cli.show.routing import breaker_words
 from lamplighter.cli.show.words import ago, span, whole
@@ -105,6 +106,8 @@ def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
         yield "usually takes", span(view.expected_start)
     ready = f"{view.replicas_ready} of {view.replicas} ready"
     yield "runs", f"{view.model or '-'} on {view.engine or '-'}, {ready}"
+    if (rate := costs(status_of(view))) is not None:
+        yield "costs", rate
     if view.aliases:
         yield "also", ", ".join(view.aliases)
     if view.last_activity:

@@ -34,6 +34,15 @@ def dollars(amount: float | None, per: str = "") -> str | None:
     return f"${whole}.{fraction:0<2}{per}"
 
 
+def costs(status: Status) -> str | None:
+    """What a replica costs, and who says so; None where nobody does."""
+    rate = dollars(status.price_per_hour, " per replica and hour")
+    if rate is None:
+        return None
+    said = f" ({one_line(status.price_source)})" if status.price_source else ""
+    return ("about " if status.price_estimate else "") + rate + said
+
+
 def overview(console: Console, endpoints: Sequence[Endpoint]) -> RenderableType:
     """All endpoints as a table; the namespace is shown when there are several."""
     several = len({endpoint.namespace for endpoint in endpoints}) > 1

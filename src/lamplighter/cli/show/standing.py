@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lamplighter.cli.base.advice import completed
 from lamplighter.cli.show.output import sign, style
-from lamplighter.cli.show.portrayal import dollars
+from lamplighter.cli.show.portrayal import costs
 from lamplighter.cli.show.table import facts
 from lamplighter.cli.show.words import one_line, span
 from lamplighter.sdk.client import Status
@@ -36,7 +36,7 @@ def _said(status: Status) -> Iterator[tuple[str, str | None]]:
     yield "framework", status.framework
     yield "runs on", status.instance
     yield "replicas", f"{status.replicas_ready} of {status.replicas} ready"
-    yield "costs", dollars(status.price_per_hour, " per replica and hour")
+    yield "costs", costs(status)
     yield "starting for", span(status.starting_for) if status.starting_for is not None else None
     yield "usually takes", span(status.expected_start) if status.expected_start else None
     yield "held by", ", ".join(status.held_by)

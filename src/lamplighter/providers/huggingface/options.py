@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from lamplighter.domain.secret import Secret
@@ -13,6 +11,10 @@ from lamplighter.errors import InvalidInput, TokenMissing
 from lamplighter.hf import hosts, token
 from lamplighter.hf.pace import Pace
 from lamplighter.hf.rules import near
+from lamplighter.secrets.places import PLACES, Place, parse_place
+from lamplighter.secrets.problems import SecretError
+from lamplighter.secrets.sources import Secrets
+from lamplighter.secrets.token_source import token_place
 
 SOONEST_LOOK = 5.0
 """More often than this nobody is asked about an endpoint that is quiet (seconds)."""
@@ -20,12 +22,12 @@ SOONEST_LOOK = 5.0
 _PACE = Pace(deadline=20.0)
 """Shorter than the time that a controller gives a verb, so that it hears why, and not only that nothing came."""
 
-_PLACES = ("env:", "file:")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`token` is a place, `env:NAME` or `file:PATH`; None for HF_TOKEN, HUGGINGFACE_API_KEY, or the stored login.
+    """What stands there.
+
+    `token` is a place, such as `env:NAME` or `vault:PATH#FIELD`; None for the usual one (hf/token.py).
 
     `namespace` is where endpoints are that do not say; None for the token owner's own. `base_url` and `hub_url` replace
     Hugging Face's addresses; to such a server no token goes that is not named by `token`. `look_every` is in seconds.
@@ -52,15 +54,23 @@ class Options:
         """Where to ask. Raises InvalidInput."""
         return hosts.find_hosts(self.base_url, self.hub_url)
 
-    def find_token(self) -> Callable[[], Secret | None]:
+    def token_place(self, environ: Mapping[str, str] | None = None) -> Place | None:
+        """Where the token is, if that is said. Raises TokenMissing."""
+        if self.token is not None:
+            return parse_place(self.token)
+        return token_place(environ) if self.find_hosts().is_cloud else None
+
+    def find_token(self, secrets: Secrets | None = None) -> Callable[[], Secret | None]:
         """How the token is found; it is looked for at each call, so that a renewed one counts.
 
-        The function raises TokenMissing, TokenWrong; None is for a server that may want none.
+        `secrets` are the configuration's: what is slow to read they remember until the next reload. The function raises
+        TokenMissing, TokenWrong; None is for a server that may want none.
         """
-        if self.token is None:
-            return _usual_token if self.find_hosts().is_cloud else _no_token
-        kind, _, rest = self.token.partition(":")
-        return (lambda: _from_environment(rest)) if kind == "env" else (lambda: _from_file(Path(rest)))
+        mine = secrets or Secrets()
+        place = self.token_place(mine.environ)
+        if place is not None:
+            return lambda: _from_place(place, mine)
+        return _usual_token if self.find_hosts().is_cloud else _no_token
 
 
 def _no_token() -> None:
@@ -74,22 +84,12 @@ def _usual_token() -> Secret:
     return found
 
 
-def _from_environment(name: str) -> Secret:
-    value = os.environ.get(name, "")
-    if not value.strip():
-        raise TokenMissing(f"No Hugging Face token: the environment variable {name} is not set.")
-    return token.checked(value, name)
-
-
-def _from_file(path: Path) -> Secret:
+def _from_place(place: Place, secrets: Secrets) -> Secret:
     try:
-        value = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no text"
-        raise TokenMissing(f"No Hugging Face token: {path} can't be read: {reason}.") from None
-    if not value.strip():
-        raise TokenMissing(f"No Hugging Face token: {path} is empty.")
-    return token.checked(value, str(path))
+        found = secrets.current(place)
+    except SecretError as error:
+        raise TokenMissing(f"No Hugging Face token: its place is {error.message}.") from None
+    return token.checked(found.reveal(), str(place))
 
 
 def _text(key: str, value: object) -> str:
@@ -99,10 +99,14 @@ def _text(key: str, value: object) -> str:
 
 
 def _place(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.startswith(_PLACES) or not value.partition(":")[2]:
-        text = "is not a token's place. A token does not belong into this file: name the environment variable that"
-        raise InvalidInput(f"{key}: {text} holds it (env:NAME), or a file (file:PATH)", field=key)
-    return value
+    try:
+        place = parse_place(value) if isinstance(value, str) else None
+    except ValueError as error:
+        raise InvalidInput(f"{key}: {error}", field=key) from None
+    if place is None:
+        text = "is not a token's place. A token does not belong into this file: name where it is"
+        raise InvalidInput(f"{key}: {text} ({PLACES})", field=key)
+    return str(place)
 
 
 def _address(key: str, value: object) -> str:

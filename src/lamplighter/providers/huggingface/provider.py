@@ -10,6 +10,7 @@ import structlog
 
 from lamplighter.domain.endpoint import ASLEEP, BROKEN, Making, Replica, Spec, State, Status
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.money import BillingRule
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
     Conflict,
@@ -44,6 +45,8 @@ DOUBT = 60.0
 
 _GONE_LOOK = 1.0
 _UP_FROM = ASLEEP | BROKEN
+_BILLING = BillingRule(billed=frozenset({State.INITIALIZING, State.RUNNING}), step=60.0)
+"""Replicas are billed by the minute while the endpoint is initializing or running (Hugging Face: pricing)."""
 
 
 class SameEndpoint(InvalidInput):
@@ -73,7 +76,12 @@ class HuggingFaceProvider:
         self._token = token
         self._options = options
         self._capabilities = Capabilities(
-            resources=dict(resources or {}), deploys=True, pauses=True, keeps=True, look_every=options.look_every
+            resources=dict(resources or {}),
+            deploys=True,
+            pauses=True,
+            keeps=True,
+            look_every=options.look_every,
+            billing=_BILLING,
         )
         self._places = Places(api, options.namespace)
         self._known: dict[str, Known] = {}

@@ -38,7 +38,8 @@ def status_of(endpoint: Endpoint, replicas: tuple[Replica, ...], note: str | Non
     if state is None:
         return Status(state=None, message=endpoint.state, document=endpoint.raw)
     message = note or _message(endpoint, state, up=bool(replicas))
-    return Status(state=state, replicas=replicas, message=message, document=endpoint.raw)
+    billed = max(endpoint.status.target_replica, endpoint.status.ready_replica) or None
+    return Status(state=state, replicas=replicas, message=message, billed=billed, document=endpoint.raw)
 
 
 def _message(endpoint: Endpoint, state: State, *, up: bool) -> str | None:

@@ -16,9 +16,10 @@ import psutil
 
 from lamplighter.engines.base import Launch
 from lamplighter.errors import EngineError
+from lamplighter.secrets.sources import OWN_VARIABLES
 
 _POLL_EVERY = 0.2
-_OURS = frozenset({"LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS", "HF_TOKEN", "HUGGINGFACE_API_KEY"})
+_OURS = OWN_VARIABLES | {"LAMPLIGHTER_KEY", "LAMPLIGHTER_KEYS", "HF_TOKEN", "HUGGINGFACE_API_KEY"}
 _SCARCE = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

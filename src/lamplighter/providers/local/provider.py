@@ -14,6 +14,7 @@ from lamplighter.domain.hardware import Hardware
 from lamplighter.engines.base import Engine
 from lamplighter.errors import EndpointNotFound, InvalidInput, ProviderError
 from lamplighter.providers.base import Capabilities, OnChange
+from lamplighter.providers.billing import billing_rule
 from lamplighter.providers.local.following import read_logs
 from lamplighter.providers.local.hardware import machine_hardware
 from lamplighter.providers.local.leftovers import Leftover, Leftovers
@@ -34,7 +35,8 @@ class LocalProvider:
     `resources` is what this machine has; keeping to it is the controllers' part. `state_dir` holds run files, one
     server at a time; `log_dir` a folder per endpoint. `engines` are known by the name in a spec's `engine.engine`.
     `log_bytes` bounds one log file, `log_files` counts the current and the rotated ones. `host` is what engines listen
-    on. `price_per_hour` is what one GPU costs, or one unit of CPU where there is none, in USD per hour.
+    on. `price_per_hour` is what one GPU costs, or one unit of CPU where there is none, in USD per hour. `billing` says
+    what of the time counts: see `billing_rule`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class LocalProvider:
         log_files: int = 3,
         host: str = "127.0.0.1",
         price_per_hour: float = 0.0,
+        billing: object = None,
         withheld: frozenset[str] = frozenset(),
     ) -> None:
         if isinstance(price_per_hour, bool) or not isinstance(price_per_hour, int | float) or not price_per_hour >= 0:
@@ -55,7 +58,12 @@ class LocalProvider:
             raise InvalidInput(text, field="price_per_hour")
         self._price = float(price_per_hour)
         self._capabilities = Capabilities(
-            resources=dict(resources), reports_changes=True, look_every=_LOOK_EVERY, ends_on_close=True, deploys=True
+            resources=dict(resources),
+            reports_changes=True,
+            look_every=_LOOK_EVERY,
+            ends_on_close=True,
+            deploys=True,
+            billing=billing_rule(billing),
         )
         self._engines = engines
         self._machine = Machine(

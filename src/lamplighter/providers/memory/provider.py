@@ -15,6 +15,7 @@ from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, Replica, Spec
 from lamplighter.domain.hardware import Hardware
 from lamplighter.errors import Conflict, EndpointNotFound, ProviderUnreachable
 from lamplighter.providers.base import Capabilities, OnChange
+from lamplighter.providers.billing import billing_rule
 from lamplighter.providers.memory.catalog import Catalog
 from lamplighter.providers.memory.faults import ANY, ODD_STATE, REFUSALS, Fault, Faults
 from lamplighter.providers.memory.options import address, flag, number
@@ -42,7 +43,8 @@ class MemoryProvider:
     `start_delay`; stopping takes `stop_delay`, an update in place `start_delay`, a deletion `delete_delay`. With
     `reports_changes` false, changes are found by looking every `look_every` seconds, as at a provider that has to be
     polled. `updates_in_place` takes a new spec from an endpoint that is awake, too. `faults` and `hardware` are as a
-    configuration has them: see `Faults` and `Catalog`. Raises InvalidInput for an option that can't be.
+    configuration has them: see `Faults` and `Catalog`; `billing`: see `billing_rule`. Raises
+    InvalidInput for an option that can't be.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class MemoryProvider:
         url: str = "http://127.0.0.1:9",
         faults: Mapping[str, object] | None = None,
         hardware: Sequence[Mapping[str, object]] = (),
+        billing: object = None,
     ) -> None:
         self.start_delay = number("start_delay", start_delay)
         self.stop_delay = number("stop_delay", stop_delay)
@@ -73,6 +76,7 @@ class MemoryProvider:
             look_every=number("look_every", look_every, least=0.01),
             ends_on_close=True,
             deploys=True,
+            billing=billing_rule(billing),
         )
         self._faults = Faults(faults)
         self._catalog = Catalog(hardware)

@@ -1,0 +1,1 @@
+"""The marketplace from a terminal: models, offers, and who provides them."""

@@ -1,0 +1,473 @@
+"""What endpoints cost: reports of any time, up to now, and what the awake periods that last have come to.
+
+docs/costs.md says what is billed, how it is split, and who is charged.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.journal import Journal, Memory
+from lamplighter.domain.accounts import KEY, OPERATOR
+from lamplighter.domain.calendar import Calendar
+from lamplighter.domain.closing import Position
+from lamplighter.domain.endpoint import Endpoint, Transition
+from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.ledger import FRACTION, Carried, Hour, Kind, Prices, close
+from lamplighter.domain.money import dollars, nanos
+from lamplighter.domain.prices import Change
+from lamplighter.domain.reconciling import Difference, read_bill, reconcile
+from lamplighter.domain.timeline import SECOND, Sighting, micros
+from lamplighter.errors import InvalidInput
+from lamplighter.providers.base import Provider
+from lamplighter.store import AuditRecord
+from lamplighter.store.charging import Terms
+from lamplighter.store.costing import CostFilter, CostRow
+
+NOBODY = ""
+_MILLION = 1_000_000
+_MOST_PENDING = 1000
+
+
+class Dimension(enum.StrEnum):
+    """By what costs are told apart.
+
+    `KEY` is who is charged: a key's id, `operator:NAME`, `lease:HOLDER`, or nobody (empty). `TAG` is what that key's
+    tags say, `team=research, use=batch`; with `CostQuery.tag` the value of that one.
+    """
+
+    ENDPOINT = "endpoint"
+    KEY = "key"
+    TAG = "tag"
+    PROVIDER = "provider"
+    DAY = "day"
+    KIND = "kind"
+    ROUTE = "route"
+
+
+_OPERATOR_BY_KEY = OPERATOR + KEY  # an operator with a key is on record as `key:NAME`
+
+_COLUMNS = {
+    Dimension.ENDPOINT: "endpoint",
+    Dimension.KEY: "cause",
+    Dimension.TAG: "cause",
+    Dimension.PROVIDER: "provider",
+    Dimension.DAY: "day",
+    Dimension.ROUTE: "route",
+}
+_WITHOUT_SAVING = frozenset({Dimension.KEY, Dimension.TAG, Dimension.KIND, Dimension.ROUTE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostQuery:
+    """What is asked: costs `by` these, from the day `since` on, before the day `until`, of some or (None) all.
+
+    Days are those of the ledger's time zone. `keys` are as `Dimension.KEY` shows them.
+    """
+
+    by: tuple[Dimension, ...] = ()
+    since: date | None = None
+    until: date | None = None
+    tag: str | None = None
+    endpoints: frozenset[str] | None = None
+    keys: frozenset[str] | None = None
+    providers: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """What one group came to. `group` has a text for each dimension asked for.
+
+    `seconds` are those of billed replicas; of `unpriced` among them no price was known. `estimated` is the part of
+    `total` that fell in a time in which nobody looked. What follows from *measured* use, all that was paid divided by
+    what was served, is None where nothing was: `per_million_tokens` counts both directions, the other two only theirs,
+    so that they are not to be added. `saved` is what staying awake would have cost less what was paid; None where a
+    group is no whole endpoint.
+    """
+
+    group: tuple[str, ...] = ()
+    cold_start: Decimal = Decimal(0)
+    serving: Decimal = Decimal(0)
+    idle: Decimal = Decimal(0)
+    estimated: Decimal = Decimal(0)
+    saved: Decimal | None = None
+    seconds: Decimal = Decimal(0)
+    unpriced: Decimal = Decimal(0)
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    @property
+    def total(self) -> Decimal:
+        """What was paid, in $."""
+        return self.cold_start + self.serving + self.idle
+
+    @property
+    def per_million_tokens(self) -> Decimal | None:
+        """$ per million tokens, in and out together."""
+        return self._per(self.tokens_in + self.tokens_out, _MILLION)
+
+    @property
+    def per_million_tokens_in(self) -> Decimal | None:
+        """$ per million tokens that were read, as if writing were free."""
+        return self._per(self.tokens_in, _MILLION)
+
+    @property
+    def per_million_tokens_out(self) -> Decimal | None:
+        """$ per million tokens that were written, as if reading were free."""
+        return self._per(self.tokens_out, _MILLION)
+
+    @property
+    def per_request(self) -> Decimal | None:
+        """$ per request."""
+        return self._per(self.requests, 1)
+
+    def _per(self, count: int, unit: int) -> Decimal | None:
+        return self.total * unit / count if count else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostReport:
+    """What was asked, up to the Unix time `at`: lines by their groups, and all of it in one. Lines sum to the total."""
+
+    query: CostQuery
+    time_zone: str
+    at: float
+    lines: Sequence[CostLine]
+    total: CostLine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accrued:
+    """What an awake period has come to so far. `began` is Unix time, `account` who is charged for its beginning.
+
+    What rounding adds at its end is not in it.
+    """
+
+    endpoint: str
+    began: float
+    account: str
+    nanos: int
+
+    @property
+    def amount(self) -> Decimal:
+        """In $."""
+        return dollars(self.nanos)
+
+
+class Pricing(Protocol):
+    """What endpoints cost: `PriceBook` is one."""
+
+    def changes(self, endpoint: str, since: float, until: float) -> Sequence[Change]:
+        """What an hour of one replica cost in a time: from `since` on the first one, then each from its moment on."""
+
+
+class PricedFleet(Protocol):
+    """What costs need of the fleet."""
+
+    @property
+    def providers(self) -> Mapping[str, Provider]: ...
+
+    def endpoints(self) -> Sequence[Endpoint]: ...
+
+
+class CostStore(Protocol):
+    """Where costs are kept: `Store` is one. Every method raises StoreError."""
+
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]: ...
+
+    async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]: ...
+
+    async def ledger_names(self) -> list[str]: ...
+
+    async def rebuild_charges(self, until: int, terms: Terms) -> date | None: ...
+
+
+class Tariffs:
+    """By what hours are charged now: what the price book says, and how each provider bills."""
+
+    def __init__(self, fleet: PricedFleet, prices: Pricing, calendar: Calendar, clock: Clock) -> None:
+        self._fleet = fleet
+        self._prices = prices
+        self._clock = clock
+        self.calendar = calendar
+        """Whose days count."""
+
+    def terms(self, names: Iterable[str]) -> Terms:
+        """For these endpoints."""
+        until = self._clock.wall() + 1.0
+        return Terms(
+            calendar=self.calendar,
+            prices={name: _steps(self._prices.changes(name, 0.0, until)) for name in names},
+            rules={name: provider.capabilities.billing for name, provider in self._fleet.providers.items()},
+            providers={endpoint.spec.name: endpoint.spec.provider for endpoint in self._fleet.endpoints()},
+        )
+
+
+class Costs:
+    """Tells what endpoints cost. `keys` tells all keys, also those that count no more."""
+
+    def __init__(
+        self,
+        store: CostStore,
+        tariffs: Tariffs,
+        accruals: Accruals,
+        clock: Clock,
+        *,
+        keys: Callable[[], Sequence[ApiKey]],
+    ) -> None:
+        self._store = store
+        self._tariffs = tariffs
+        self._accruals = accruals
+        self._calendar = tariffs.calendar
+        self._clock = clock
+        self._keys = keys
+
+    @property
+    def calendar(self) -> Calendar:
+        """Whose days count."""
+        return self._calendar
+
+    async def report(self, query: CostQuery) -> CostReport:
+        """Add up, up to now. Raises InvalidInput for a query that can't be, StoreError."""
+        _check(query)
+        now = self._clock.wall()
+        people = _People(self._keys(), query.tag)
+        columns = tuple(dict.fromkeys(_COLUMNS[one] for one in query.by if one is not Dimension.KIND))
+        wanted = CostFilter(
+            by=columns,
+            since=query.since,
+            until=query.until,
+            endpoints=query.endpoints,
+            causes=None if query.keys is None else people.accounts(query.keys),
+            providers=query.providers,
+        )
+        terms = self._tariffs.terms(await self._store.ledger_names())
+        rows = await self._store.costs(wanted, micros(now), terms)
+        return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+
+    def accrued(self, now: float | None = None) -> Mapping[str, Accrued]:
+        """What each awake period that lasts has come to at the Unix time `now`, by endpoint. From memory."""
+        return self._accruals.accrued(self._clock.wall() if now is None else now, self._tariffs)
+
+    async def reconcile(self, bill_csv: str) -> list[Difference]:
+        """Where a provider's bill (CSV: endpoint, day, amount) and what was charged differ. Raises InvalidInput."""
+        days = [day for _, day in read_bill(bill_csv)]
+        if not days:
+            return []
+        by = (Dimension.ENDPOINT, Dimension.DAY)
+        query = CostQuery(by=by, since=min(days), until=max(days) + timedelta(days=1))
+        lines = (await self.report(query)).lines
+        charged = {(line.group[0], date.fromisoformat(line.group[1])): line.total for line in lines}
+        return reconcile(bill_csv, charged)
+
+    async def rebuild(self) -> date | None:
+        """Charge all hours that have ended anew, from the facts, in one step. Raises StoreError.
+
+        Tells from which day on, where facts have been pruned: what is older stays.
+        """
+        until = self._calendar.hour_of(int(self._clock.wall()))
+        return await self._store.rebuild_charges(until, self._tariffs.terms(await self._store.ledger_names()))
+
+
+class Accruals(Journal):
+    """A journal that follows the awake periods as they go on record, and passes on.
+
+    It is the ledger's own account, from memory and without who used what: for those who have to know at once.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._carried: dict[str, Carried] = {}
+        self._news: dict[str, deque[Sighting]] = {}
+
+    def seed(self, positions: Mapping[str, Position]) -> None:
+        """Begin with what is on record; what is not yet, counts on top."""
+        self._carried = {name: position.carried for name, position in positions.items()}
+        for name, news in self._news.items():
+            since = self._carried.get(name, Carried()).standing.since
+            self._news[name] = deque((one for one in news if one.at > since), maxlen=_MOST_PENDING)
+
+    def accrued(self, now: float, tariffs: Tariffs) -> dict[str, Accrued]:
+        """See `Costs.accrued`."""
+        names = [name for name, carried in self._carried.items() if carried.period or self._news.get(name)]
+        names += [name for name in self._news if name not in self._carried]
+        terms = tariffs.terms(names)
+        found: dict[str, Accrued] = {}
+        for name in names:
+            news = self._news.pop(name, ())
+            hour = Hour(0, micros(now), tuple(news))
+            _, carried = close(self._carried.get(name, Carried()), hour, terms.prices[name], terms.rules)
+            self._carried[name] = carried
+            if (period := carried.period) is not None:
+                found[name] = Accrued(
+                    endpoint=name,
+                    began=period.began / SECOND,
+                    account=period.account[0],
+                    nanos=period.cost // FRACTION,
+                )
+        return found
+
+    async def transition(self, transition: Transition) -> None:
+        self._news.setdefault(transition.endpoint, deque(maxlen=_MOST_PENDING)).append(_sighting(transition))
+        await self._journal.transition(transition)
+
+    async def recall(self, endpoint: str) -> Memory:
+        return await self._journal.recall(endpoint)
+
+    async def started(self, endpoint: str, at: float, duration: float) -> None:
+        await self._journal.started(endpoint, at, duration)
+
+    async def operation(self, record: AuditRecord) -> None:
+        await self._journal.operation(record)
+
+    async def remember(self, endpoints: Sequence[Endpoint]) -> None:
+        await self._journal.remember(endpoints)
+
+    async def forget(self, endpoint: str) -> None:
+        self._carried.pop(endpoint, None)
+        self._news.pop(endpoint, None)
+        await self._journal.forget(endpoint)
+
+
+def _sighting(transition: Transition) -> Sighting:
+    lasted, seen = transition.duration, transition.seen_until
+    return Sighting(
+        number=0,
+        at=micros(transition.at),
+        before=transition.before,
+        after=transition.after,
+        lasted=None if lasted is None else micros(lasted),
+        replicas=transition.replicas,
+        provider=transition.provider,
+        cause=transition.cause,
+        route=transition.route,
+        seen_until=None if seen is None else micros(seen),
+    )
+
+
+class _People:
+    """Tells whose an account is."""
+
+    def __init__(self, keys: Sequence[ApiKey], tag: str | None) -> None:
+        self._ids = {key.name: key.id for key in keys}
+        self._names = {key.id: key.name for key in keys}
+        self._tags = {key.id: _tags(key.tags, tag) for key in keys}
+
+    def key(self, account: str) -> str:
+        """The id of a key, also where its holder operated; else the account as it is."""
+        if account.startswith(_OPERATOR_BY_KEY):
+            return self._ids.get(account.removeprefix(_OPERATOR_BY_KEY), account)
+        return account.removeprefix(KEY)
+
+    def tag(self, account: str) -> str:
+        """What its key's tags say; empty where there is no key, or no tag."""
+        return self._tags.get(self.key(account), "")
+
+    def accounts(self, wanted: Iterable[str]) -> frozenset[str]:
+        """The accounts of these keys."""
+        found = set()
+        for one in wanted:
+            if one == NOBODY or ":" in one:
+                found.add(one)
+            else:
+                found.add(KEY + one)
+                if one in self._names:
+                    found.add(_OPERATOR_BY_KEY + self._names[one])
+        return frozenset(found)
+
+
+def _tags(tags: Mapping[str, str], only: str | None) -> str:
+    if only is not None:
+        return tags.get(only, "")
+    return ", ".join(f"{name}={value}" for name, value in sorted(tags.items()))
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Nanodollars by kind, and what else adds up."""
+
+    nanos: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(Kind, 0))
+    estimated: int = 0
+    micros: int = 0
+    unpriced: int = 0
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def add(self, row: CostRow) -> None:
+        self.nanos[row.kind] += row.nanos
+        if row.kind is Kind.ALWAYS:
+            return
+        self.estimated += row.nanos if row.estimated else 0
+        self.micros += row.micros
+        self.unpriced += row.unpriced
+        self.requests += row.requests
+        self.tokens_in += row.tokens_in
+        self.tokens_out += row.tokens_out
+
+    def line(self, group: tuple[str, ...], *, saves: bool) -> CostLine:
+        paid = sum(amount for kind, amount in self.nanos.items() if kind is not Kind.ALWAYS)
+        return CostLine(
+            group=group,
+            cold_start=dollars(self.nanos[Kind.COLD_START]),
+            serving=dollars(self.nanos[Kind.SERVING]),
+            idle=dollars(self.nanos[Kind.IDLE]),
+            estimated=dollars(self.estimated),
+            saved=dollars(self.nanos[Kind.ALWAYS] - paid) if saves else None,
+            seconds=Decimal(self.micros) / SECOND,
+            unpriced=Decimal(self.unpriced) / SECOND,
+            requests=self.requests,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+        )
+
+
+def _report(
+    query: CostQuery, columns: tuple[str, ...], rows: Sequence[CostRow], people: _People, *, time_zone: str, at: float
+) -> CostReport:
+    whole = not _WITHOUT_SAVING.intersection(query.by)
+    groups: dict[tuple[str, ...], _Sum] = {}
+    total = _Sum()
+    for row in rows:
+        total.add(row)
+        if whole or row.kind is not Kind.ALWAYS:
+            groups.setdefault(_group(query.by, columns, row, people), _Sum()).add(row)
+    saves = query.keys is None
+    lines = [one.line(group, saves=saves and whole) for group, one in groups.items()]
+    by_day = query.by.index(Dimension.DAY) if Dimension.DAY in query.by else None
+    lines.sort(key=lambda line: ("" if by_day is None else line.group[by_day], -line.total, line.group))
+    return CostReport(query=query, time_zone=time_zone, at=at, lines=lines, total=total.line((), saves=saves))
+
+
+def _group(by: Sequence[Dimension], columns: tuple[str, ...], row: CostRow, people: _People) -> tuple[str, ...]:
+    values = dict(zip(columns, row.group, strict=True))
+    return tuple(_text(one, values, row.kind, people) for one in by)
+
+
+def _text(dimension: Dimension, values: Mapping[str, str], kind: Kind, people: _People) -> str:
+    if dimension is Dimension.KIND:
+        return kind.value
+    value = values[_COLUMNS[dimension]]
+    if dimension is Dimension.KEY:
+        return people.key(value)
+    return people.tag(value) if dimension is Dimension.TAG else value
+
+
+def _check(query: CostQuery) -> None:
+    if len(set(query.by)) < len(query.by):
+        raise InvalidInput(f"by: {', '.join(query.by)} names one twice.", field="by")
+    if query.since is not None and query.until is not None and query.since >= query.until:
+        text = f"until: {query.until} is not after {query.since}; it is the day before which a report ends."
+        raise InvalidInput(text, field="until")
+
+
+def _steps(changes: Sequence[Change]) -> Prices:
+    return [(micros(one.at), None if one.quote is None else nanos(one.quote.amount)) for one in changes]

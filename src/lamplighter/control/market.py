@@ -1,0 +1,375 @@
+"""Everything that can be had: the models of all marketplaces, and the offers of these and of this server itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.kept import Kept, Told
+from lamplighter.domain.endpoint import Endpoint
+from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.inference import InferenceAnswer, InferenceRequest
+from lamplighter.domain.model_filter import ModelFilter, ModelPage
+from lamplighter.domain.money import Quote, Unit
+from lamplighter.domain.offer_choice import OfferFilter, chosen
+from lamplighter.domain.offers import (
+    ModelRecord,
+    Offer,
+    OfferKind,
+    Throughput,
+    hardware_offers,
+    hardware_quotes,
+    serverless_offers,
+)
+from lamplighter.domain.prices import CONFIGURATION
+from lamplighter.domain.regions import region_tags
+from lamplighter.domain.routing import TokenPrice, Upstream
+from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderTimeout
+from lamplighter.providers.market import Marketplace
+
+HERE = "here"
+"""Who tells of the offers of this server's own endpoints and upstreams."""
+
+HARDWARE = "hardware"
+"""Who tells what endpoints can be made on."""
+
+PRICE_BOOK = "price book"
+"""The source of a price that the configuration does not tell, and several feeds may."""
+
+PRICES_AGE = 300.0
+"""How long what marketplaces tell of their offers is taken for true (seconds)."""
+
+_MOST_PAGES_KEPT = 200
+_MOST_MODELS_KEPT = 500
+_MOST_SIFTED = 5
+_MOST_OFFERED = 5000
+"""Models of one marketplace that are taken as offers."""
+
+_SEPARATOR = "~"
+
+HardwareSource = Callable[[], Awaitable[Sequence[tuple[str, Hardware]]]]
+"""What endpoints can be made on, each with the key of the provider that has it."""
+
+
+class OwnPrices(Protocol):
+    """Who knows what this server's models cost: the price book does."""
+
+    def price_of(self, endpoint: str, at: float | None = None) -> Quote | None:
+        """What an hour of one replica cost at the Unix time `at`; now for None. None where nobody told a price."""
+
+    def token_price(self, upstream: Upstream, model: str | None) -> TokenPrice | None:
+        """What an upstream charges; None where nobody told a price."""
+
+
+class OwnModels(Protocol):
+    """What this server itself has."""
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Its endpoints as they are now."""
+
+    def upstreams(self) -> Sequence[Upstream]:
+        """The model APIs of its configuration."""
+
+    def measured(self) -> Mapping[str, Throughput]:
+        """What was measured of endpoints and upstreams, by their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketSource:
+    """Who told of offers, when (Unix time), and how many seconds ago. `trouble`: why nothing, or nothing newer."""
+
+    name: str
+    at: float | None = None
+    age: float | None = None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """The offers that are wanted, and who was asked."""
+
+    offers: Sequence[Offer]
+    sources: Sequence[MarketSource] = field(default_factory=tuple)
+
+
+class Market:
+    """Asks all marketplaces, and remembers what they told. A marketplace that fails takes nothing away from the others.
+
+    `markets` are by their keys. `own` is this server; None where there is none. `prices` tells what its
+    models cost; where it knows nothing, the hardware's listing does.
+    """
+
+    def __init__(
+        self,
+        markets: Mapping[str, Marketplace],
+        clock: Clock,
+        *,
+        own: OwnModels | None = None,
+        hardware: HardwareSource | None = None,
+        prices: OwnPrices | None = None,
+    ) -> None:
+        self._markets = markets
+        self._clock = clock
+        self._own = own
+        self._hardware = hardware
+        self._prices = prices
+        self._pages = Kept[ModelPage](clock, most=_MOST_PAGES_KEPT)
+        self._models = Kept[ModelRecord](clock, most=_MOST_MODELS_KEPT)
+        self._served = Kept[Sequence[Offer]](clock, most=max(1, len(markets)), fresh=PRICES_AGE)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The marketplaces."""
+        return tuple(self._markets)
+
+    # Models.
+
+    async def models(self, wanted: ModelFilter, *, market: str | None = None) -> Told[ModelPage]:
+        """A page of models: of one marketplace, or of all, one after the other.
+
+        Its cursor leads on, from one to the next, too. Raises InvalidInput for a marketplace that is unknown, or a
+        cursor that no page told; ModelNotFound; and what the marketplace raises.
+        """
+        keys = [self._known(market)] if market is not None else list(self._markets)
+        if wanted.id is not None:
+            one = await self._model(wanted.id, keys)
+            return Told(ModelPage(models=(one.value,)), one.at, one.age, one.trouble)
+        if not keys:
+            return Told(ModelPage(models=()), self._clock.wall(), 0.0)
+        key, cursor = self._place(wanted.cursor, keys)
+        mine = replace(wanted, cursor=cursor)
+        page = await self._pages.get((key, mine), lambda: _first_page(self._markets[key], mine))
+        onward = self._onward(key, page.value.next, keys)
+        return Told(ModelPage(models=page.value.models, next=onward), page.at, page.age, page.trouble)
+
+    def _known(self, market: str) -> str:
+        if market not in self._markets:
+            known = ", ".join(self._markets) or "none"
+            raise InvalidInput(f"market: there is no {market[:80]!r}; known are {known}", field="market")
+        return market
+
+    def _place(self, cursor: str | None, keys: Sequence[str]) -> tuple[str, str | None]:
+        """Which marketplace a cursor is at, and its own cursor there."""
+        if cursor is None:
+            return keys[0], None
+        key, separator, inner = cursor.partition(_SEPARATOR)
+        if not separator or key not in keys:
+            raise InvalidInput("cursor: this is none that a page told; leave it out to begin anew", field="cursor")
+        return key, inner or None
+
+    def _onward(self, key: str, inner: str | None, keys: Sequence[str]) -> str | None:
+        if inner is not None:
+            return f"{key}{_SEPARATOR}{inner}"
+        after = keys[keys.index(key) + 1 :]
+        return f"{after[0]}{_SEPARATOR}" if after else None
+
+    async def _model(self, name: str, keys: Sequence[str]) -> Told[ModelRecord]:
+        """A model from the first marketplace that has it. Raises ModelNotFound, or what kept one from telling."""
+        failed: LamplighterError | None = None
+        for key in keys:
+            try:
+                return await self._models.get((key, name), lambda key=key: _one_model(self._markets[key], name))  # type: ignore[misc]
+            except ModelNotFound as error:
+                failed = failed or error
+            except LamplighterError as error:
+                failed = error if failed is None or isinstance(failed, ModelNotFound) else failed
+        raise failed or ModelNotFound(f"No marketplace has a model {name!r}.", model=name)
+
+    # Offers.
+
+    async def offers(self, wanted: OfferFilter) -> Offers:
+        """Everything on offer that is wanted, sorted, with who told of it. Raises InvalidInput.
+
+        With `wanted.model`, each hardware that the model fits on is an offer, too.
+        """
+        needed = self._own is not None or wanted.model is not None
+        hardware, trouble = await self._all_hardware() if needed else ((), None)
+        found, sources = list[Offer](), list[MarketSource]()
+        if self._own is not None:
+            found += self._own_offers(self._own, [one for _, one in hardware])
+            sources.append(MarketSource(name=HERE, at=self._clock.wall(), age=0.0))
+        if trouble is not None:
+            sources.append(MarketSource(name=HARDWARE, trouble=trouble))
+        asked = await asyncio.gather(*(self._offers_at(key) for key in self._markets))
+        for offers, source in asked:
+            found += offers
+            sources.append(source)
+        if wanted.model is not None and wanted.kind in {None, OfferKind.HARDWARE}:
+            fitting, failed = await self._on_hardware(wanted.model, hardware)
+            found += fitting
+            sources += [failed] if failed is not None else []
+        return Offers(offers=chosen(found, wanted), sources=tuple(sources))
+
+    async def _all_hardware(self) -> tuple[Sequence[tuple[str, Hardware]], str | None]:
+        """What there is, or why that is not known: the other offers are of use without it."""
+        try:
+            return (await self._hardware() if self._hardware is not None else ()), None
+        except LamplighterError as error:
+            return (), error.message
+
+    async def _offers_at(self, key: str) -> tuple[Sequence[Offer], MarketSource]:
+        try:
+            told = await self._served.get(key, lambda: _offers_of(key, self._markets[key]))
+        except LamplighterError as error:
+            return (), MarketSource(name=key, trouble=error.message)
+        return told.value, MarketSource(name=key, at=told.at, age=told.age, trouble=told.trouble)
+
+    async def _on_hardware(
+        self, name: str, hardware: Sequence[tuple[str, Hardware]]
+    ) -> tuple[Sequence[Offer], MarketSource | None]:
+        """What the model can be made on. One that no marketplace knows may still be served: that is no failure."""
+        if not hardware:
+            return (), None
+        try:
+            model = (await self._model(name, list(self._markets))).value
+        except ModelNotFound:
+            return (), None
+        except LamplighterError as error:
+            return (), MarketSource(name=f"the size of {name}", trouble=error.message)
+        at, by_provider = self._clock.wall(), dict[str, list[Hardware]]()
+        for provider, one in hardware:
+            by_provider.setdefault(provider, []).append(one)
+        offers: list[Offer] = []
+        for provider, listed in by_provider.items():
+            quotes = hardware_quotes(listed, source=provider, at=at)
+            offers += hardware_offers(model, listed, quotes, provider=provider)
+        return offers, None
+
+    def _own_offers(self, own: OwnModels, hardware: Sequence[Hardware]) -> Iterator[Offer]:
+        measured = own.measured()
+        for endpoint in own.endpoints():
+            if not endpoint.leaving:
+                yield self._endpoint(endpoint, hardware, measured.get(endpoint.spec.name))
+        for upstream in own.upstreams():
+            yield self._upstream(upstream, measured.get(upstream.name))
+
+    def _endpoint(self, endpoint: Endpoint, hardware: Sequence[Hardware], measured: Throughput | None) -> Offer:
+        spec, document = endpoint.spec, _document(endpoint)
+        one = hardware_of(endpoint, hardware)
+        quote = self._price_of(endpoint, one)
+        region = one.region if one is not None else _text(_part(document, "provider").get("region")) or ""
+        return Offer(
+            model=spec.engine.model or _text(_part(document, "model").get("repository")) or spec.name,
+            provider=spec.provider,
+            kind=OfferKind.HARDWARE,
+            source=HERE,
+            quotes=() if quote is None else (quote,),
+            status=endpoint.phase.value,
+            endpoint=spec.name,
+            region=region,
+            tags=region_tags(region),
+            task=spec.task or _text(_part(document, "model").get("task")),
+            measured=measured,
+            cold_start=endpoint.expected_start,
+            hardware=one.id if one is not None else None,
+        )
+
+    def _price_of(self, endpoint: Endpoint, hardware: Hardware | None) -> Quote | None:
+        """What an hour of a replica costs: as the price book says, else the hardware's listing."""
+        known = self._prices.price_of(endpoint.spec.name) if self._prices is not None else None
+        if known is not None or hardware is None:
+            return known
+        return next(iter(hardware_quotes([hardware], source=endpoint.spec.provider, at=self._clock.wall())), None)
+
+    def _upstream(self, upstream: Upstream, measured: Throughput | None) -> Offer:
+        price = upstream.price
+        source = CONFIGURATION
+        if price is None and self._prices is not None:
+            price, source = self._prices.token_price(upstream, None), PRICE_BOOK
+        return Offer(
+            model=upstream.model or upstream.name,
+            provider=upstream.name,
+            kind=OfferKind.SERVERLESS,
+            source=CONFIGURATION,
+            quotes=_token_quotes(upstream.name, price, source, self._clock.wall()) if price is not None else (),
+            endpoint=upstream.name,
+            measured=measured,
+        )
+
+    # Inference.
+
+    async def run_inference(self, payload: InferenceRequest, *, market: str | None = None) -> InferenceAnswer:
+        """Have a model of a marketplace answer: the given one, else the first that has it on offer.
+
+        One that does not know the model is passed over. Raises what the marketplace raises, ModelNotFound, and
+        ProviderTimeout when `payload.timeout` is over.
+        """
+        keys = [self._known(market)] if market is not None else list(self._markets)
+        missing: ModelNotFound | None = None
+        for key in keys:
+            try:
+                async with asyncio.timeout(payload.timeout):
+                    return await self._markets[key].run_inference(payload)
+            except ModelNotFound as error:
+                missing = error
+            except TimeoutError:
+                raise ProviderTimeout(f"{key} did not answer {payload.model} within {payload.timeout:g} s.") from None
+        raise missing or ModelNotFound(f"No marketplace has a model {payload.model!r} on offer.", model=payload.model)
+
+
+async def _first_page(market: Marketplace, wanted: ModelFilter) -> ModelPage:
+    """The first page that holds something, of the first few."""
+    onward: str | None = None
+    async with aclosing(market.list_models(wanted)) as pages:  # type: ignore[type-var]
+        looked = 0
+        async for page in pages:
+            looked, onward = looked + 1, page.next
+            if page.models or page.next is None or looked >= _MOST_SIFTED:
+                return page
+    return ModelPage(models=(), next=onward)
+
+
+async def _one_model(market: Marketplace, name: str) -> ModelRecord:
+    page = await _first_page(market, ModelFilter(id=name))
+    found = next((model for model in page.models if model.id.lower() == name.lower()), None)
+    if found is None:
+        raise ModelNotFound(f"There is no model {name!r}.", model=name)
+    return found
+
+
+async def _offers_of(key: str, market: Marketplace) -> Sequence[Offer]:
+    models: list[ModelRecord] = []
+    async with aclosing(market.list_models(ModelFilter(served=True, limit=100))) as pages:  # type: ignore[type-var]
+        async for page in pages:
+            models += page.models
+            if len(models) >= _MOST_OFFERED:
+                break
+    return serverless_offers(models, await market.get_pricing(), source=key)
+
+
+def hardware_of(endpoint: Endpoint, hardware: Sequence[Hardware]) -> Hardware | None:
+    """What an endpoint runs on, where its document says so and somebody lists it."""
+    document = _document(endpoint)
+    compute, place = _part(document, "compute"), _part(document, "provider")
+    wanted = (place.get("vendor"), place.get("region"), compute.get("instanceType"), compute.get("instanceSize"))
+    if None in wanted:
+        return None
+    return next((o for o in hardware if (o.vendor, o.region, o.instance_type, o.instance_size) == wanted), None)
+
+
+def _document(endpoint: Endpoint) -> Mapping[str, Any]:
+    if endpoint.document is not None:
+        return endpoint.document
+    deployment = endpoint.spec.deployment
+    return deployment.document if deployment is not None else {}
+
+
+def _part(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _token_quotes(name: str, price: TokenPrice, source: str, at: float) -> tuple[Quote, ...]:
+    amounts = ((Unit.MILLION_TOKENS_IN, price.input), (Unit.MILLION_TOKENS_OUT, price.output))
+    return tuple(
+        Quote(subject=name, unit=unit, amount=Decimal(repr(amount)), source=source, at=at) for unit, amount in amounts
+    )

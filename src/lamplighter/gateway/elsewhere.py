@@ -1,0 +1,74 @@
+"""Calls of models that are no targets here: they are answered elsewhere, and are a key's use all the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.usage import Outcome, UsageRecord
+from lamplighter.errors import EndpointNotFound, LamplighterError
+from lamplighter.gateway.services import Services
+
+ROUTE = "/api/inference"
+
+TARGET = "elsewhere"
+"""Under which target such calls stand in the usage records: alone, or before a slash, which no endpoint's name has."""
+
+
+class Elsewhere:
+    """One call. Whoever makes it tells who answered, and what that took; without that it failed."""
+
+    __slots__ = ("bytes_in", "bytes_out", "target", "tokens_in", "tokens_out")
+
+    def __init__(self) -> None:
+        self.target = ""
+        self.bytes_in = self.bytes_out = 0
+        self.tokens_in = self.tokens_out = 0
+
+    def answered(self, target: str, *, size: int, tokens: tuple[int, int]) -> None:
+        """Note the answer: its size in bytes, and the tokens in and out that it tells."""
+        self.target, self.bytes_out = target, size
+        self.tokens_in, self.tokens_out = tokens
+
+
+@contextmanager
+def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
+    """See `Gateway.counted`."""
+    if not key.may_call(model):
+        raise EndpointNotFound(model, key.routes)
+    meter, began = services.keys.meter_of(key), time.monotonic()
+    if meter is not None:
+        meter.enter(began)
+    call, status = Elsewhere(), 500
+    try:
+        yield call
+        status = 200
+    except LamplighterError as error:
+        status = error.status
+        raise
+    finally:
+        ended = time.monotonic()
+        if meter is not None:
+            meter.leave(call.tokens_in + call.tokens_out, ended)
+        services.usage.add(_record(call, key, model, status, ended - began))
+
+
+def _record(call: Elsewhere, key: ApiKey, model: str, status: int, duration: float) -> UsageRecord:
+    """A name that nobody answered to is not kept: anybody may make up any number of them."""
+    return UsageRecord(
+        endpoint=f"{TARGET}/{call.target[:100]}" if call.target else TARGET,
+        at=time.time(),
+        route=ROUTE,
+        status=status,
+        outcome=Outcome.SERVED if status == 200 else Outcome.REFUSED if status < 500 else Outcome.FAILED,
+        waited=0.0,
+        duration=duration,
+        bytes_in=call.bytes_in,
+        bytes_out=call.bytes_out,
+        model=model if call.target else "",
+        key=key.id,
+        tokens_in=call.tokens_in,
+        tokens_out=call.tokens_out,
+    )

@@ -1,0 +1,134 @@
+"""Reads the facts that dollars are made of: who was in which state, when requests were in flight, and whose."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+
+from lamplighter.domain.accounts import KEY, Account
+from lamplighter.domain.calendar import HOUR, Calendar
+from lamplighter.domain.closing import Facts, Position
+from lamplighter.domain.endpoint import State
+from lamplighter.domain.ledger import Used
+from lamplighter.domain.timeline import SECOND, Sighting, micros
+from lamplighter.store import tables
+
+_FEW = 10
+
+_SIGHTING = ("id", "endpoint", "at", "before", "after", "duration", "replicas", "provider", "cause", "route")
+
+
+def load_facts(
+    connection: Connection,
+    positions: Mapping[str, Position],
+    *,
+    calendar: Calendar,
+    providers: Mapping[str, str],
+    low: int,
+    last_usage: int,
+    until: int,
+) -> dict[str, Facts]:
+    """What was not counted yet of each of these endpoints.
+
+    `low`: no transition up to this row is wanted. `last_usage`: no usage behind this row is; what of it has a moment
+    from `until` on (the clock was wrong) counts in the hour before that. `providers` says where an endpoint is whose
+    transitions do not tell.
+    """
+    facts = {name: Facts() for name in positions}
+    if not facts:
+        return facts
+    sightings: dict[str, list[Sighting]] = defaultdict(list)
+    for row in connection.execute(_transitions(positions, low)):
+        position = positions.get(row.endpoint)
+        if position is not None and row.id > position.last_transition:
+            sightings[row.endpoint].append(_sighting(row, providers))
+    for name, found in sightings.items():
+        facts[name].sightings = found
+    _load_activity(connection, positions, facts)
+    newest = calendar.hour_of(until - 1)
+    for name, hour, account, used in _used(connection, positions, calendar, last_usage):
+        accounts = facts[name].used.setdefault(min(hour, newest), {})
+        accounts[account] = accounts[account].plus(used) if account in accounts else used
+    return facts
+
+
+def _transitions(positions: Mapping[str, Position], low: int) -> Any:
+    table = tables.transitions
+    columns = (*(table.c[name] for name in _SIGHTING), table.c.seen_until)
+    query = select(*columns).where(table.c.id > low).order_by(table.c.id)
+    # Of many endpoints the newest rows of all are read: an index by names would lead through each one's history.
+    return query if len(positions) > _FEW else query.where(_among(table.c.endpoint, positions))
+
+
+def _sighting(row: Any, providers: Mapping[str, str]) -> Sighting:
+    return Sighting(
+        number=row.id,
+        at=micros(row.at),
+        before=None if row.before is None else State(row.before),
+        after=None if row.after is None else State(row.after),
+        lasted=None if row.duration is None else micros(row.duration),
+        replicas=row.replicas,
+        provider=row.provider or providers.get(row.endpoint, ""),
+        cause=row.cause,
+        route=row.route,
+        seen_until=None if row.seen_until is None else micros(row.seen_until),
+    )
+
+
+def _load_activity(connection: Connection, positions: Mapping[str, Position], facts: dict[str, Facts]) -> None:
+    table = tables.activity
+    first = min((one.until or 0 for one in positions.values()), default=0)
+    query = select(table).where(table.c.hour >= first, _among(table.c.endpoint, positions))
+    for row in connection.execute(query):
+        if row.hour >= (positions[row.endpoint].until or 0):
+            facts[row.endpoint].busy[row.hour] = micros(row.busy)
+
+
+def _used(
+    connection: Connection, positions: Mapping[str, Position], calendar: Calendar, last: int
+) -> Iterator[tuple[str, int, Account, Used]]:
+    """What was used, by endpoint, hour and account."""
+    usage = tables.usage.c
+    shift = -calendar.hour_of(0) % HOUR  # a zone's clocks may show full hours at half past
+    bucket = func.floor((usage.at + shift) / HOUR)
+    flight = case((usage.duration > usage.waited, usage.duration - usage.waited), else_=0.0)
+    query = (
+        select(
+            usage.endpoint,
+            bucket.label("bucket"),
+            usage.key,
+            usage.model,
+            func.sum(flight).label("flight"),
+            func.sum(usage.requests).label("requests"),
+            func.sum(usage.tokens_in).label("tokens_in"),
+            func.sum(usage.tokens_out).label("tokens_out"),
+        )
+        .where(usage.id <= last, _uncounted(positions))
+        .group_by(usage.endpoint, bucket, usage.key, usage.model)
+        .order_by(usage.endpoint, bucket, usage.key, usage.model)
+    )
+    for row in connection.execute(query):
+        if row.endpoint not in positions:
+            continue
+        hour = int(row.bucket) * HOUR - shift
+        account: Account = (KEY + row.key if row.key else "", row.model)
+        used = Used(round(row.flight * SECOND), row.requests, row.tokens_in, row.tokens_out)
+        yield row.endpoint, hour, account, used
+
+
+def _uncounted(positions: Mapping[str, Position]) -> ColumnElement[bool]:
+    """Usage behind the last row that was counted: the same one for nearly all endpoints."""
+    usage = tables.usage.c
+    by_last: dict[int, dict[str, Position]] = defaultdict(dict)
+    for name, position in positions.items():
+        by_last[position.last_usage][name] = position
+    if len(by_last) == 1 and len(positions) > _FEW:
+        return usage.id > next(iter(by_last))
+    return or_(*(and_(usage.id > last, _among(usage.endpoint, some)) for last, some in by_last.items()))
+
+
+def _among(column: ColumnElement[str], positions: Mapping[str, Position]) -> ColumnElement[bool]:
+    return column.in_(list(positions))

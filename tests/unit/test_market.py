@@ -20,7 +20,7 @@ from lamplighter.config import parse
 from lamplighter.control.clock import Clock
 from lamplighter.control.kept import Kept
 from lamplighter.control.market import Market
-from lamplighter.domain.inference import Failure, InferenceAnswer, InferenceRequest, failure_of
+from lamplighter.domain.inference import FailureKind, InferenceAnswer, InferenceRequest, failure_of
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.money import Quote
 from lamplighter.domain.offer_choice import OfferFilter
@@ -483,7 +483,7 @@ async def test_a_client_of_a_server_is_told_failures_by_the_same_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch) as here, AsyncClient(here.server.url) as client:
-        for status, failure in ((402, Failure.PAYMENT), (503, Failure.OVERLOADED), (504, Failure.TIMEOUT)):
+        for status, failure in ((402, FailureKind.PAYMENT), (503, FailureKind.OVERLOADED), (504, FailureKind.TIMEOUT)):
             here.there.script("POST", CHAT, Reply(status, {"error": "no"}))
             with pytest.raises(LamplighterError) as caught:
                 await client.run_inference(DEEP, ASK)

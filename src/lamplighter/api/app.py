@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -101,7 +101,15 @@ def _describe_together(app: FastAPI, other: FastAPI) -> None:
     def document() -> dict[str, Any]:
         mine, theirs = own(), other.openapi()
         mine["paths"] |= theirs["paths"]
-        mine["components"]["schemas"] |= theirs["components"]["schemas"]
+        mine["components"]["schemas"] = _joined(mine["components"]["schemas"], theirs["components"]["schemas"])
         return mine
 
     app.openapi = document  # type: ignore[method-assign]  # this is how FastAPI wants it changed
+
+
+def _joined(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """The schemas of both. Two by one name that differ would describe answers that nobody gives."""
+    twice = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    if twice:
+        raise ValueError(f"two schemas have one name: {', '.join(twice)}")
+    return {**mine, **theirs}

@@ -49,7 +49,7 @@ DEFAULT_TIMEOUT = 300.0
 _TELLING = {"messages": "chat/completions", "prompt": "completions", "input": "embeddings", "inputs": TASK}
 
 
-class Failure(enum.StrEnum):
+class FailureKind(enum.StrEnum):
     """Why an inference failed, in one of eight words, whoever refused it."""
 
     AUTH = "auth"
@@ -149,24 +149,24 @@ def surface_of(body: Mapping[str, Any], said: str | None = None) -> str:
     return found
 
 
-def failure_of(error: LamplighterError) -> Failure:
+def failure_of(error: LamplighterError) -> FailureKind:
     """The one word for any of our errors."""
     for kinds, failure in _FAILURES:
         if isinstance(error, kinds):
             return failure
-    return _BY_STATUS.get(error.status, Failure.UNAVAILABLE)
+    return _BY_STATUS.get(error.status, FailureKind.UNAVAILABLE)
 
 
-_FAILURES: tuple[tuple[tuple[type[LamplighterError], ...], Failure], ...] = (
-    ((NotAllowed,), Failure.AUTH),
-    ((NotFound,), Failure.NOT_FOUND),
-    ((PaymentRequired, QuotaExceeded), Failure.PAYMENT),
-    ((WakeTimeout,), Failure.TIMEOUT),
-    ((Overloaded, EndpointBusy, QueueFull, NoCapacity), Failure.OVERLOADED),
-    ((EndpointPaused,), Failure.UNAVAILABLE),
-    ((InvalidInput,), Failure.BAD_INPUT),
+_FAILURES: tuple[tuple[tuple[type[LamplighterError], ...], FailureKind], ...] = (
+    ((NotAllowed,), FailureKind.AUTH),
+    ((NotFound,), FailureKind.NOT_FOUND),
+    ((PaymentRequired, QuotaExceeded), FailureKind.PAYMENT),
+    ((WakeTimeout,), FailureKind.TIMEOUT),
+    ((Overloaded, EndpointBusy, QueueFull, NoCapacity), FailureKind.OVERLOADED),
+    ((EndpointPaused,), FailureKind.UNAVAILABLE),
+    ((InvalidInput,), FailureKind.BAD_INPUT),
 )
-_BY_STATUS = {429: Failure.RATE_LIMIT, 504: Failure.TIMEOUT}
+_BY_STATUS = {429: FailureKind.RATE_LIMIT, 504: FailureKind.TIMEOUT}
 
 
 def _short(value: object) -> str:

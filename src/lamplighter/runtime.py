@@ -30,6 +30,7 @@ from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
 from lamplighter.control.bookkeeping import Bookkeeper
+from lamplighter.control.budgets import Books, Budgets
 from lamplighter.control.clock import Clock
 from lamplighter.control.costs import Accruals, Costs, Tariffs
 from lamplighter.control.deployments import DeploymentKeeper
@@ -42,8 +43,10 @@ from lamplighter.control.meter import Meter
 from lamplighter.control.price_sources import price_sources
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
+from lamplighter.control.reports import Reports
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.spending import Spending
 from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
 from lamplighter.domain.calendar import Calendar
@@ -99,12 +102,14 @@ class Server:
         routes: RouteBook,
         prices: PriceBook,
         costs: Costs,
+        budgets: Budgets,
         stock: Stock,
     ) -> None:
         self.recorder = recorder
         self._stock = stock
         self._prices = prices
         self.costs = costs
+        self.budgets = budgets
         self._keyring = keyring
         self._routes = routes
         self.settings = settings
@@ -143,6 +148,7 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
+        self.budgets.apply(settings.budgets())
         await self._prices.apply(price_sources(settings, self.fleet.providers))
         self._gateway.take(_routing(settings, self._prices))
         self._routes.take(settings.routes(), settings.upstreams())
@@ -205,7 +211,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         usage = _open_usage(stack, store)
         providers = _providers(settings, data)
         tally = Tally(accruals := Accruals(journal), Clock())
-        fleet = Fleet(providers, tally)
+        budgets = Budgets(Clock(), settings.budgets())
+        fleet = Fleet(providers, tally, purse=budgets)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)
         deployments = DeploymentKeeper(
@@ -223,6 +230,11 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         costs = await _open_ledger(
             stack, store, fleet, settings=settings, accruals=accruals, prices=prices, keyring=keyring
         )
+        reports = Reports(costs, store, fleet, Clock(), keys=keyring.list, recorder=recorder)
+        spending = Spending(costs, Clock())
+        spending.start()
+        stack.push_async_callback(spending.close)
+        await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, keys=keyring.list))
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(
@@ -234,7 +246,13 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         if tracing is not None:
             stack.push_async_callback(tracing.close)
         measuring = Measuring(
-            fleet=fleet, tally=tally, meter=meter, usage=usage, journal=journal, access_log=access_log
+            fleet=fleet,
+            tally=tally,
+            meter=meter,
+            usage=usage,
+            journal=journal,
+            spending=spending,
+            access_log=access_log,
         )
         served = ServedWire(
             operations=fleet,
@@ -248,6 +266,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             records=store,
             loads=Loads(fleet),
             prices=prices,
+            costs=costs,
+            spending=spending,
         )
         routes = _route_book(settings)
         stock = Stock(fleet, meter, settings.upstreams().values())
@@ -267,6 +287,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             routes=routes,
             prices=prices,
             market=market,
+            reports=reports,
+            spending=spending,
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(
@@ -278,6 +300,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             routing=_routing(settings, prices),
             access_log=access_log,
             tracing=tracing,
+            spent=budgets,
         )
         alarms.breakers = routes.breakers = api.state.door = gateway
         await alarms.start()
@@ -296,6 +319,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             routes=routes,
             prices=prices,
             costs=costs,
+            budgets=budgets,
             stock=stock,
         )
         server.access_log = access_log
@@ -442,6 +466,11 @@ async def _open_ledger(
     stack.push_async_callback(bookkeeper.close)
     accruals.seed(await bookkeeper.positions())
     return Costs(store, tariffs, accruals, clock, keys=keyring.list)
+
+
+async def _open_budgets(stack: AsyncExitStack, budgets: Budgets, books: Books) -> None:
+    await budgets.open(books)
+    stack.push_async_callback(budgets.close)
 
 
 def _marketplaces(

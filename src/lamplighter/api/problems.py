@@ -19,9 +19,6 @@ from lamplighter.errors import (
     InvalidInput,
     LamplighterError,
     NotAllowed,
-    Overloaded,
-    RateLimited,
-    Unavailable,
 )
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -88,7 +85,7 @@ def details(error: LamplighterError, *, called: bool = False) -> ErrorDetails:
         code=error.code,
         message=error.message,
         field=error.field if isinstance(error, InvalidInput) else None,
-        retry_after=error.retry_after if isinstance(error, Unavailable | RateLimited | Overloaded) else None,
+        retry_after=getattr(error, "retry_after", None),
         known=error.known[:_MOST_KNOWN] if isinstance(error, EndpointNotFound) else None,
         kind=failure_of(error) if called else None,
     )

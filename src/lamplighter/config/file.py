@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.budgets import BudgetSettings
 from lamplighter.config.ledger import LedgerSettings
 from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import (
@@ -289,10 +290,12 @@ class File(Section):
     """Where prices come from."""
     ledger: LedgerSettings = LedgerSettings()
     """Whose days count where costs are told."""
+    budgets: dict[Name, BudgetSettings] = Field(default={})
+    """How much may be spent, by name."""
 
     @field_validator(
         *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),
-        "ledger",
+        *("ledger", "budgets"),
         mode="before",
     )
     @classmethod
@@ -312,6 +315,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "retry": RetrySettings,
     "prices": PricesSettings,
     "ledger": LedgerSettings,
+    "budgets": BudgetSettings,
 }
 _INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.purse import NoBudgets, SpentKeys
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import Outcome, UsageSink
 from lamplighter.errors import EndpointNotFound, ShuttingDown
@@ -58,8 +59,9 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
+        spent: SpentKeys | None = None,
     ) -> None:
-        """`keyring` tells who may come in; without one the settings do.
+        """`keyring` tells who may come in; without one the settings do. `spent` tells whose budgets leave nothing.
 
         `tls` is for connections to endpoints; the system's trusted authorities by default.
         """
@@ -88,6 +90,7 @@ class Gateway:
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
             access_log=access_log,
             tracing=tracing,
+            spent=spent or NoBudgets(),
         )
         self._management = management or _nothing_else
         self.closing = False
@@ -173,7 +176,7 @@ class Gateway:
     def counted(self, key: ApiKey, model: str) -> Iterator[Elsewhere]:
         """Count a call of a model that is elsewhere as one of the key's, within its limits, and write down its use.
 
-        Raises Forbidden for a model that the key may not call, KeyRateLimited, ShuttingDown.
+        Raises EndpointNotFound for a model that the key may not call, BudgetSpent, KeyRateLimited, ShuttingDown.
         """
         if self.closing:
             raise ShuttingDown("This server is going away.", retry_after=1.0)

@@ -38,6 +38,8 @@ def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
     """See `Gateway.counted`."""
     if not key.may_call(model):
         raise EndpointNotFound(model, key.routes)
+    if key.id in services.spent.closed_keys:
+        raise services.spent.closed(key.id)
     meter, began = services.keys.meter_of(key), time.monotonic()
     if meter is not None:
         meter.enter(began)

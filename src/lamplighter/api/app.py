@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
-from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import audit, cost, endpoints, keys, leases, metrics, pages, pricing, problems
 from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
@@ -21,8 +21,10 @@ from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.market import Market
 from lamplighter.control.prices import PriceBook
+from lamplighter.control.reports import Reports
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.spending import Spending
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
@@ -44,6 +46,8 @@ def management(
     routes: RouteBook | None = None,
     prices: PriceBook | None = None,
     market: Market | None = None,
+    reports: Reports | None = None,
+    spending: Spending | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -54,9 +58,10 @@ def management(
     of sessions; without them their routes find nothing. `served` is what the management API of Inference Endpoints
     works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
-    configured ones to models. `prices` are what things cost; without it nothing is known of that. `market` is behind
-    the routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves
-    the calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
+    configured ones to models. `prices` are what things cost; without it nothing is known of that. `reports` are behind
+    the routes of costs, which find nothing without it; `spending` tells what was spent today. `market` is behind the
+    routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves the
+    calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
@@ -70,6 +75,8 @@ def management(
     app.state.routes = routes or RouteBook()
     app.state.market = market
     app.state.door = None
+    app.state.reports = reports
+    app.state.spending = spending
     app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
@@ -79,6 +86,7 @@ def management(
         alarm_routes.router,
         audit.router,
         pricing.router,
+        cost.router,
         market_routes.router,
         health_router,
         metrics.router,

@@ -152,7 +152,7 @@ class Server:
         await self._prices.apply(price_sources(settings, self.fleet.providers))
         self._gateway.take(_routing(settings, self._prices))
         self._routes.take(settings.routes(), settings.upstreams())
-        self._stock.take(settings.upstreams().values())
+        self._stock.take(settings.upstreams(), settings.routes())
         self._keyring.configure(settings.server.keys)
         _warn(settings)
         self.settings = settings
@@ -270,7 +270,8 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             spending=spending,
         )
         routes = _route_book(settings)
-        stock = Stock(fleet, meter, settings.upstreams().values())
+        stock = Stock(fleet, store, costs, usage, Clock())
+        stock.take(settings.upstreams(), settings.routes())
         market = Market(
             _marketplaces(stack, settings, providers), Clock(), own=stock, hardware=deployments.hardware, prices=prices
         )

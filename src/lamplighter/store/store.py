@@ -16,7 +16,7 @@ from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import charging, costing, queries, quotes, tables
+from lamplighter.store import charging, costing, queries, quotes, tables, using
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.database import Database
@@ -30,6 +30,7 @@ from lamplighter.store.records import (
     SavedLease,
     UsageBucket,
 )
+from lamplighter.store.using import Answered, Spell
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +135,19 @@ class Store:
     async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]:
         """Add up what requests used in each `step` (seconds) of a window (Unix time), by status, the oldest first."""
         return await self._run(queries.select_usage_over_time, endpoint, since, until, step)
+
+    async def spells(
+        self, targets: Sequence[str], *, route: str | None = None, since: float, until: float
+    ) -> list[Spell]:
+        """When requests were answered (Unix time), the oldest first: by `targets`, or by whoever for none of them.
+
+        With `route` only those that came by it.
+        """
+        return await self._run(using.select_spells, targets, route, since, until)
+
+    async def answered(self, target: str, *, since: float) -> Answered:
+        """How fast a target has answered since a moment (Unix time)."""
+        return await self._run(using.select_answered, target, since)
 
     async def save_deployment(self, saved: SavedDeployment) -> None:
         """Keep a deployment in place of what was kept of it before."""

@@ -116,7 +116,12 @@ def _drawn(found: OfferList, width: int, where: str) -> RenderableType:
 
     if not found:
         return f"There is no such offer at {where}."
-    return Group(_table(found, width), Text(_sources(found.sources), style="dim"))
+    notes = [_sources(found.sources)]
+    if any(offer.disagrees for offer in found):
+        from lamplighter.domain.prices import RULE  # noqa: PLC0415 - help should not pay for it
+
+        notes.append(f"Where sources disagree, this counts: {RULE}.")
+    return Group(_table(found, width), Text("\n".join(note for note in notes if note), style="dim"))
 
 
 def _sources(sources: Sequence[MarketSource]) -> str:
@@ -140,13 +145,14 @@ def _table(found: OfferList, width: int) -> RenderableType:
         Column("in", lambda one: _per_million(one, out=False), "right"),
         Column("out", lambda one: _per_million(one, out=True), "right"),
         Column("per hour", _per_hour, "right"),
+        Column("has cost", _has_cost, "right", may_be_missing=True),
         Column("where", _where, may_be_missing=True),
         Column("context", lambda one: rounded(one.context), "right"),
         Column("tools", lambda one: "yes" if one.tools else None, may_be_missing=True),
         Column("tokens/s", _speed, "right", may_be_missing=True),
         Column(
             "first token",
-            lambda one: span(one.first_token) if one.first_token is not None else None,
+            _first_token,
             "right",
             may_be_missing=True,
         ),
@@ -159,6 +165,7 @@ def _table(found: OfferList, width: int) -> RenderableType:
         Column("fits", _fits, may_be_missing=True),
         Column("status", lambda one: None if one.status in {"live", "available"} else one_line(one.status)),
         Column("priced", _age, may_be_missing=True),
+        Column("others say", _others, may_be_cut=True, may_be_missing=True),
     ]
     return table(columns, found, width)
 
@@ -202,6 +209,36 @@ def _speed(offer: Offer) -> str | None:
     if measured is not None:
         return f"{measured:.1f} measured"
     return f"{offer.throughput:.1f}" if offer.throughput is not None else None
+
+
+def _first_token(offer: Offer) -> str | None:
+    from lamplighter.cli.show.words import span  # noqa: PLC0415 - help should not pay for it
+
+    if offer.measured is not None and offer.measured.first_token is not None:
+        return f"{span(offer.measured.first_token)} measured"
+    return span(offer.first_token) if offer.first_token is not None else None
+
+
+def _has_cost(offer: Offer) -> str | None:
+    """What use of an endpoint came to: per million tokens, else per request."""
+    cost = offer.cost
+    if cost is None:
+        return None
+    if cost.per_million_tokens is not None:
+        return f"{_dollars(cost.per_million_tokens)}/M"
+    return f"{_dollars(cost.per_request)}/request" if cost.per_request is not None else None
+
+
+def _others(offer: Offer) -> str | None:
+    """What other sources say of the price, where that is something else; the one that is shown counts."""
+    if not offer.disagrees:
+        return None
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    counts = {quote.unit: quote.amount for quote in offer.quotes}
+    differ = [one for one in offer.others if counts.get(one.unit, one.amount) != one.amount]
+    units = {"million_tokens_in": " in", "million_tokens_out": " out"}
+    return ", ".join(f"{one_line(one.source)} {_dollars(one.amount)}{units.get(one.unit, '')}" for one in differ)
 
 
 def _fits(offer: Offer) -> str | None:

@@ -122,6 +122,7 @@ class Budgets(Purse, SpentKeys):
         self._books: Books | None = None
         self._sums = Sums()
         self._base: Mapping[str, Accrued] = {}
+        self._grown: dict[tuple[str, float], tuple[str, int]] = {}  # since: account and amount, by awake period
         self._holds: dict[str, _Hold] = {}
         self._spent, self._reserved = Sums(), Sums()
         self._tallied_at = float("-inf")
@@ -184,9 +185,15 @@ class Budgets(Purse, SpentKeys):
 
     def _is_due(self) -> bool:
         now, busy = self._clock.now(), bool(self._base or self._holds or self._accrued())
-        if self._clock.wall() >= self._renews_at:
+        if self._clock.wall() >= self._renews_at or self._has_ended():
             return bool(self._budgets)
         return now - self._summed_at >= (SUM_EVERY if busy else SUM_AT_LEAST)
+
+    def _has_ended(self) -> bool:
+        """Whether an awake period is over whose end, with what rounding adds, is not summed up yet."""
+        lasting = {(name, one.began) for name, one in self._accrued().items()}
+        known = {(name, one.began) for name, one in self._base.items()} | self._grown.keys()
+        return not known <= lasting
 
     # Sums.
 
@@ -202,7 +209,8 @@ class Budgets(Purse, SpentKeys):
             some = [budget for budget in budgets if budget.period is period]
             await self._add_up(books, some, period, int(now), sums)
         for name in over:
-            del self._holds[name]
+            self._holds.pop(name, None)
+        self._grown = {}
         self._sums, self._base, self._summed_at = sums, base, self._clock.now()
         self._renews_at = min(
             (period_of(one.period, int(now), books.ledger.calendar)[1] for one in budgets),
@@ -254,7 +262,9 @@ class Budgets(Purse, SpentKeys):
         for name, one in accrued.items():
             before = self._base.get(name)
             known = before.nanos if before is not None and before.began == one.began else 0
-            self._spent.add(self._budgets, name, self._key_of(one.account), max(0, one.nanos - known))
+            self._grown[name, one.began] = one.account, max(0, one.nanos - known)
+        for (name, _), (account, more) in self._grown.items():
+            self._spent.add(self._budgets, name, self._key_of(account), more)
         for name, hold in self._holds.items():
             begun = accrued.get(name)
             cost = begun.nanos if begun is not None and begun.began >= hold.at - _BEGINS else 0

@@ -36,6 +36,7 @@ def cloud(
         one.have({"me": []})
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("LAMPLIGHTER_PASSPHRASE", "open sesame")
+        monkeypatch.setenv("LAMPLIGHTER_SECRETS_COST", "14")
         for name in ("LAMPLIGHTER_SECRETS", "LAMPLIGHTER_TOKEN_SOURCE", "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE"):
             monkeypatch.delenv(name, raising=False)
         usual_secrets.cache_clear()

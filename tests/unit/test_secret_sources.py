@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from lamplighter.errors import ConfigError, NotAllowed, TokenMissing, TokenWrong
 from lamplighter.hf.token import find_cloud_token, look_for_cloud_token, look_in_environment
 from lamplighter.providers.huggingface.options import Options
 from lamplighter.secrets.passphrase import Passphrase
-from lamplighter.secrets.places import StorePlace
+from lamplighter.secrets.places import EnvironmentPlace, FilePlace, StorePlace
+from lamplighter.secrets.problems import SecretMissing
 from lamplighter.secrets.sources import Secrets
 from lamplighter.secrets.store import SecretStore
 from tests.vault_server import ROOT, VaultServer, vault_server
@@ -182,6 +184,18 @@ def test_a_plain_file_is_never_an_encrypted_one(environ: dict[str, str]) -> None
     path = Secrets(environ).store.path
     with pytest.raises(ConfigError, match="is an encrypted store: write secret:NAME"):
         read(f"server: {{keys: ['file:{path}']}}", environ)
+
+
+def test_what_can_not_be_written_or_read_twice_is_no_secret(environ: dict[str, str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it: who waited for that would wait for ever
+    here = Secrets({**environ, "TOKEN": "hush\udcff"})
+    for place, told in (
+        (EnvironmentPlace("TOKEN"), "can't be written as UTF-8"),
+        (FilePlace(tmp_path / "pipe"), "no regular file"),
+    ):
+        with pytest.raises(SecretMissing, match=told) as raised:
+            here.read(place)
+        assert "hush" not in raised.value.message
 
 
 def test_what_is_named_is_listed_and_nothing_is_read(vault: VaultServer, environ: dict[str, str]) -> None:

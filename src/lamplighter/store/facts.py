@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
@@ -18,7 +18,21 @@ from lamplighter.store import tables
 
 _FEW = 10
 
-_SIGHTING = ("id", "endpoint", "at", "before", "after", "duration", "replicas", "provider", "cause", "route")
+# In the order in which `_sighting` reads them, behind the endpoint's name.
+_SIGHTING = (
+    "endpoint",
+    "id",
+    "at",
+    "before",
+    "after",
+    "duration",
+    "replicas",
+    "provider",
+    "cause",
+    "route",
+    "seen_until",
+)
+_STATES: Mapping[str | None, State | None] = {None: None, **{state.value: state for state in State}}
 
 
 def load_facts(
@@ -41,10 +55,10 @@ def load_facts(
     if not facts:
         return facts
     sightings: dict[str, list[Sighting]] = defaultdict(list)
-    for row in connection.execute(_transitions(positions, low)):
-        position = positions.get(row.endpoint)
-        if position is not None and row.id > position.last_transition:
-            sightings[row.endpoint].append(_sighting(row, providers))
+    for name, *row in connection.execute(_transitions(positions, low)):
+        position = positions.get(name)
+        if position is not None and row[0] > position.last_transition:
+            sightings[name].append(_sighting(row, providers.get(name, "")))
     for name, found in sightings.items():
         facts[name].sightings = found
     _load_activity(connection, positions, facts)
@@ -57,24 +71,25 @@ def load_facts(
 
 def _transitions(positions: Mapping[str, Position], low: int) -> Any:
     table = tables.transitions
-    columns = (*(table.c[name] for name in _SIGHTING), table.c.seen_until)
-    query = select(*columns).where(table.c.id > low).order_by(table.c.id)
+    query = select(*(table.c[name] for name in _SIGHTING)).where(table.c.id > low).order_by(table.c.id)
     # Of many endpoints the newest rows of all are read: an index by names would lead through each one's history.
     return query if len(positions) > _FEW else query.where(_among(table.c.endpoint, positions))
 
 
-def _sighting(row: Any, providers: Mapping[str, str]) -> Sighting:
+def _sighting(row: Sequence[Any], provider: str) -> Sighting:
+    """One is made of every transition, millions where all is charged anew."""
+    number, at, before, after, duration, replicas, told, cause, route, seen_until = row
     return Sighting(
-        number=row.id,
-        at=micros(row.at),
-        before=None if row.before is None else State(row.before),
-        after=None if row.after is None else State(row.after),
-        lasted=None if row.duration is None else micros(row.duration),
-        replicas=row.replicas,
-        provider=row.provider or providers.get(row.endpoint, ""),
-        cause=row.cause,
-        route=row.route,
-        seen_until=None if row.seen_until is None else micros(row.seen_until),
+        number=number,
+        at=micros(at),
+        before=_STATES[before],
+        after=_STATES[after],
+        lasted=None if duration is None else micros(duration),
+        replicas=replicas,
+        provider=told or provider,
+        cause=cause,
+        route=route,
+        seen_until=None if seen_until is None else micros(seen_until),
     )
 
 

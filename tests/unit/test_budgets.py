@@ -128,8 +128,7 @@ def test_sums_are_kept_by_budget_and_member() -> None:
 
 @pytest.mark.parametrize(
     ("spent", "reserved", "level", "fits"),
-    [(0, 0, 0, True), (499, 0, 0, True), (500, 0, 50, True), (799, 100, 50, True), (800, 101, 80, False)]
-    + [(900, 0, 80, True), (901, 0, 80, False), (1000, 0, 100, False), (2000, 0, 100, False)],
+    [(0, 0, 0, True), (499, 0, 0, True), (500, 0, 50, True), (799, 100, 50, True), (800, 101, 80, False), (900, 0, 80, True), (901, 0, 80, False), (1000, 0, 100, False), (2000, 0, 100, False)],
 )
 def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_aside(
     spent: int, reserved: int, level: int, fits: bool
@@ -141,8 +140,7 @@ def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_as
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("12.346", "$12.35"), ("0.05", "$0.05"), ("0", "$0.00"), ("1", "$1.00"), ("0.5", "$0.50"), ("0.034", "$0.034")]
-    + [("0.00341", "$0.0034"), ("0.000000001", "$0.000000001"), ("1234.5", "$1234.50")],
+    [("12.346", "$12.35"), ("0.05", "$0.05"), ("0", "$0.00"), ("1", "$1.00"), ("0.5", "$0.50"), ("0.034", "$0.034"), ("0.00341", "$0.0034"), ("0.000000001", "$0.000000001"), ("1234.5", "$1234.50")],
 )
 def test_amounts_are_told_to_the_cent_or_with_two_digits_that_count(amount: str, text: str) -> None:
     assert in_words(Decimal(amount)) == text
@@ -160,7 +158,8 @@ async def test_a_wake_that_fits_goes_on_and_one_that_does_not_is_refused_with_th
             await one.serve()
         assert refused.value.budget == "daily"
         assert "'daily'" in refused.value.message
-        assert "renews at 20" in refused.value.message and "00:00 (UTC)" in refused.value.message
+        assert "renews at 20" in refused.value.message
+        assert "00:00 (UTC)" in refused.value.message
         assert "budgets.daily.limit" in refused.value.message
         renews_at = one.budgets.standings()[0].renews_at
         assert refused.value.retry_after == pytest.approx(renews_at - one.clock.wall(), abs=1)

@@ -114,7 +114,10 @@ class _Hold:
 
 
 class Budgets(Purse, SpentKeys):
-    """Implements `Purse` for controllers, and `SpentKeys` for the gateway. Until it is open nothing is woken, where there are budgets."""
+    """Implements `Purse` for controllers, and `SpentKeys` for the gateway.
+
+    Until it is open nothing is woken, where there are budgets.
+    """
 
     def __init__(self, clock: Clock, budgets: Sequence[Budget] = ()) -> None:
         self._clock = clock
@@ -236,7 +239,7 @@ class Budgets(Purse, SpentKeys):
         return not lasts and now - hold.at > _SETTLED
 
     def _take_keys(self, books: Books) -> None:
-        self._keys = {key.id: key for key in books.keys()}
+        self._keys = {key.id: key for key in books}
         self._names = frozenset(books.fleet.names())
 
     def _key_of(self, account: str) -> ApiKey | None:

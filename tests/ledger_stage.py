@@ -12,12 +12,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from lamplighter.control import budgets as budgeting
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.bookkeeping import EVERY, Bookkeeper
 from lamplighter.control.budgets import Budgets
-from lamplighter.control.costs import Accruals, Costs, Tariffs
+from lamplighter.control.costs import Costs
 from lamplighter.control.demand import Caller
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.budgets import Budget
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import EngineSpec, Policy, Spec

@@ -27,12 +27,13 @@ from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
 from lamplighter.config.elsewhere import HUGGING_FACE
 from lamplighter.config.file import ProviderSettings, ServerSettings
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
 from lamplighter.control.bookkeeping import Bookkeeper
 from lamplighter.control.budgets import Books, Budgets
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accruals, Costs, Tariffs
+from lamplighter.control.costs import Costs
 from lamplighter.control.deployments import DeploymentKeeper
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
@@ -49,6 +50,7 @@ from lamplighter.control.sources import Sources
 from lamplighter.control.spending import Spending
 from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback

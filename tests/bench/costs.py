@@ -15,9 +15,11 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, insert
 
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accruals, CostQuery, Costs, Dimension, Tariffs
+from lamplighter.control.costs import CostQuery, Costs, Dimension
 from lamplighter.control.journal import MemoryJournal
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.money import Quote, Unit

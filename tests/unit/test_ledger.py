@@ -502,8 +502,8 @@ def reference(history: History) -> Expected:
             kind = Kind.COLD_START if one.cold else Kind.IDLE if one.estimated else Kind.SERVING
             seconds_paid[one.period, kind, one.estimated] += (one.price or 0) * one.replicas
         costs: dict[tuple[int, Kind, bool], Fraction] = defaultdict(Fraction)
-        for (period, kind, estimated), amount in seconds_paid.items():
-            paid = Fraction(amount, HOUR)
+        for (period, kind, estimated), for_seconds in seconds_paid.items():
+            paid = Fraction(for_seconds, HOUR)
             costs[period, kind, estimated] += paid * busy if kind is Kind.SERVING else paid
             if kind is Kind.SERVING:
                 costs[period, Kind.IDLE, estimated] += paid * (1 - busy)

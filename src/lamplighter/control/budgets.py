@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from lamplighter.control.accruals import Accrued
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accrued, CostQuery, CostReport, Dimension
+from lamplighter.control.costs import CostQuery, CostReport, Dimension
 from lamplighter.control.purse import Purse, SpentKeys
 from lamplighter.domain.accounts import KEY, OPERATOR
 from lamplighter.domain.budgets import (

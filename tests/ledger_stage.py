@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from lamplighter.control import budgets as budgeting
+from lamplighter.control import outlay
 from lamplighter.control.accruals import Accruals
 from lamplighter.control.bookkeeping import EVERY, Bookkeeper
 from lamplighter.control.budgets import Budgets
@@ -104,7 +104,7 @@ class Books:
         await self.keeper.start()
         self.accruals.seed(await self.keeper.positions())
         await self.budgets.open(
-            budgeting.Books(fleet=self.fleet, ledger=self.costs, prices=self.prices, keys=lambda: self.keys)
+            outlay.Books(fleet=self.fleet, ledger=self.costs, prices=self.prices, list_keys=lambda: self.keys)
         )
 
     async def serve(self, name: str = "chat", *, key: str = "ann", seconds: float = 10.0, tokens: int = 0) -> None:

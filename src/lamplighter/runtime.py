@@ -21,6 +21,7 @@ import uvicorn
 from lamplighter import __version__
 from lamplighter.api import management
 from lamplighter.api.access import Access
+from lamplighter.api.budgets import BudgetBook
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
@@ -31,16 +32,18 @@ from lamplighter.control.accruals import Accruals
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
 from lamplighter.control.bookkeeping import Bookkeeper
-from lamplighter.control.budgets import Books, Budgets
+from lamplighter.control.budgets import Budgets
 from lamplighter.control.clock import Clock
 from lamplighter.control.costs import Costs
 from lamplighter.control.deployments import DeploymentKeeper
+from lamplighter.control.explaining import Explainer
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.market import Market
 from lamplighter.control.meter import Meter
+from lamplighter.control.outlay import Books
 from lamplighter.control.price_sources import price_sources
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
@@ -236,7 +239,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         spending = Spending(costs, Clock())
         spending.start()
         stack.push_async_callback(spending.close)
-        await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, keys=keyring.list))
+        await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, list_keys=keyring.list))
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(
@@ -290,8 +293,15 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             routes=routes,
             prices=prices,
             market=market,
+            explainer=Explainer(market, stock, Clock()),
             reports=reports,
             spending=spending,
+            budgeted=BudgetBook(
+                standings=budgets.standings,
+                configured=lambda: server.settings.budgets(),  # noqa: PLW0108 - the server is made later
+                keys=keyring.list,
+                calendar=costs.calendar,
+            ),
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(

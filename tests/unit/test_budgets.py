@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,9 +38,9 @@ BOB = ApiKey(id="bob", name="bob", tags={"team": "sales"})
 MINUTES = BillingRule(billed=frozenset({State.INITIALIZING, State.RUNNING}), step=60.0)
 
 
-def budget(limit: str = "1", **said: object) -> Budget:
-    given: dict[str, object] = {"name": "b", "limit": Decimal(limit), "period": Period.DAY}
-    return Budget(**{**given, **said})  # type: ignore[arg-type]
+def budget(limit: str = "1", **said: Any) -> Budget:
+    given: dict[str, Any] = {"name": "b", "limit": Decimal(limit), "period": Period.DAY}
+    return Budget(**(given | said))
 
 
 async def spend(one: Books, dollars: float, key: str = "ann") -> None:
@@ -108,7 +109,7 @@ def test_the_least_cost_of_a_wake_is_its_start_rounded_up_by_the_provider_s_rule
     ],
 )
 def test_a_budget_counts_what_falls_under_its_scope(
-    said: dict[str, object], chat_by_ann: str | None, other_by_bob: str | None, chat_by_nobody: str | None
+    said: dict[str, Any], chat_by_ann: str | None, other_by_bob: str | None, chat_by_nobody: str | None
 ) -> None:
     one = budget(**said)
     assert one.member_of("chat", ANN) == chat_by_ann
@@ -128,7 +129,17 @@ def test_sums_are_kept_by_budget_and_member() -> None:
 
 @pytest.mark.parametrize(
     ("spent", "reserved", "level", "fits"),
-    [(0, 0, 0, True), (499, 0, 0, True), (500, 0, 50, True), (799, 100, 50, True), (800, 101, 80, False), (900, 0, 80, True), (901, 0, 80, False), (1000, 0, 100, False), (2000, 0, 100, False)],
+    [
+        (0, 0, 0, True),
+        (499, 0, 0, True),
+        (500, 0, 50, True),
+        (799, 100, 50, True),
+        (800, 101, 80, False),
+        (900, 0, 80, True),
+        (901, 0, 80, False),
+        (1000, 0, 100, False),
+        (2000, 0, 100, False),
+    ],
 )
 def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_aside(
     spent: int, reserved: int, level: int, fits: bool
@@ -140,7 +151,17 @@ def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_as
 
 @pytest.mark.parametrize(
     ("amount", "text"),
-    [("12.346", "$12.35"), ("0.05", "$0.05"), ("0", "$0.00"), ("1", "$1.00"), ("0.5", "$0.50"), ("0.034", "$0.034"), ("0.00341", "$0.0034"), ("0.000000001", "$0.000000001"), ("1234.5", "$1234.50")],
+    [
+        ("12.346", "$12.35"),
+        ("0.05", "$0.05"),
+        ("0", "$0.00"),
+        ("1", "$1.00"),
+        ("0.5", "$0.50"),
+        ("0.034", "$0.034"),
+        ("0.00341", "$0.0034"),
+        ("0.000000001", "$0.000000001"),
+        ("1234.5", "$1234.50"),
+    ],
 )
 def test_amounts_are_told_to_the_cent_or_with_two_digits_that_count(amount: str, text: str) -> None:
     assert in_words(Decimal(amount)) == text
@@ -313,7 +334,7 @@ async def test_a_raised_limit_opens_what_was_drained() -> None:
 async def test_a_key_s_spent_budget_puts_to_sleep_what_it_pays_for_alone() -> None:
     keyed = budget("0.20", scope=Scope.TAG, tag="team", member="research")
     prices = PriceList(chat="3.6", other="3.6")
-    patient = {"idle_timeout": 5000.0}
+    patient: dict[str, Any] = {"idle_timeout": 5000.0}
     async with books(
         endpoint(**patient), endpoint("other", **patient), prices=prices, budgets=[keyed], keys=[ANN, BOB]
     ) as one:

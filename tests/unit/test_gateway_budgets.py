@@ -69,7 +69,7 @@ async def test_behind_an_endpoint_s_own_url_it_is_402_in_the_form_of_hugging_fac
     async with stage(Broke(lamp="")) as s:
         reply = await s.ask("/endpoints/lamp/v1/chat/completions", {"messages": []})
     assert reply.status == 402
-    assert reply.json["error"] == "Budget 'team' is spent. It renews at midnight."
+    assert reply.json["error"] == "402 Payment Required: Budget 'team' is spent. It renews at midnight."
     assert reply.headers["retry-after"] == "91"
 
 

@@ -350,7 +350,7 @@ async def test_a_feed_that_is_down_is_told_and_the_rest_is_there(
         assert "404" in next(one["trouble"] for one in found["sources"] if one["name"] == "huggingface")
 
 
-async def test_an_infer_key_reads_and_calls_and_nobody_without_one_does(
+async def test_an_infer_key_reads_and_calls_what_is_here_and_nobody_without_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch, keys=True) as here:
@@ -360,8 +360,49 @@ async def test_an_infer_key_reads_and_calls_and_nobody_without_one_does(
         made = await here.http.post("/api/keys", json={"name": "ci"}, headers={"x-api-key": ADMIN})
         mine = {"authorization": f"Bearer {made.json()['secret']}"}
         assert (await here.http.get("/api/offers", headers=mine)).status_code == 200
-        for model in (DEEP, "chat"):
-            assert (await here.http.post(f"/api/inference/{model}", json=ASK, headers=mine)).status_code == 200
+        assert (await here.http.post("/api/inference/chat", json=ASK, headers=mine)).status_code == 200
+
+
+async def made_key(here: World, **form: Any) -> dict[str, str]:
+    """The header that shows a new key."""
+    made = await here.http.post("/api/keys", json={"name": "ci", **form}, headers={"x-api-key": ADMIN})
+    assert made.status_code == 201, made.text
+    return {"authorization": f"Bearer {made.json()['secret']}"}
+
+
+@pytest.mark.parametrize("query", [{}, {"market": "huggingface"}, {"provider": "novita"}])
+async def test_a_key_spends_the_servers_token_only_where_somebody_decided_so(
+    query: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        infer = await made_key(here, name="infer")
+        local = await made_key(here, name="local", routes=["chat"])
+        named = await made_key(here, name="named", routes=["chat", DEEP])
+        operate = await made_key(here, name="operate", role="operate")
+        bound = await made_key(here, name="bound", role="operate", routes=["chat"])
+
+        async def call(key: dict[str, str], model: str) -> tuple[int, str | None]:
+            answered = await here.http.post(f"/api/inference/{model}", json=ASK, headers=key, params=query)
+            return answered.status_code, answered.json().get("error", {}).get("kind")
+
+        assert await call(infer, DEEP) == (403, "auth")
+        assert await call(local, DEEP) == await call(bound, DEEP) == (404, "not_found")
+        assert await call(named, QWEN) == await call(named, f"{DEEP}:fastest") == (404, "not_found")
+        if query:  # then it is no name of this server, and the right to call that one is no right to this
+            assert await call(local, "chat") == (404, "not_found")
+        assert here.there.questions("POST") == []
+        assert await call(named, DEEP) == await call(operate, DEEP) == (200, None)
+
+
+async def test_why_a_key_may_not_call_what_is_elsewhere_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        refused = await here.http.post(f"/api/inference/{DEEP}", json=ASK, headers=await made_key(here))
+        error = refused.json()["error"]
+        assert error["code"] == "role_missing"
+        assert DEEP in error["message"]
+        assert "'operate', or one that was made for this very model" in error["message"]
 
 
 async def test_a_key_for_some_models_calls_no_others_wherever_they_are(
@@ -380,7 +421,7 @@ async def test_calls_elsewhere_count_towards_the_limits_of_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch, keys=True) as here:
-        form = {"name": "ci", "limits": {"requests_per_minute": 1}}
+        form = {"name": "ci", "routes": ["chat", DEEP], "limits": {"requests_per_minute": 1}}
         made = await here.http.post("/api/keys", json=form, headers={"x-api-key": ADMIN})
         mine = {"authorization": f"Bearer {made.json()['secret']}"}
         assert (await here.http.post(f"/api/inference/{DEEP}", json=ASK, headers=mine)).status_code == 200

@@ -176,7 +176,8 @@ class Gateway:
     def counted(self, key: ApiKey, model: str) -> Iterator[Elsewhere]:
         """Count a call of a model that is elsewhere as one of the key's, within its limits, and write down its use.
 
-        Raises EndpointNotFound for a model that the key may not call, BudgetSpent, KeyRateLimited, ShuttingDown.
+        Raises EndpointNotFound and NotForElsewhere for a model that the key may not call, BudgetSpent, KeyRateLimited,
+        ShuttingDown.
         """
         if self.closing:
             raise ShuttingDown("This server is going away.", retry_after=1.0)

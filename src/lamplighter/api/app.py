@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
-from lamplighter.api import audit, cost, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import audit, budgets, cost, endpoints, keys, leases, metrics, pages, pricing, problems
 from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
+from lamplighter.api.budgets import BudgetBook
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
@@ -48,6 +49,7 @@ def management(
     market: Market | None = None,
     reports: Reports | None = None,
     spending: Spending | None = None,
+    budgeted: BudgetBook | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -59,9 +61,10 @@ def management(
     works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
     configured ones to models. `prices` are what things cost; without it nothing is known of that. `reports` are behind
-    the routes of costs, which find nothing without it; `spending` tells what was spent today. `market` is behind the
-    routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves the
-    calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
+    the routes of costs, which find nothing without it; `spending` tells what was spent today. `budgeted` is what is
+    told of budgets; without it their route finds nothing. `market` is behind the routes of the marketplace, which find
+    nothing without it; what `state.door` of the application is set to serves the calls of models here.
+    `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
@@ -77,6 +80,7 @@ def management(
     app.state.door = None
     app.state.reports = reports
     app.state.spending = spending
+    app.state.budgets = budgeted
     app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
@@ -87,6 +91,7 @@ def management(
         audit.router,
         pricing.router,
         cost.router,
+        budgets.router,
         market_routes.router,
         health_router,
         metrics.router,

@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from lamplighter.control.accruals import Accruals
 from lamplighter.control.clock import Clock
@@ -25,8 +26,7 @@ from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.prices import Change
 from lamplighter.providers.base import Provider
-from lamplighter.store import Store, tables
-from lamplighter.store.charging import save_activity
+from lamplighter.store import Store
 from tests.bench.report import Figure
 
 ENDPOINTS = 1000
@@ -38,8 +38,16 @@ REPEATS = 5
 
 _DAY = 86400.0
 
-_Row: TypeAlias = dict[str, object]
-_Rows: TypeAlias = list[_Row]
+_TRANSITION = (
+    *("endpoint", "at", "before", "after", "reason", "actor", "duration", "cause", "route", "provider", "replicas"),
+)
+_USAGE = (
+    *("endpoint", "at", "route", "status", "outcome", "waited", "duration", "bytes_in", "bytes_out", "requests"),
+    *("model", "key", "tokens_in", "tokens_out"),
+)
+
+_Row: TypeAlias = tuple[object, ...]
+_Facts: TypeAlias = Iterator[tuple[float, _Row]]
 
 
 class _Prices:
@@ -103,38 +111,42 @@ async def _make_year(store: Store) -> int:
     count = 0
     for day in range(DAYS):
         until = now - (DAYS - 1 - day) * _DAY
-        transitions: _Rows = []
-        usage: _Rows = []
+        transitions: list[_Row] = []
+        usage: list[_Row] = []
         busy: dict[tuple[str, int], float] = {}
         for number, life in enumerate(lives):
-            while waiting[number][0] < until:
-                moment, row = waiting[number]
-                if "state_left" in row:
+            moment, row = waiting[number]
+            while moment < until:
+                if len(row) == len(_TRANSITION):
                     transitions.append(row)
                 else:
                     usage.append(row)
-                    key = (str(row["endpoint"]), int(moment // 3600) * 3600)
+                    key = (str(row[0]), int(moment // 3600) * 3600)
                     busy[key] = busy.get(key, 0.0) + 60
-                waiting[number] = next(life, _END)
+                moment, row = next(life, _END)
+            waiting[number] = moment, row
         await store._run(_write, transitions, usage, [(name, hour, took) for (name, hour), took in busy.items()])
         count += len(transitions)
     return count
 
 
-_END: tuple[float, _Row] = (math.inf, {})
+_END: tuple[float, _Row] = (math.inf, ())
 
 
 def _write(
-    connection: Connection, transitions: _Rows, usage: _Rows, activity: Sequence[tuple[str, int, float]]
+    connection: Connection, transitions: list[_Row], usage: list[_Row], activity: list[tuple[str, int, float]]
 ) -> None:
-    for table, rows in ((tables.transitions, transitions), (tables.usage, usage)):
-        rows.sort(key=lambda row: float(str(row["at"])))
+    for table, columns, rows in (
+        ("transitions", _TRANSITION, sorted(transitions, key=itemgetter(1))),
+        ("usage", _USAGE, sorted(usage, key=itemgetter(1))),
+        ("activity", ("endpoint", "hour", "busy"), activity),
+    ):
+        values = ", ".join("?" * len(columns))
         if rows:
-            connection.execute(insert(table), [{k: v for k, v in row.items() if k != "state_left"} for row in rows])
-    save_activity(connection, activity)
+            connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({values})", list(rows))
 
 
-def _life(name: str, now: float, chance: random.Random) -> Iterator[tuple[float, _Row]]:
+def _life(name: str, now: float, chance: random.Random) -> _Facts:
     """What is recorded of one endpoint in a year: transitions and use, each with its moment."""
     at = now - DAYS * _DAY
     keys = [f"key-{chance.randrange(KEYS)}" for _ in range(USERS)]
@@ -155,38 +167,10 @@ def _life(name: str, now: float, chance: random.Random) -> Iterator[tuple[float,
         yield at, _transition(name, at, "running", "scaledToZero", awake, "")
 
 
-def _transition(
-    name: str, at: float, before: str | None, after: str, lasted: float | None, cause: str
-) -> dict[str, object]:
-    return {
-        "endpoint": name,
-        "at": at,
-        "before": before,
-        "after": after,
-        "reason": "demand",
-        "actor": "request",
-        "duration": lasted,
-        "cause": cause,
-        "route": name,
-        "provider": "local",
-        "state_left": True,
-    }
+def _transition(name: str, at: float, before: str | None, after: str, lasted: float | None, cause: str) -> _Row:
+    return (name, at, before, after, "demand", "request", lasted, cause, name, "local", 1)
 
 
-def _usage(name: str, at: float, key: str) -> dict[str, object]:
-    return {
-        "endpoint": name,
-        "at": at,
-        "route": "/v1/chat/completions",
-        "status": 200,
-        "outcome": "served",
-        "waited": 0.0,
-        "duration": 60.0,
-        "bytes_in": 100,
-        "bytes_out": 1000,
-        "requests": 20,
-        "model": name,
-        "key": key,
-        "tokens_in": 1000,
-        "tokens_out": 5000,
-    }
+def _usage(name: str, at: float, key: str) -> _Row:
+    route = "/v1/chat/completions"
+    return (name, at, route, 200, "served", 0.0, 60.0, 100, 1000, 20, name, key, 1000, 5000)

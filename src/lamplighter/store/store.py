@@ -16,7 +16,7 @@ from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import charging, costing, queries, quotes, tables, using
+from lamplighter.store import charging, costing, queries, quotes, rebuilding, tables, using, windows
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.database import Database
@@ -31,6 +31,7 @@ from lamplighter.store.records import (
     UsageBucket,
 )
 from lamplighter.store.using import Answered, Spell
+from lamplighter.store.windows import Charged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -263,7 +264,7 @@ class Store:
         Tells the day with which that begins, where facts have been pruned; what is older stays. Takes minutes where a
         year of a thousand endpoints is on record, in which nothing else is written.
         """
-        return await self._run(charging.rebuild, until, terms)
+        return await self._run(rebuilding.rebuild, until, terms)
 
     async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]:
         """How each endpoint stands at a moment (microseconds), with what its awake period has cost so far."""
@@ -272,6 +273,10 @@ class Store:
     async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]:
         """What endpoints cost, added up by what is wanted, up to the moment `now` (microseconds)."""
         return await self._run(costing.select_costs, wanted, now, terms)
+
+    async def charged_between(self, name: str, since: int, until: int, terms: Terms) -> Charged | None:
+        """What an endpoint was charged between two moments (microseconds); None where facts of then are gone."""
+        return await self._run(windows.charged_between, name, since, until, terms)
 
     async def _run(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:

@@ -155,7 +155,7 @@ class Server:
         await self._deployments.renew()
         self.budgets.apply(settings.budgets())
         await self._prices.apply(price_sources(settings, self.fleet.providers))
-        self._gateway.take(_routing(settings, self._prices))
+        self._gateway.take(_routing(settings, self._prices, self.fleet))
         self._routes.take(settings.routes(), settings.upstreams())
         self._stock.take(settings.upstreams(), settings.routes())
         self._keyring.configure(settings.server.keys)
@@ -310,7 +310,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             _gateway_settings(settings),
             api,
             keyring=keyring,
-            routing=_routing(settings, prices),
+            routing=_routing(settings, prices, fleet),
             access_log=access_log,
             tracing=tracing,
             spent=budgets,
@@ -658,7 +658,7 @@ def _policy(settings: Settings) -> Policy:
     return settings.defaults.over(settings.defaults)
 
 
-def _routing(settings: Settings, book: PriceBook) -> Routing:
+def _routing(settings: Settings, book: PriceBook, fleet: Fleet) -> Routing:
     return Routing(
         routes=settings.routes(),
         upstreams=settings.upstreams(),
@@ -671,6 +671,7 @@ def _routing(settings: Settings, book: PriceBook) -> Routing:
 
 def _route_book(settings: Settings) -> RouteBook:
     book = RouteBook()
+        sleeps_in=lambda name: fleet.endpoint(name).auto_sleep_in,
     book.take(settings.routes(), settings.upstreams())
     return book
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
 from lamplighter.api import audit, budgets, cost, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import explain as explain_routes
 from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
@@ -19,6 +20,7 @@ from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
+from lamplighter.control.explaining import Explainer
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.market import Market
 from lamplighter.control.prices import PriceBook
@@ -47,6 +49,7 @@ def management(
     routes: RouteBook | None = None,
     prices: PriceBook | None = None,
     market: Market | None = None,
+    explainer: Explainer | None = None,
     reports: Reports | None = None,
     spending: Spending | None = None,
     budgeted: BudgetBook | None = None,
@@ -77,6 +80,7 @@ def management(
     app.state.audit = audited
     app.state.routes = routes or RouteBook()
     app.state.market = market
+    app.state.explainer = explainer
     app.state.door = None
     app.state.reports = reports
     app.state.spending = spending
@@ -92,6 +96,7 @@ def management(
         pricing.router,
         cost.router,
         budgets.router,
+        explain_routes.router,
         market_routes.router,
         health_router,
         metrics.router,

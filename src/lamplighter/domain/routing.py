@@ -19,6 +19,17 @@ class WhileWaking(enum.StrEnum):
     FAIL = "fail"
 
 
+class Choose(enum.StrEnum):
+    """Which of a route's targets a request goes to first.
+
+    `order`: as the route names them. `cheapest`: all are equals, and the one comes first where one more request is
+    expected to cost least.
+    """
+
+    ORDER = "order"
+    CHEAPEST = "cheapest"
+
+
 class Repeat(enum.StrEnum):
     """Which requests may be sent once more after a failure.
 
@@ -88,6 +99,7 @@ class Route:
     feedback: bool = False
     """Whether streams that are held get SSE comments with the endpoint's state while they wait."""
     rent: bool = False
+    choose: Choose = Choose.ORDER
     implied: bool = False
 
     @property

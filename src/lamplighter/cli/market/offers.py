@@ -9,8 +9,10 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lamplighter.cli.base.helping import examples
+from lamplighter.cli.market.explain import explain
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option
 from lamplighter.cli.reach.place import Asked, find_place
 from lamplighter.cli.show.printing import print_json, print_names
@@ -38,12 +40,14 @@ class AmountType(click.ParamType[Decimal]):
         return amount
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog=examples(
         "lamplighter offers --task text --tools --context 100000 --max-price 1",
         "lamplighter offers --model Qwen/Qwen3-8B --region eu",
         "lamplighter offers --sort throughput --json | jq '.offers[0]'",
-    )
+        "lamplighter offers explain chat",
+    ),
 )
 @click.option("--model", metavar="NAME", help="Only this model; also by the hour, on each hardware that it fits on.")
 @click.option("--search", metavar="TEXT", help="Only models whose name holds this.")
@@ -69,13 +73,20 @@ class AmountType(click.ParamType[Decimal]):
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @json_option
 @quiet_option
+@click.pass_context
 @asks_where
-def offers(asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
+def offers(ctx: click.Context, /, asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
     """Show what models can be had for: served by the token, or by the hour on hardware, cheapest first.
 
     What an hour comes to per million tokens is only shown where a server has measured it. Prices are in US dollars.
     --quiet prints the models, each with who has it.
     """
+    if ctx.invoked_subcommand is not None:
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            option = given[0].replace("_", "-").removeprefix("as-")
+            raise click.UsageError(f"--{option} belongs behind `{ctx.invoked_subcommand}`, or to `offers` alone.")
+        return
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
     found = place.run(lambda client: client.offers(**wanted))
@@ -89,6 +100,9 @@ def offers(asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
 
         console = out()
         console.print(_drawn(found, console.width, place.title))
+
+
+offers.add_command(explain)
 
 
 def as_document(found: OfferList) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from lamplighter.domain.timeline import SECOND, micros
 from lamplighter.errors import InvalidInput
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
+from lamplighter.store.windows import Charged
 
 NOBODY = ""
 _MILLION = 1_000_000
@@ -139,6 +140,18 @@ class CostReport:
     total: CostLine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowCost:
+    """What an endpoint cost in a stretch of time, in $.
+
+    `estimated` is the part of a time in which nobody looked. Of `unpriced` seconds no price was known.
+    """
+
+    amount: Decimal
+    estimated: Decimal
+    unpriced: Decimal
+
+
 class CostStore(Protocol):
     """Where costs are kept: `Store` is one. Every method raises StoreError."""
 
@@ -147,6 +160,8 @@ class CostStore(Protocol):
     async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]: ...
 
     async def ledger_names(self) -> list[str]: ...
+
+    async def charged_between(self, name: str, since: int, until: int, terms: Terms) -> Charged | None: ...
 
     async def rebuild_charges(self, until: int, terms: Terms) -> date | None: ...
 
@@ -192,6 +207,18 @@ class Costs:
         terms = self._tariffs.terms(await self._store.ledger_names())
         rows = await self._store.costs(wanted, micros(now), terms)
         return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+
+    async def between(self, endpoint: str, since: float, until: float) -> WindowCost | None:
+        """What an endpoint cost from one moment (Unix time) to another; None where facts of then are kept no more.
+
+        Raises StoreError.
+        """
+        terms = self._tariffs.terms([endpoint])
+        found = await self._store.charged_between(endpoint, micros(since), micros(until), terms)
+        if found is None:
+            return None
+        unpriced = Decimal(found.unpriced) / SECOND
+        return WindowCost(amount=dollars(found.nanos), estimated=dollars(found.estimated), unpriced=unpriced)
 
     def accrued(self, now: float | None = None) -> Mapping[str, Accrued]:
         """What each awake period that lasts has come to at the Unix time `now`, by endpoint. From memory."""

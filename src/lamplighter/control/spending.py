@@ -105,6 +105,13 @@ class Spending:
         """What today has come to when the books were last looked at; None before that."""
         return self._today
 
+    def of(self, endpoint: str, *, is_priced: bool) -> Spent | None:
+        """What an endpoint has come to today; None where that is not known yet, or nobody knows its price."""
+        if self._today is None:
+            return None
+        spent = self._today.endpoints.get(endpoint, Spent())
+        return spent if is_priced or spent.cost else None
+
     def counted(self) -> list[Counted]:
         """What was spent since the start."""
         return [

@@ -13,7 +13,7 @@ from itertools import pairwise
 from rich.console import Console
 from rich.text import Text
 
-from lamplighter.cli.cost.amounts import KINDS, shown
+from lamplighter.cli.show.amounts import KINDS, shown
 from lamplighter.cli.show.output import pick
 
 Amounts = Mapping[str, Decimal]

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from rich.console import Console
 from rich.text import Text
 
-from lamplighter.cli.cost.amounts import KINDS, amount, shown
 from lamplighter.cli.cost.chart import Amounts, chart
+from lamplighter.cli.show.amounts import KINDS, amount, shown
 from lamplighter.cli.show.output import out
 from lamplighter.cli.show.table import Column, table
 from lamplighter.cli.show.words import count, one_line, whole

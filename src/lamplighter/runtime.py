@@ -243,7 +243,14 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(
-            fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder, feeds=prices.feeds
+            fleet.endpoints,
+            rules,
+            Clock(),
+            memory=data / ALARMS_FILE,
+            recorder=recorder,
+            feeds=prices.feeds,
+            budgets=budgets.standings,
+            calendar=costs.calendar,
         )
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)

@@ -160,6 +160,8 @@ class AlarmSettings(Section):
     """Tell of one whose provider could not say for this long how it is."""
     prices_older_than: PositiveDuration = 86400.0
     """Tell of a source of prices that has told none for this long."""
+    budget_levels: tuple[Literal[50, 80, 100], ...] = (50, 80, 100)
+    """Tell of a budget of which so many percent are spent. An empty list: never."""
 
 
 class ProviderSettings(Section):

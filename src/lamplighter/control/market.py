@@ -30,6 +30,7 @@ from lamplighter.domain.prices import CONFIGURATION
 from lamplighter.domain.regions import region_tags
 from lamplighter.domain.routing import TokenPrice, Upstream
 from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderTimeout
+from lamplighter.providers.guarded import Guarded
 from lamplighter.providers.market import Marketplace
 
 HERE = "here"
@@ -119,7 +120,7 @@ class Market:
         hardware: HardwareSource | None = None,
         prices: OwnPrices | None = None,
     ) -> None:
-        self._markets = markets
+        self._markets = {key: Guarded(key, market) for key, market in markets.items()}
         self._clock = clock
         self._own = own
         self._hardware = hardware
@@ -210,7 +211,8 @@ class Market:
             fitting, failed = await self._on_hardware(wanted.model, hardware, all_sizes=all_sizes)
             found += fitting
             sources += [failed] if failed is not None else []
-        return Offers(offers=chosen(found, wanted), sources=tuple(sources))
+        all_told = not any(source.trouble for source in sources)
+        return Offers(offers=chosen(found, wanted, all_told=all_told), sources=tuple(sources))
 
     def age(self, quote: Quote) -> float:
         """How many seconds ago a quote was last found to hold."""
@@ -349,9 +351,10 @@ class Market:
         """
         keys = [self._known(market)] if market is not None else list(self._markets)
         missing: ModelNotFound | None = None
+        until = asyncio.get_running_loop().time() + payload.timeout
         for key in keys:
             try:
-                async with asyncio.timeout(payload.timeout):
+                async with asyncio.timeout_at(until):
                     return await self._markets[key].run_inference(payload)
             except ModelNotFound as error:
                 missing = error

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.money import Quote, Unit
+from lamplighter.domain.prices import Listing, judged, told_of_hardware
 from lamplighter.domain.regions import region_tags
 from lamplighter.domain.tasks import modality_of
 
@@ -311,7 +312,8 @@ def serverless_offers(models: Iterable[ModelRecord], quotes: Iterable[Quote], *,
 
 
 def _serverless(model: ModelRecord, served: ServedBy, quotes: Mapping[str, tuple[Quote, ...]], source: str) -> Offer:
-    found = quotes.get(subject_of(served.provider, model.id), ())
+    about = quotes.get(subject_of(served.provider, model.id), ())
+    found = tuple(quote for quote in about if quote.amount > 0 or served.is_free)  # nothing is no price by itself
     region = served.region or next((quote.region for quote in found if quote.region), "")
     return Offer(
         model=model.id,
@@ -362,22 +364,17 @@ def hardware_offers(
 
 
 def hardware_quotes(hardware: Iterable[Hardware], *, source: str, at: float) -> list[Quote]:
-    """What hardware costs an hour, as its listing said at the Unix time `at`. A price of nothing is no quote.
+    """What hardware costs an hour, as its listing said at the Unix time `at`. A price that can't be is no quote.
 
     Where the listing names another source of its price, and how old that is, the quote says the same.
     """
-    return [
-        Quote(
-            subject=one.id,
-            unit=Unit.REPLICA_HOUR,
-            amount=Decimal(repr(one.price_per_hour)),
-            source=one.price_source or source,
-            at=at - (one.price_age or 0.0),
-            region=one.region,
-        )
-        for one in hardware
-        if one.price_per_hour is not None and one.price_per_hour > 0
-    ]
+    told = ((one, told_of_hardware(one)) for one in hardware)
+    found = (
+        (one, judged(price, one.price_source or source, at - (one.price_age or 0.0), None))
+        for one, price in told
+        if price is not None
+    )
+    return [replace(listing.quote, subject=one.id) for one, listing in found if isinstance(listing, Listing)]
 
 
 def _by_subject(quotes: Iterable[Quote]) -> dict[str, tuple[Quote, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -131,6 +131,10 @@ class Connection(AbstractContextManager["Connection"]):
         if not response.is_success:
             raise refusal(self.url, response.status_code, response.text)
         return response.text
+
+    def budgets(self, names: Sequence[str]) -> Reply:
+        """How budgets are used: those of these names, or all."""
+        return self._ask("GET", "/api/budgets", {"name": list(names)} if names else None)
 
     def reconcile_cost(self, bill: bytes, tolerance: str) -> Reply:
         """Compare a bill, CSV, with what was charged."""

@@ -169,6 +169,7 @@ async def test_what_is_no_json_is_said_to_be_none(http):
         f"{one}/logs/sse": {"text/event-stream"},
         "/v3/endpoint/{namespace}/{name}/logs/sse": {"text/event-stream"},
         f"{one}/open-metrics": {"application/openmetrics-text"},
+        "/api/cost": {"application/json", "text/csv"},
         "/metrics": {"text/plain", "application/openmetrics-text"},
     }
     told = {path: set(verbs["get"]["responses"]["200"]["content"]) for path, verbs in api.items() if "get" in verbs}

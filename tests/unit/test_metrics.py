@@ -218,6 +218,7 @@ KNOWN_LABELS = {
     "model",
     "outcome",
     "phase",
+    "provider",
     "result",
     "state",
     "status",

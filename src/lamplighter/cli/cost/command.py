@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from lamplighter.cli.base.helping import CONTEXT, examples
 from lamplighter.cli.options import complete_name, json_option, talks_to_server
 from lamplighter.cli.reach.connection import Connection
 from lamplighter.cli.show.printing import print_json
+from lamplighter.errors import InvalidInput
 
 BY = ("endpoint", "key", "tag", "provider", "day", "kind", "route")
 """By what costs can be told apart."""
@@ -151,7 +153,7 @@ def _by_day(connection: Connection, query: dict[str, Any], told: dict[str, Any])
         "lamplighter cost reconcile november.csv --tolerance 0.05 --json | jq .differences",
     )
 )
-@click.argument("bill", type=click.File("rb"), metavar="BILL.csv")
+@click.argument("bill", type=click.Path(path_type=Path, allow_dash=True), metavar="BILL.csv")
 @click.option(
     "--tolerance",
     default="0.01",
@@ -161,13 +163,13 @@ def _by_day(connection: Connection, query: dict[str, Any], told: dict[str, Any])
 )
 @json_option
 @talks_to_server
-def reconcile(connection: Connection, *, bill: IO[bytes], tolerance: str, as_json: bool) -> int:
+def reconcile(connection: Connection, *, bill: Path, tolerance: str, as_json: bool) -> int:
     """Compare a provider's BILL with what the ledger charged, by endpoint and day.
 
     The file is CSV with the columns endpoint, day (2026-11-21) and amount ($), in any order and among others; `-` reads
     it from standard input. The exit code is 0 where they are equal, 1 where they differ.
     """
-    reply = connection.reconcile_cost(bill.read(), tolerance)
+    reply = connection.reconcile_cost(_read(bill), tolerance)
     if as_json:
         click.echo(reply.text)
     else:
@@ -175,6 +177,14 @@ def reconcile(connection: Connection, *, bill: IO[bytes], tolerance: str, as_jso
 
         tell_differences(reply.body)
     return 0 if reply.body.get("equal") else 1
+
+
+def _read(bill: Path) -> bytes:
+    """What is in the file, or comes on standard input. Raises InvalidInput."""
+    try:
+        return click.get_binary_stream("stdin").read() if str(bill) == "-" else bill.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"BILL.csv: {bill} can't be read: {error.strerror}.", field="bill") from error
 
 
 @cost.command(epilog=examples("lamplighter cost rebuild"))

@@ -91,10 +91,11 @@ def test_in_colours_the_parts_of_a_bar_differ_and_without_by_their_characters_al
 def test_a_narrow_terminal_gets_the_bar_and_the_amounts(
     script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
     main(["budgets"])
     table = capsys.readouterr().out.splitlines()[:4]
-    assert max(map(len, table)) <= 100
+    assert max(map(len, table)) <= 80
+    assert "█" * 5 + "▒" * 3 + "░" * 2 + "  50 %" in table[1]
     assert "$5.00 of $10.00" in table[1]
     assert "in 16 d" in table[1]
     assert "2023-12-01" not in table[1]
@@ -154,7 +155,7 @@ def test_a_name_from_a_server_commands_no_terminal(script: Script, capsys: pytes
 
 
 def test_a_console_without_such_characters_gets_plain_ones() -> None:
-    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=120)
     assert bar(console, HALF).plain == "##########+++++.....  50 %"
 
 

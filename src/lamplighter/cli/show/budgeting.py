@@ -24,7 +24,8 @@ Budget = Mapping[str, Any]
 """One as `/api/budgets` tells it."""
 
 WIDTH = 20
-"""Cells of a bar."""
+"""Cells of a bar, half of them where there is little room."""
+_ROOMY = 100
 
 _SPENT, _ASIDE, _LEFT = ("█", "#"), ("▒", "+"), ("░", ".")
 _EXAMPLE = """\
@@ -60,7 +61,12 @@ def _columns(console: Console, now: float, zone: str) -> Sequence[Column[Budget]
         Column("whose", lambda one: one_line(str(one["whose"])), may_be_cut=True),
         Column("used", lambda one: bar(console, one)),
         Column("spent", lambda one: f"{_dollars(one, 'spent')} of {_dollars(one, 'limit')}", "right"),
-        Column("set aside", lambda one: _dollars(one, "reserved") if amount(one, "reserved") else None, "right"),
+        Column(
+            "set aside",
+            lambda one: _dollars(one, "reserved") if amount(one, "reserved") else None,
+            "right",
+            may_be_missing=True,
+        ),
         Column("renews", lambda one: f"in {whole(float(one['renews_at']) - now)}"),
         Column("at", lambda one: moment(float(one["renews_at"]), zone), may_be_missing=True),
         Column("at the limit", _at_limit, may_be_missing=True),
@@ -88,32 +94,33 @@ def moment(at: float, zone: str) -> str:
 def bar(console: Console, budget: Budget) -> Text:
     """How much is spent, set aside and left; and the percentage that is spent, which may be more than a hundred."""
     spent, aside, limit = (amount(budget, name) or Decimal(0) for name in ("spent", "reserved", "limit"))
-    full, part = cells(spent, aside, limit)
+    width = WIDTH if console.width >= _ROOMY else WIDTH // 2
+    full, part = cells(spent, aside, limit, width)
     look = {100: "red", 80: "yellow"}.get(int(budget["level"]), "green")
     return Text.assemble(
         (pick(console, *_SPENT) * full, look),
         (pick(console, *_ASIDE) * part, "cyan"),
-        (pick(console, *_LEFT) * (WIDTH - full - part), "dim"),
+        (pick(console, *_LEFT) * (width - full - part), "dim"),
         (f" {int(spent * 100 / limit) if limit else 0:>3} %", look if budget["level"] else ""),
     )
 
 
-def cells(spent: Decimal, aside: Decimal, limit: Decimal) -> tuple[int, int]:
-    """How many cells of a bar are spent, and set aside: all of them only where nothing is left, none for nothing."""
+def cells(spent: Decimal, aside: Decimal, limit: Decimal, width: int = WIDTH) -> tuple[int, int]:
+    """How many of `width` cells are spent, and set aside: all of them only where nothing is left, none for nothing."""
     if limit <= 0:
         return 0, 0
-    full = _share(spent, limit, spent >= limit)
-    used = max(full, _share(spent + aside, limit, spent + aside >= limit))
-    if aside > 0 and used == full and full < WIDTH:
+    full = _share(spent, limit, width)
+    used = max(full, _share(spent + aside, limit, width))
+    if aside > 0 and used == full and full < width:
         used = full + 1
     return full, used - full
 
 
-def _share(part: Decimal, limit: Decimal, is_all: bool) -> int:
-    if is_all:
-        return WIDTH
-    rounded = int((part * WIDTH / limit).to_integral_value(ROUND_HALF_UP))
-    return min(WIDTH - 1, max(rounded, 1 if part > 0 else 0))
+def _share(part: Decimal, limit: Decimal, width: int) -> int:
+    if part >= limit:
+        return width
+    rounded = int((part * width / limit).to_integral_value(ROUND_HALF_UP))
+    return min(width - 1, max(rounded, 1 if part > 0 else 0))
 
 
 def _legend(console: Console, budgets: Sequence[Budget], zone: str) -> Text:

@@ -176,7 +176,10 @@ def parse_command(words: list[str]) -> None:
     """What click does before it runs a command. A lone verb names the command, as prose does."""
     context: click.Context = root.make_context("lamplighter", list(words), obj=Session())
     while isinstance(context.command, click.Group):
-        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        left = [*context._protected_args, *context.args]
+        if not left and context.command.invoke_without_command:
+            return
+        name, command, rest = context.command.resolve_command(context, left)
         assert command is not None
         if len(words) == 1:
             return

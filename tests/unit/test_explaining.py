@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +16,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from lamplighter.cli.main import root
 from lamplighter.config import parse
 from lamplighter.domain.endpoint import State, Transition
 from lamplighter.domain.usage import Outcome, UsageRecord
@@ -128,7 +133,7 @@ async def world(
         there.script("GET", f"{HUB}/{DEEP}", Reply(body=hub_model(DEEP)))
         settings = json.loads(json.dumps(SERVER | more))
         settings["providers"]["memory"]["options"]["url"] = engine.url
-        settings["server"] |= {"data": str(data)}
+        settings["server"] = SERVER["server"] | settings["server"] | {"data": str(data)}
         async with (
             running(parse(json.dumps(settings), "server.yaml", {})) as server,
             httpx2.AsyncClient(base_url=server.url, timeout=20, trust_env=False) as http,
@@ -158,7 +163,7 @@ async def test_the_same_requests_are_priced_on_every_offer(tmp_path: Path, monke
     assert (Decimal(rows["rented"]["cost"]), rows["rented"]["basis"]) == (Decimal("0.30"), "exact")
     assert (rows["silent"]["cost"], rows["silent"]["why"]) == (None, "no price known")
     spare = rows["spare"]
-    assert (spare["basis"], spare["why"]) == ("estimate", "")
+    assert (spare["basis"], spare["why"]) == ("estimate", "its start is taken to be as long as that of chat")
     # Ten wakes of 100 s start, 10 + 200 + 10 s of use, 900 s idle, at $0.9 an hour.
     assert float(spare["cost"]) == pytest.approx(10 * (100 + 220 + 900) * 0.9 / 3600, rel=1e-4)
     assert spare["hours_awake"] == pytest.approx(12_200 / 3600, rel=1e-4)
@@ -244,3 +249,84 @@ async def test_requests_without_tokens_and_another_time_count_as_what_they_are(
     assert Decimal(named(last)["as it was"]["cost"]) == Decimal("3.66")
     assert (wrong.status_code, wrong.json()["error"]["field"]) == (422, "since")
     assert (none.status_code, none.json()["error"]["field"]) == (422, "name")
+
+
+async def test_a_route_that_chooses_by_cost_tells_where_a_request_would_go_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = {"assistant": {"targets": ["chat", "rented", "spare"], "choose": "cheapest"}}
+    async with world(tmp_path, monkeypatch, routes=routes) as here:
+        told = await here.explain("chat")
+    (choice,) = told["choices"]
+    assert (choice["route"], choice["targets"][0]) == (
+        "assistant",
+        {"target": "rented", "cost": pytest.approx(0.015), "why": "tokens"},  # 20,000 in and 5,000 out, as they were
+    )
+    asleep = {one["target"]: one for one in choice["targets"][1:]}
+    assert {one["why"] for one in asleep.values()} == {"asleep"}
+    assert asleep["chat"]["cost"] == pytest.approx(1.0)  # a start of 100 s, and 900 s until it sleeps
+
+
+async def test_where_sources_disagree_both_are_shown_and_it_is_said_which_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = {"base_url": "https://api.openai.com/v1", "model": "gpt-4o", "price": {"input": 7, "output": 8}}
+    more: dict[str, Any] = {"upstreams": SERVER["upstreams"] | {"openai": far}, "prices": {"list_prices": True}}
+    async with world(tmp_path, monkeypatch, past=False, **more) as here:
+        for _ in range(200):
+            answered = await here.http.get("/api/offers", params={"provider": "openai"})
+            (offer,) = answered.json()["offers"]
+            if offer["others"]:
+                break
+            await asyncio.sleep(0.05)  # until the list has been read, in a thread
+        told = await here.explain("openai")
+    assert {(one["unit"], one["amount"], one["source"]) for one in offer["quotes"]} == {
+        ("million_tokens_in", "7.00", "configuration"),
+        ("million_tokens_out", "8.00", "configuration"),
+    }
+    assert offer["disagrees"]
+    assert {(one["unit"], one["source"]) for one in offer["others"]} == {
+        ("million_tokens_in", "genai-prices"),
+        ("million_tokens_out", "genai-prices"),
+    }
+    assert named(told)["as it was"]["others"]
+    assert told["rule"].startswith("configuration before")
+
+
+async def test_what_is_spent_is_for_those_who_may_see_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = f"sha256:{hashlib.sha256(b'admins-key').hexdigest()}"
+    async with world(tmp_path, monkeypatch, server={**SERVER["server"], "keys": [admin]}) as here:
+        made = await here.http.post("/api/keys", json={"name": "ci"}, headers={"x-api-key": "admins-key"})
+        mine = {"authorization": f"Bearer {made.json()['secret']}"}
+        seen = await here.http.get("/api/offers", params={"model": "chat"}, headers=mine)
+        all_of_it = await here.http.get("/api/offers", params={"model": "chat"}, headers={"x-api-key": "admins-key"})
+        refused = await here.http.get("/api/offers/explain", params={"name": "chat"}, headers=mine)
+    assert seen.json()["offers"][0]["cost"] is None
+    assert all_of_it.json()["offers"][0]["cost"] is not None
+    assert refused.status_code == 403
+
+
+async def test_people_get_a_table_sorted_by_cost_and_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        run = functools.partial(asyncio.to_thread, CliRunner().invoke, root, obj=None)
+        said = await run(["offers", "explain", "chat", "--all", "--server", here.url], terminal_width=200)
+        machine = await run(["offers", "explain", "chat", "--json", "--server", here.url])
+        odd = await run(["offers", "--tools", "explain", "chat"])
+    assert said.exit_code == 0, said.output
+    text = said.output
+    assert text.index("groq") < text.index("rented") < text.index("as it was") < text.index("silent")
+    assert "paid $12.20: cold start $1.00" in text
+    assert "no price known" in text
+    assert "router (just now)" in text
+    assert text.rstrip().endswith("groq would have cost $0.14 instead of $12.20, 99 % less.")
+    assert json.loads(machine.output)["break_even"]["rented"] == "groq"
+    assert odd.exit_code == 2
+    assert "--tools" in odd.output
+
+
+def test_nobody_asks_about_no_time_at_all() -> None:
+    refused = CliRunner().invoke(root, ["offers", "explain", "chat", "--since", "0s"])
+    assert refused.exit_code == 2
+    assert "--since" in refused.output

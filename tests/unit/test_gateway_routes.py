@@ -190,7 +190,7 @@ async def test_an_awake_endpoint_costs_what_it_is_kept_awake_for() -> None:
             (300.0, "far", "far=0.01 tokens; lamp=0.667 awake"),
             (None, "lamp", "lamp=0 awake; far=0.01 tokens"),
         ):
-            now = dataclasses.replace(config, sleeps_in=lambda _, left=sleeps_in: left)
+            now = dataclasses.replace(config, sleeps_in={"lamp": sleeps_in}.__getitem__)
             async with stage(StageDemand(there.url), routing=now) as s:
                 reply = await s.ask(body=ASK | {"max_tokens": 1000})
             assert (reply.headers["x-lamplighter-target"], reply.headers["x-lamplighter-choice"]) == (

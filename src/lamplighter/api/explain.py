@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +14,7 @@ from lamplighter.api.market_shapes import OfferShape, QuoteShape, SourceShape
 from lamplighter.api.problems import FAILED, INVALID, RESPONSES, Problem, Responses
 from lamplighter.control.explaining import LONGEST, Explainer, Explanation, Row
 from lamplighter.domain.breakeven import BreakEven
+from lamplighter.domain.choosing import Bid
 from lamplighter.domain.money import Quote
 from lamplighter.domain.prices import RULE, money
 from lamplighter.errors import NotFound
@@ -121,6 +124,33 @@ class BreakEvenShape(_Wire):
         return cls(hardware=found.hardware, rented=found.rented, requests_per_day=per_day, why=found.why)
 
 
+class BidShape(_Wire):
+    """What one more request is expected to cost at a target."""
+
+    target: str
+    """An endpoint or an upstream."""
+    cost: float | None
+    """In US dollars; null where that is not known, or without end."""
+    why: str
+    """`tokens`, `in-use`, `awake`, `starting`, `asleep`; `no-price`, `gone`."""
+
+
+class ChoiceShape(_Wire):
+    """Where a route that chooses by cost would send a request now."""
+
+    route: str
+    """The route."""
+    targets: list[BidShape]
+    """What is expected of each target, the first choice first."""
+
+
+class Bids(Protocol):
+    """Who knows what requests are expected to cost now: the gateway."""
+
+    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
+        """For a request of so many tokens, by route: those of this name, or that lead to it, and choose by cost."""
+
+
 class ExplanationShape(_Wire):
     """What one's own requests have cost, and what they would have cost elsewhere."""
 
@@ -144,6 +174,8 @@ class ExplanationShape(_Wire):
     """At how many requests a day that changes; null where there is nothing to compare."""
     no_break_even: str
     """What is missing for that."""
+    choices: list[ChoiceShape]
+    """Where routes with `choose: cheapest` would send one more such request now."""
     recommendation: str
     """What to do, in one sentence."""
     rule: str
@@ -152,7 +184,7 @@ class ExplanationShape(_Wire):
     """Who was asked for offers."""
 
     @classmethod
-    def of(cls, told: Explanation) -> ExplanationShape:
+    def of(cls, told: Explanation, choices: Mapping[str, Sequence[Bid]]) -> ExplanationShape:
         """Describe all of it."""
         asked, paid = told.asked, told.paid
         values: dict[str, Any] = {
@@ -180,10 +212,17 @@ class ExplanationShape(_Wire):
             compared=[ComparedShape.of(row) for row in told.rows],
             break_even=BreakEvenShape.of(told.break_even) if told.break_even is not None else None,
             no_break_even=told.why_none,
+            choices=[_choice(route, bids) for route, bids in choices.items()],
             recommendation=told.recommendation,
             rule=RULE,
             sources=[SourceShape.of(source) for source in told.sources],
         )
+
+
+def _choice(route: str, bids: Sequence[Bid]) -> ChoiceShape:
+    known = {bid.target: bid.cost if bid.cost is not None and isfinite(bid.cost) else None for bid in bids}
+    targets = [BidShape(target=bid.target.name, cost=known[bid.target], why=bid.why) for bid in bids]
+    return ChoiceShape(route=route, targets=targets)
 
 
 def _aged(quote: Quote, age: float) -> AgedQuoteShape:
@@ -200,6 +239,7 @@ def _explainer(request: Request) -> Explainer:
 @router.get("/offers/explain", operation_id="explain_offers")
 async def explain_offers(
     _: Operator,
+    request: Request,
     explainer: Annotated[Explainer, Depends(_explainer)],
     name: Annotated[
         str,
@@ -210,4 +250,8 @@ async def explain_offers(
     ] = _THIRTY_DAYS,
 ) -> ExplanationShape:
     """Tell what the requests of this server have cost, and what they would have cost on each other offer."""
-    return ExplanationShape.of(await explainer.explain(name, since=since))
+    told = await explainer.explain(name, since=since)
+    bids: Bids | None = request.app.state.door
+    told_of = max(1, told.asked.told)
+    each = {"tokens_in": told.asked.tokens_in // told_of, "tokens_out": told.asked.tokens_out // told_of}
+    return ExplanationShape.of(told, bids.expected(told.subject, **each) if bids is not None else {})

@@ -327,9 +327,15 @@ class _Comparison:
         if terms is None:
             return Amount(None, Basis.UNKNOWN, "no price known"), None
         amount = by_the_hour(self._pattern, terms)
+        if terms.start is not None and not offer.cold_start:
+            amount = replace(amount, why=f"its start is taken to be as long as that of {self._like(offer)}")
         if offer.fit is not None and offer.fit.fits is None:
             amount = replace(amount, why="; ".join(filter(None, (amount.why, "whether it fits is not known"))))
         return amount, self._pattern.awake(terms.idle_timeout, terms.start or 0.0) / 3600
+
+    def _like(self, offer: Offer) -> str:
+        """The endpoint whose terms are taken for hardware that has none of its own."""
+        return offer.endpoint if offer.endpoint in self._endpoints else next(iter(self._endpoints), "")
 
     def _terms(self, offer: Offer) -> Terms | None:
         """On which it would run: its own ones where it is here, else those of the endpoint that is compared."""
@@ -337,7 +343,7 @@ class _Comparison:
         if quote is None:
             return None
         here = self._endpoints.get(offer.endpoint or "")
-        like = here or next(iter(self._subject.endpoints), None)
+        like = self._endpoints.get(self._like(offer))
         policy = like.spec.policy if like is not None else Policy()
         return Terms(
             per_hour=quote.amount * (here.spec.replicas if here is not None else 1),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.purse import NoBudgets, SpentKeys
+from lamplighter.domain.choosing import Bid
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import Outcome, UsageSink
 from lamplighter.errors import EndpointNotFound, ShuttingDown
@@ -154,6 +155,10 @@ class Gateway:
         self._services.router.take(routing)
         self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
+
+    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
+        """What a request of so many tokens would be expected to cost now, on the routes that choose by cost."""
+        return self._services.renting.expected(name, tokens_in=tokens_in, tokens_out=tokens_out)
 
     def resolve(self, model: str) -> str:
         """The name of the route or endpoint behind a name that clients use. Raises EndpointNotFound."""

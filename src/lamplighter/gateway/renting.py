@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -61,6 +61,29 @@ class Renting:
         x.choice = by_cost(bids, x.services.standings.look, sticky=text, draw=random.random())  # noqa: S311
         return Plan(route, tuple(bid.target for bid in x.choice))
 
+    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
+        """What a request of so many tokens would be expected to cost now, the cheapest target first.
+
+        By route: those of this name, or that lead to it, and choose by cost.
+        """
+        now, found = monotonic(), dict[str, Sequence[Bid]]()
+        for route in self._routing.routes.values():
+            arrivals = self._arrivals.get(route.name)
+            if arrivals is None or (route.name != name and all(one.name != name for one in route.targets)):
+                continue
+            rate = arrivals.rate(now)
+            bids = [self._expected(route, target, rate, (tokens_in, tokens_out)) for target in route.targets]
+            found[route.name] = sorted(bids, key=lambda bid: (bid.cost is None, bid.cost or 0.0))
+        return found
+
+    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int]) -> Bid:
+        if target.name not in self._routing.upstreams:
+            return self.bid_of_endpoint(target, rate)
+        price = self._price(route.name, target)
+        if price is None:
+            return Bid(target, None, "no-price")
+        return Bid(target, cost_of_tokens(price, tokens_in=tokens[0], tokens_out=tokens[1]), "tokens")
+
     def learn(self, x: Exchange) -> None:
         """Take from an answer how long answers are on its route."""
         arrivals = self._arrivals.get(x.way.name)
@@ -78,7 +101,7 @@ class Renting:
     def _bid_by_tokens(self, x: Exchange, target: RouteTarget, tokens_out: float) -> Bid:
         if not x.is_posted:
             return Bid(target, None, "does-not-fit")
-        price = self._price(x, target)
+        price = self._price(x.way.name, target)
         if price is None:
             return Bid(target, None, "no-price")
         return Bid(target, cost_of_tokens(price, tokens_in=_tokens_in(x), tokens_out=round(tokens_out)), "tokens")
@@ -123,7 +146,7 @@ class Renting:
         rent = self._rents.get(x.way.name)
         if rent is None or x.plan is None or x.first_byte_at is None:
             return
-        price = self._price(x, x.plan.current)
+        price = self._price(x.way.name, x.plan.current)
         if price is not None:
             told = cost_of_tokens(price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
             rent.add(told or _estimate(price, x), monotonic())
@@ -134,14 +157,14 @@ class Renting:
             return None
         able = (target for target in plan.order if target.is_upstream and fits(target.fit, x.demands) is None)
         first = next(able, None)
-        return self._price(x, first) if first is not None else None
+        return self._price(x.way.name, first) if first is not None else None
 
-    def _price(self, x: Exchange, target: RouteTarget) -> TokenPrice | None:
+    def _price(self, route: str, target: RouteTarget) -> TokenPrice | None:
         """What a target charges, by the configuration, or as its own name of the model is priced elsewhere."""
         upstream = self._routing.upstreams.get(target.name)
         if upstream is None:
             return None
-        return self._routing.token_price(upstream, target.model or upstream.model or x.way.name)
+        return self._routing.token_price(upstream, target.model or upstream.model or route)
 
 
 def _estimate(price: TokenPrice, x: Exchange) -> float:

@@ -85,10 +85,13 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
     time = span(max(1.0, asked["until"] - asked["since"]))
     models = [one for one in told["models"] if one != told["subject"]]
     yield f"{told['kind']} {one_line(told['subject'])}" + (f" ({one_line(', '.join(models))})" if models else "")
-    yield (
-        f"asked in {time}: {count(asked['requests'], 'request')}, about {_plain(asked['requests_per_day'])} a day; "
-        f"{asked['tokens_in']:,} tokens in and {asked['tokens_out']:,} out, told by {asked['told']:,} of them"
-    )
+    if not asked["requests"]:
+        yield f"asked in {time}: nothing"
+    else:
+        yield (
+            f"asked in {time}: {count(asked['requests'], 'request')}, about {_plain(asked['requests_per_day'])} a day; "
+            f"{asked['tokens_in']:,} tokens in and {asked['tokens_out']:,} out, told by {asked['told']:,} of them"
+        )
     by_use = "not known" if paid["by_use"] is None else _dollars(paid["by_use"])
     yield (
         f"paid {_dollars(paid['total'])}: cold start {_dollars(paid['cold_start'])}, "
@@ -131,11 +134,18 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             f"Break-even: {pace} requests a day that come as these did. Below that {one_line(found['rented'])} is "
             f"cheaper, above it {one_line(found['hardware'])}."
         )
+    for choice in told["choices"]:
+        bids = (f"{one_line(one['target'])} {_bid(one)}" for one in choice["targets"])
+        yield f"Route {one_line(choice['route'])} would send one more such request to the first of: {', '.join(bids)}."
     if any(row["others"] for row in rows):
         yield f"Where sources disagree, this counts: {told['rule']}."
     for source in told["sources"]:
         if source["trouble"]:
             yield f"{source['name']}: {one_line(source['trouble'])}"
+
+
+def _bid(bid: Mapping[str, Any]) -> str:
+    return f"({bid['why']})" if bid["cost"] is None else f"{_dollars(format(bid['cost'], '.12f'))} ({bid['why']})"
 
 
 def _awake(row: Compared) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,6 +197,40 @@ def test_what_can_not_be_written_or_read_twice_is_no_secret(environ: dict[str, s
         with pytest.raises(SecretMissing, match=told) as raised:
             here.read(place)
         assert "hush" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "told"),
+    [
+        ("headers", {"X-Key": "Bearer ${env:K}"}, "headers.X-Key: has line ends"),
+        ("headers", {"X-Key": "${K}"}, "headers.X-Key: has line ends"),
+        ("headers", {"X-Key": "euro €"}, "headers.X-Key: has line ends or other characters"),
+        ("headers", {"X-Key: a": "b"}, "should be the name of a header"),
+        ("headers", {"Host": "b"}, "belongs to each connection"),
+        ("env", {"A=B": "c"}, "should be the name of an environment variable"),
+        ("env", {"": "c"}, "should be the name of an environment variable"),
+        ("env", {"A": "b\0c"}, "env.A: has characters that no environment variable"),
+        ("env", {"A": "${ODD}"}, "env.A: has characters that no environment variable"),
+    ],
+)
+def test_what_an_engine_can_not_be_given_is_told_before_it_is_started(
+    key: str, given: dict[str, str], told: str
+) -> None:
+    endpoint = {"command": "run {port}", "health_route": "/h", key: given}
+    with pytest.raises(ConfigError) as raised:
+        parse(
+            json.dumps({"endpoints": {"mine": endpoint}}),
+            "x.yaml",
+            {"K": "hush\r\nX-Admin: hush", "ODD": "hush\udcff"},
+        )
+    assert told in str(raised.value)
+    assert "hush" not in str(raised.value)
+
+
+def test_a_key_of_the_server_that_no_header_can_show_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"server\.keys\[0\]: names a key with line ends") as raised:
+        parse('server: {keys: ["env:K"]}', "x.yaml", {"K": "hush\nhush"})
+    assert "hush" not in str(raised.value)
 
 
 def test_what_is_named_is_listed_and_nothing_is_read(vault: VaultServer, environ: dict[str, str]) -> None:

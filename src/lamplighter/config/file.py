@@ -30,6 +30,8 @@ from lamplighter.config.values import (
     Duration,
     FilePath,
     Flag,
+    HeaderName,
+    HeaderText,
     IdleTimeout,
     KeyDigest,
     LogPlace,
@@ -41,7 +43,8 @@ from lamplighter.config.values import (
     RemotePlace,
     SecretText,
     Size,
-    Substituted,
+    VariableName,
+    VariableText,
     Whole,
     Words,
 )
@@ -207,7 +210,7 @@ class EndpointSettings(PolicySettings):
     """The command to run instead of the engine's own. {port}, {host}, {model} and {name} are filled in."""
     args: Words = ()
     """Arguments behind the engine's own."""
-    env: dict[str, Substituted] = Field(default={}, repr=False)
+    env: dict[VariableName, VariableText] = Field(default={}, repr=False)
     """Environment variables of the engine."""
     cwd: FilePath | None = None
     """The folder that the engine runs in."""
@@ -217,7 +220,7 @@ class EndpointSettings(PolicySettings):
     """How long a start may take."""
     stop_grace: Duration = _ENGINE.stop_grace
     """How long the engine may take to end before it is killed."""
-    headers: dict[str, Substituted] = Field(default={}, repr=False)
+    headers: dict[HeaderName, HeaderText] = Field(default={}, repr=False)
     """Headers for every request to the engine, such as its own API key."""
     remote: RemotePlace | None = None
     """Which endpoint of the provider it is: namespace/name, a name, or a URL. By default the one of the same name."""

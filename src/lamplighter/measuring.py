@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lamplighter import __version__
 from lamplighter.api.metrics import Measured
+from lamplighter.control.budgets import Budgets
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.meter import Meter
@@ -27,6 +28,7 @@ class Measuring:
     usage: UsageWriter
     journal: StoreJournal
     spending: Spending
+    budgets: Budgets
     access_log: AccessLog | None
     gateway: Gateway | None = None
 
@@ -45,6 +47,7 @@ class Measuring:
             tallies=self.tally.of_all(),
             spent=self.spending.counted(),
             today=self.spending.today,
+            budgets=self.budgets.standings(),
             breakers=gateway.breakers if gateway is not None else {},
             waiting=waiting,
             dropped=dropped,

@@ -264,6 +264,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             usage=usage,
             journal=journal,
             spending=spending,
+            budgets=budgets,
             access_log=access_log,
         )
         served = ServedWire(

@@ -207,6 +207,7 @@ def labels_in(query: str) -> set[str]:
 
 
 KNOWN_LABELS = {
+    "budget",
     "cause",
     "code",
     "direction",
@@ -215,6 +216,7 @@ KNOWN_LABELS = {
     "job",
     "kind",
     "le",
+    "member",
     "model",
     "outcome",
     "phase",

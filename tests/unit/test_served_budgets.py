@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -14,7 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from lamplighter import runtime
 from lamplighter.config import parse
+from lamplighter.control.alarms import AlarmKeeper, Delivery
 from lamplighter.runtime import Server, running
 from tests.gateway_stage import always, answer, endpoint
 
@@ -149,21 +153,19 @@ async def test_budgets_are_asked_for_by_name_endpoint_and_key(tmp_path: Path) ->
         assert refused.status_code == 403, "a key that may only call models"
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "words"),
-    [
+async def test_what_there_is_not_is_said(tmp_path: Path) -> None:
+    wrong: list[tuple[dict[str, Any], int, str]] = [
         ({"name": "char"}, 404, "There is no budget 'char'; did you mean 'chat'?"),
         ({"name": ["all", "x"]}, 404, "There is no budget 'x'; budgets there are: all, chat, each, team, web."),
         ({"key": "nobody"}, 404, "There is no key 'nobody'; there are no keys."),
         ({"names": "all"}, 400, "names: no such parameter; there are name, endpoint, key."),
         ({"name": "a" * 400}, 422, "name"),
-    ],
-)
-async def test_what_there_is_not_is_said(tmp_path: Path, query: dict[str, Any], status: int, words: str) -> None:
+    ]
     async with serving(tmp_path) as (_, client):
-        refused = await client.get("/api/budgets", params=query)
-        assert words in refused.json()["error"]["message"]
-        assert refused.status_code == status
+        for query, status, words in wrong:
+            refused = await client.get("/api/budgets", params=query)
+            assert words in refused.json()["error"]["message"]
+            assert refused.status_code == status
 
 
 async def test_a_server_without_budgets_tells_of_none(tmp_path: Path) -> None:
@@ -172,3 +174,44 @@ async def test_a_server_without_budgets_tells_of_none(tmp_path: Path) -> None:
         assert (await client.get("/api/budgets?name=x")).json()["error"]["message"] == (
             "There is no budget 'x'; there are no budgets."
         )
+
+
+async def test_prometheus_is_told_of_each_budget_and_whose_it_is(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, client):
+        assert (await called(client)).status_code == 200
+        await until_spent(client, "each")
+        text = (await client.get("/metrics")).text
+        limits, spent, reserved = (amounts(text, name) for name in ("limit", "spent", "reserved"))
+        assert limits == {("all", ""): 1000, ("chat", "chat"): 100, ("each", "chat"): 500, ("web", "web"): 50}
+        assert spent["all", ""] == spent["chat", "chat"] == spent["each", "chat"] > 0
+        assert spent["web", "web"] == 0
+        assert spent["chat", "chat"] + reserved["chat", "chat"] >= MINIMUM
+        assert limits.keys() == spent.keys() == reserved.keys()
+
+
+def amounts(text: str, name: str) -> dict[tuple[str, str], float]:
+    """What is told of each budget, by its name and member."""
+    pattern = rf'^lamplighter_budget_{name}_dollars\{{budget="(\w+)",member="(\w*)"\}} (\S+)$'
+    return {(budget, member): float(value) for budget, member, value in re.findall(pattern, text, re.MULTILINE)}
+
+
+async def test_a_budget_that_is_spent_is_an_alarm_and_wakes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = functools.partial(AlarmKeeper, delivery=Delivery(look_every=0.02))
+    monkeypatch.setattr(runtime, "AlarmKeeper", hasty)
+    budgets = {"little": {"limit": 0.05, "per": "day"}}
+    options = {"start_delay": 0.02, "stop_delay": 0.02}
+    async with serving(tmp_path, budgets=budgets, providers={"memory": {"options": options}}) as (_, client):
+        await client.post("/api/endpoints/wake/chat")
+        async with asyncio.timeout(10):
+            while True:
+                alarms = (await client.get("/api/alarms")).json()["alarms"]
+                if any(one["alarm"] == "budget_100" for one in alarms):
+                    break
+                await asyncio.sleep(0.02)
+        (alarm,) = alarms
+        assert alarm["endpoint"] == "little"
+        assert re.match(r"Budget 'little': \$[\d.]+ of \$0\.05 a day \(all\) is spent, \d{3,} %\. ", alarm["text"])
+        assert "00:00 (Europe/Berlin). Until then nothing is woken under it, and what is awake sleeps" in alarm["text"]
+        assert (await called(client, "free")).status_code == 402

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from lamplighter.control.clock import Clock
-from lamplighter.control.market import Market
+from lamplighter.control.market import PRICES_AGE, Market
 from lamplighter.domain.inference import InferenceAnswer, InferenceRequest
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.money import Quote, Unit
@@ -231,6 +231,23 @@ async def test_a_price_that_can_not_be_is_no_price_and_is_told_in_the_log() -> N
             (offer,) = (await Market({"odd": Odd(prices=[quote])}, Clock()).offers(OfferFilter())).offers
         assert (offer.quotes, offer.main_quote) == ((), None), one
         assert [line["event"] for line in logs] == ["prices that can't be are left out"]
+
+
+@virtual
+async def test_a_price_that_leaps_is_not_believed_while_it_does() -> None:
+    odd = Odd()
+    market = Market({"odd": odd}, Clock())
+
+    async def price(amount: str) -> Decimal | None:
+        odd._prices = [replace(PRICE, amount=Decimal(amount))]
+        await asyncio.sleep(PRICES_AGE + 1)
+        with capture_logs():
+            (offer,) = (await market.offers(OfferFilter())).offers
+        return offer.price_per_million
+
+    told = ["0.5", "501", "501", "0.0004", "0", "501", "2", "501"]
+    shown = ["0.5", None, None, None, None, None, "2", "501"]
+    assert [await price(amount) for amount in told] == [one and Decimal(one) for one in shown]
 
 
 @virtual

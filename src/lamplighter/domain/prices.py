@@ -182,15 +182,22 @@ def _absurd(number: Decimal, factor: Decimal, told: Told, last: Decimal | None) 
     amount = number * factor
     if not _LEAST <= amount <= MOST:
         return f"comes to less than a billionth of a dollar or more than ${MOST:,}"
-    if last is None or last <= 0:
+    return _leap(amount, last)
+
+
+def _leap(amount: Decimal, last: Decimal | None) -> str | None:
+    if last is None or last <= 0 or amount == 0:
         return None
     if amount > last * JUMP:
         return f"is more than {JUMP:,} times the last good one, ${money(last)}"
     return f"is less than 1/{JUMP:,} of the last good one, ${money(last)}" if amount * JUMP < last else None
 
 
-def why_not_believed(quote: object) -> str | None:
-    """Why what somebody gave as a quote can be none; None for one that can be. $0 may be a promotion."""
+def why_not_believed(quote: object, last: Decimal | None = None) -> str | None:
+    """Why what somebody gave as a quote can be none; None for one that can be. $0 may be a promotion.
+
+    `last` is the last good price of it that was not zero.
+    """
     if not isinstance(quote, Quote) or not isinstance(quote.unit, Unit) or not isinstance(quote.subject, str):
         return "is no quote"
     if quote.currency != CURRENCY:
@@ -199,7 +206,9 @@ def why_not_believed(quote: object) -> str | None:
         return f"{_shown(quote.amount)} is no exact number"
     if not 0 <= quote.amount <= MOST:
         return f"{_shown(quote.amount)} is not from $0 to ${MOST:,}"
-    return None if isinstance(quote.at, float | int) and math.isfinite(quote.at) else "has no time"
+    if not isinstance(quote.at, float | int) or not math.isfinite(quote.at):
+        return "has no time"
+    return _leap(quote.amount, last)
 
 
 def told_of_hardware(one: Hardware) -> Told | None:

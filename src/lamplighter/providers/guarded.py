@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 
 import structlog
 
 from lamplighter.domain.inference import InferenceAnswer, InferenceRequest
 from lamplighter.domain.model_filter import LONGEST_CURSOR, ModelFilter, ModelPage
-from lamplighter.domain.money import Quote
+from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.offers import ModelRecord
 from lamplighter.domain.prices import why_not_believed
 from lamplighter.errors import LamplighterError, ProviderError, ProviderTimeout
@@ -18,6 +19,7 @@ from lamplighter.providers.market import Marketplace
 log = structlog.get_logger("lamplighter.market")
 
 _MOST_NAMED = 3
+_LONGEST_NAME = 100
 
 
 class Guarded:
@@ -30,6 +32,8 @@ class Guarded:
     def __init__(self, key: str, market: Marketplace) -> None:
         self._key = key
         self._market = market
+        self._last: dict[tuple[str, Unit], Decimal] = {}
+        """What was good last of each price that the last answer named."""
 
     async def list_models(self, wanted: ModelFilter) -> AsyncIterator[ModelPage]:
         """See Marketplace."""
@@ -50,11 +54,26 @@ class Guarded:
             told: object = await self._market.get_pricing()
             if not isinstance(told, Sequence):
                 raise self._wrong("get_pricing", "quotes")
-            refused = {str(getattr(one, "subject", one))[:100]: why for one in told if (why := why_not_believed(one))}
+            good, refused = self._judged(told)
         if refused:
-            some = "; ".join(f"{subject}: {why}" for subject, why in list(refused.items())[:_MOST_NAMED])
+            some = "; ".join(refused[:_MOST_NAMED])
             log.warning("prices that can't be are left out", market=self._key, count=len(refused), some=some)
-        return [one for one in told if why_not_believed(one) is None]
+        return good
+
+    def _judged(self, told: Sequence[object]) -> tuple[list[Quote], list[str]]:
+        """What can be believed, and why the rest can't."""
+        good, refused, last = list[Quote](), list[str](), dict[tuple[str, Unit], Decimal]()
+        for one in told:
+            before = self._last.get((one.subject, one.unit)) if isinstance(one, Quote) else None
+            why = why_not_believed(one, before)
+            if not isinstance(one, Quote) or why is not None:
+                refused.append(f"{str(getattr(one, 'subject', one))[:_LONGEST_NAME]}: {why}")
+            else:
+                good.append(one)
+            if isinstance(one, Quote) and (amount := before if why else one.amount or before):
+                last[one.subject, one.unit] = amount
+        self._last = last
+        return good, refused
 
     async def run_inference(self, payload: InferenceRequest) -> InferenceAnswer:
         """See Marketplace."""

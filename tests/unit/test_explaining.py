@@ -98,6 +98,7 @@ async def remember(folder: Path, first: float) -> None:
         await store.add_usage([used("chat", noon + 110), used("chat", noon + 320)])
         await store.add_transition(change(noon + 1220, State.RUNNING, asleep, 1120.0))
         await store.add_start("chat", noon + 100, 100.0)
+        await store.save_activity([("chat", int(noon), 20.0)])
     await store.close()
 
 
@@ -154,8 +155,11 @@ async def test_the_same_requests_are_priced_on_every_offer(tmp_path: Path, monke
     rows = named(told)
     was = rows["as it was"]
     assert (Decimal(was["cost"]), was["basis"]) == (Decimal("12.20"), "ledger")  # 10 x 1220 s x $0.001
-    assert {kind: Decimal(told["paid"][kind]) for kind in ("cold_start", "total")} == {
+    assert {kind: Decimal(amount) for kind, amount in told["paid"].items()} == {
         "cold_start": Decimal("1.00"),
+        "serving": Decimal("0.20"),
+        "idle": Decimal("11.00"),
+        "by_use": Decimal(0),
         "total": Decimal("12.20"),
     }
     assert (Decimal(rows["groq"]["cost"]), rows["groq"]["basis"]) == (Decimal("0.14"), "exact")

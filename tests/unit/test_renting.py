@@ -150,10 +150,7 @@ def by_the_cheapest(gap: float, rent: float, count: int) -> tuple[float, float]:
     arrivals, now, paid, sleeps_at = Arrivals(), 0.0, 0.0, -inf
     for _ in range(count):
         asleep = cost_asleep(cost_of_wake(price, start=start, tail=tail), lasts=start + tail, rate=arrivals.rate(now))
-        if now < sleeps_at:
-            here = cost_awake(price, idle_for=tail - (sleeps_at - now), asleep=asleep)
-        else:
-            here = asleep
+        here = cost_awake(price, idle_for=tail - (sleeps_at - now), asleep=asleep) if now < sleeps_at else asleep
         arrivals.come(now)
         if here <= rent:
             paid += start * 0.001 + tail * 0.001 if now >= sleeps_at else (tail - (sleeps_at - now)) * 0.001

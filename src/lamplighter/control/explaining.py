@@ -118,9 +118,12 @@ class Explainer:
         spells = await self._spells(subject, begun, until)
         lines = await self._stock.charged(day, by_route=subject.route is not None)
         mine = [line for line in lines if _concerns(line, subject)]
-        asked = _asked(spells, begun, until)
-        comparison = _Comparison(subject, asked, spells, offers, self._market.age)
-        return comparison.explain(mine, sources)
+
+        def compare() -> Explanation:
+            asked = _asked(spells, begun, until)
+            return _Comparison(subject, asked, spells, offers, self._market.age).explain(mine, sources)
+
+        return await asyncio.to_thread(compare)  # a long history takes tenths of a second, and requests are on the loop
 
     async def _spells(self, subject: _Subject, since: float, until: float) -> list[Spell]:
         """When it was asked; a model also under its own name at somebody elsewhere."""

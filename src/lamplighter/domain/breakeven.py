@@ -243,7 +243,7 @@ def recommendation(subject: str, asked: Asked, compared: Sequence[Compared], fou
 def _until(asked: Asked, found: BreakEven | None, best: str) -> str:
     if found is None or found.rented != best or not found.per_day or found.per_day <= asked.per_day:
         return ""
-    return f", up to about {found.per_day:.0f} requests a day; there were {asked.per_day.normalize():f}"
+    return f", up to about {found.per_day:,.0f} requests a day; there were {asked.per_day.normalize():f}"
 
 
 def _said(amount: Amount) -> str:

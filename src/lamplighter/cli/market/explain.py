@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DAY = 86400.0
 _LONGEST = 366 * _DAY
+_MANY = 100
 
 Compared = Mapping[str, Any]
 
@@ -196,4 +197,5 @@ def _dollars(amount: str) -> str:
 
 
 def _plain(number: str) -> str:
-    return f"{Decimal(number):,.2f}".rstrip("0").rstrip(".")
+    value = Decimal(number)
+    return f"{value:,.0f}" if value >= _MANY else f"{value:,.2f}".rstrip("0").rstrip(".")

@@ -108,6 +108,7 @@ async def _make_year(store: Store) -> int:
     now = time.time()
     lives = [_life(f"endpoint-{number}", now, chance) for number in range(ENDPOINTS)]
     waiting = [next(life) for life in lives]
+    indexes = await store._run(_without_indexes)
     count = 0
     for day in range(DAYS):
         until = now - (DAYS - 1 - day) * _DAY
@@ -127,6 +128,7 @@ async def _make_year(store: Store) -> int:
             waiting[number] = moment, row
         await store._run(_write, transitions, usage, [(name, hour, took) for (name, hour), took in busy.items()])
         count += len(transitions)
+    await store._run(_run_all, indexes)
     return count
 
 
@@ -143,7 +145,24 @@ def _write(
     ):
         values = ", ".join("?" * len(columns))
         if rows:
-            connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({values})", list(rows))
+            connection.exec_driver_sql(
+                f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({values})", list(rows)
+            )
+
+
+def _without_indexes(connection: Connection) -> list[str]:
+    """Facts are written several times as fast without them; tells how to make them again."""
+    query = (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('transitions', 'usage', 'activity')"
+    )
+    found = [row for row in connection.exec_driver_sql(query).all() if row.sql]
+    _run_all(connection, [f"DROP INDEX {row.name}" for row in found])
+    return [row.sql for row in found]
+
+
+def _run_all(connection: Connection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
 
 
 def _life(name: str, now: float, chance: random.Random) -> _Facts:

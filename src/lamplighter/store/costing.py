@@ -109,10 +109,6 @@ def _closed(connection: Connection, wanted: CostFilter, grain: str, since: str |
     groups: list[ColumnElement[Any]] = [charges["period" if name == "day" else name] for name in wanted.by]
     query = select(*groups, charges.kind, charges.estimated, *(func.sum(charges[name]) for name in SUMS))
     query = query.where(charges.grain == grain)
-    if since is not None:
-        query = query.where(charges.period >= since)
-    if until is not None:
-        query = query.where(charges.period < until)
     for name, among in (
         (charges.endpoint, wanted.endpoints),
         (charges.cause, wanted.causes),
@@ -120,11 +116,16 @@ def _closed(connection: Connection, wanted: CostFilter, grain: str, since: str |
     ):
         if among is not None:
             query = query.where(name.in_(sorted(among)))
+    query = query.group_by(*groups, charges.kind, charges.estimated)
     if wanted.endpoints is not None and grain != "month":
         days = _days(connection, since, until)
         if len(days) * len(wanted.endpoints) < _SEEKS:
-            query = query.where(charges.period.in_(days))
-    return query.group_by(*groups, charges.kind, charges.estimated)
+            return query.where(charges.period.in_(days))
+    if since is not None:
+        query = query.where(charges.period >= since)
+    if until is not None:
+        query = query.where(charges.period < until)
+    return query
 
 
 def _days(connection: Connection, since: str | None, until: str | None) -> list[str]:
@@ -137,7 +138,9 @@ def _days(connection: Connection, since: str | None, until: str | None) -> list[
     if None in ends:
         return []
     first = date.fromisoformat(max(ends[0], since or ends[0]))
-    last = date.fromisoformat(min(ends[1], until or ends[1]))
+    last = date.fromisoformat(ends[1])
+    if until is not None:
+        last = min(last, date.fromisoformat(until) - timedelta(days=1))
     days = ((first + timedelta(days=passed)).isoformat() for passed in range((last - first).days + 1))
     return list(islice(days, _SEEKS))
 

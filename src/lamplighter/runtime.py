@@ -90,6 +90,7 @@ class Server:
 
     listener: _Listener
     access_log: AccessLog | None = None
+    spending: Spending
 
     def __init__(
         self,
@@ -343,7 +344,7 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             budgets=budgets,
             stock=stock,
         )
-        server.access_log = access_log
+        server.access_log, server.spending = access_log, spending
         async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
             yield server
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,7 @@ def reconcile(connection: Connection, *, bill: Path, tolerance: str, as_json: bo
 def _read(bill: Path) -> bytes:
     """What is in the file, or comes on standard input. Raises InvalidInput."""
     try:
-        return click.get_binary_stream("stdin").read() if str(bill) == "-" else bill.read_bytes()
+        return sys.stdin.buffer.read() if str(bill) == "-" else bill.read_bytes()
     except OSError as error:
         raise InvalidInput(f"BILL.csv: {bill} can't be read: {error.strerror}.", field="bill") from error
 

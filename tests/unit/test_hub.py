@@ -323,6 +323,15 @@ async def test_a_task_goes_to_who_takes_it_by_the_models_mapping() -> None:
         assert answer.json() == [[0.5]]
 
 
+async def test_a_name_that_leads_elsewhere_is_no_name_whoever_tells_it() -> None:
+    mapping = [{"provider": "hf-inference", "providerId": "../../whoami-v2", "status": "live", "task": "fill-mask"}]
+    async with stage() as there, market(there) as ours:
+        there.script("GET", f"{HUB}/{QWEN}", Reply(body=hub_model(inferenceProviderMapping=mapping)))
+        with pytest.raises(ProviderError, match="a name of it that is none"):
+            await ours.run_inference(InferenceRequest(model=QWEN, body={"inputs": "x"}))
+        assert there.questions("POST") == []
+
+
 async def test_an_image_comes_back_as_it_is() -> None:
     own = {"hf-inference": {"providerId": "org/draw", "status": "live", "task": "text-to-image"}}
     async with stage() as there, market(there) as one:

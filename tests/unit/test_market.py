@@ -325,6 +325,8 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/api/models", {"market": "bazaar"}, 400, "market", "bazaar"),
     ("/api/models", {"cursor": "x"}, 400, "cursor", "begin anew"),
     ("/api/models", {"search": "a\nb"}, 400, "search", "'a\\nb'"),
+    ("/api/models", {"id": "a/../../whoami-v2"}, 400, "id", "no name of a model"),
+    ("/api/models", {"id": "a//b"}, 400, "id", "no name of a model"),
 ]
 
 
@@ -338,6 +340,45 @@ async def test_a_query_that_is_wrong_is_told_by_field_and_value(
             assert (answered.status_code, error["field"]) == (status, field), query
             assert says in error["message"]
         assert here.there.questions("GET", HUB) == []
+
+
+async def test_a_task_that_is_none_is_told_where_the_hub_just_lists_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        here.there.script("GET", HUB, Reply(body=[]))
+        answered = await here.http.get("/api/models", params={"task": "text-to-imige"})
+        error = answered.json()["error"]
+        assert (answered.status_code, error["field"]) == (400, "task")
+        assert "did you mean text-to-image" in error["message"]
+        assert (await here.get("/api/models", task="text-to-image"))["models"] == []
+
+
+WRONG_CALLS: list[tuple[str, dict[str, Any], bytes, str, str]] = [
+    (f"/api/inference/{DEEP}", {}, b'{"messages": [{"content": NaN}]}', "payload", "NaN"),
+    ("/api/inference/chat", {}, b'{"messages": [{"content": Infinity}]}', "payload", "NaN"),
+    (f"/api/inference/{DEEP}", {}, b'{"messages": [{"content": "\\ud800"}]}', "payload", "half a character"),
+    ("/api/inference/chat", {}, b'{"messages": [{"content": "\\ud800"}]}', "payload", "half a character"),
+    ("/api/inference/a%00b", {}, b'{"messages": []}', "model", "no name of a model"),
+    ("/api/inference/%2e%2e/whoami-v2", {}, b'{"inputs": "x"}', "model", "no name of a model"),
+    ("/api/inference/a/%2e%2e%2f%2e%2e/whoami-v2", {}, b'{"inputs": "x"}', "model", "no name of a model"),
+    (f"/api/inference/{DEEP}", {"provider": "a:b\r\nx"}, b'{"messages": []}', "provider", "should be a name"),
+    (f"/api/inference/{DEEP}", {"timeout": "0"}, b'{"messages": []}', "timeout", "should be more than 0; got '0'"),
+]
+
+
+async def test_a_call_that_can_not_be_made_is_told_and_goes_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        for path, query, content, field, says in WRONG_CALLS:
+            url = f"{here.server.url}{path}"
+            answered = await here.http.post(url, content=content, params=query)
+            error = answered.json()["error"]
+            assert (answered.status_code in {400, 422}, error["kind"]) == (True, "bad_input"), (path, error)
+            assert error["field"] == field
+            assert says in error["message"]
+        assert here.there.asked == []
 
 
 async def test_a_feed_that_is_down_is_told_and_the_rest_is_there(

@@ -17,7 +17,7 @@ from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.inference import InferenceAnswer, InferenceRequest
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.money import Quote, Unit
-from lamplighter.domain.offer_choice import OfferFilter, chosen
+from lamplighter.domain.offer_choice import OfferFilter, check_task, chosen
 from lamplighter.domain.offers import (
     ModelRecord,
     Offer,
@@ -151,6 +151,8 @@ class Market:
         key, cursor = self._place(wanted.cursor, keys)
         mine = replace(wanted, cursor=cursor)
         page = await self._pages.get((key, mine), lambda: _first_page(self._markets[key], mine))
+        if not page.value.models and wanted.task is not None:
+            check_task(wanted.task)  # nobody says of a task that there is none: they list nothing
         onward = self._onward(key, page.value.next, keys)
         return Told(ModelPage(models=page.value.models, next=onward), page.at, page.age, page.trouble)
 

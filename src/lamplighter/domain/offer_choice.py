@@ -66,6 +66,11 @@ def chosen(offers: Sequence[Offer], wanted: OfferFilter, *, all_told: bool = Tru
     return _sorted(found, wanted.sort)[: wanted.limit]
 
 
+def check_task(task: str) -> None:
+    """Raises InvalidInput for a word that is neither a task of the Hub nor a kind."""
+    _check("task", task, {*KINDS, *TASKS})
+
+
 def _check(field: str, value: str | None, known: Iterable[str]) -> None:
     if value is None:
         return

@@ -193,3 +193,25 @@ async def test_the_budgets_of_a_server_are_shown(
         assert "there is no key 'web'" in said
         assert await asyncio.to_thread(main, ["budgets", "tem", "--server", server.url]) == 3
         assert "did you mean 'team'?" in capsys.readouterr().err
+
+
+def test_the_check_of_the_configuration_warns_of_a_budget_for_an_endpoint_that_the_file_does_not_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_environment(monkeypatch, tmp_path)
+    file = tmp_path / "lamplighter.yaml"
+    file.write_text(
+        """\
+endpoints: {chat: {command: x, aliases: [talk]}}
+budgets:
+  slip: {limit: 1, per: day, endpoint: chatt}
+  alias: {limit: 1, per: day, endpoint: talk}
+  right: {limit: 1, per: day, endpoint: chat}
+  each: {limit: 1, per: day, endpoint: "*"}
+"""
+    )
+    assert main(["config", "check", str(file)]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: budgets.slip.endpoint: there is no endpoint 'chatt' in this file; did you mean chat?",
+        "warning: budgets.alias.endpoint: there is no endpoint 'talk' in this file; it is an alias; give the name, chat",
+    ]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from lamplighter.config import document as documents
 from lamplighter.config import elsewhere
 from lamplighter.config.budgets import BudgetSettings
-from lamplighter.config.checks import ALWAYS_THERE, check
+from lamplighter.config.checks import ALWAYS_THERE, budget_warnings, check
 from lamplighter.config.complaints import problems_of
 from lamplighter.config.document import Document
 from lamplighter.config.environment import apply, names_endpoints
@@ -190,7 +190,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         prices=file.prices,
         ledger=file.ledger,
         budget_settings=file.budgets,
-        warnings=tuple(warnings),
+        warnings=(*warnings, *budget_warnings(file)),
         secret_variables=variables_of(document, environ),
         secrets=secrets,
         places={dotted(path): place for path, place in document.places.items()},

@@ -256,3 +256,26 @@ def test_use_counts_in_the_hour_that_the_zones_clocks_show_also_where_they_once_
         )
         assert list(facts["chat"].used) == [START + HOUR]
     database.close()
+
+
+def test_an_endpoint_that_has_run_since_before_facts_were_pruned_is_charged_anew_in_another_time_zone() -> None:
+    """No month of the new zone begins where one of the old one did, whose positions were put aside."""
+    month, until = BERLIN.begin_of(date(2026, 11, 1)), BERLIN.begin_of(date(2026, 11, 3))
+    utc = Terms(calendar=Calendar(), prices=TERMS.prices, rules=TERMS.rules)
+    database = Database(":memory:")
+    with database.transaction() as connection:
+        record(connection, in_order([Life("chat", [(60, 60, 40 * 24 * HOUR)], ["ann"], ["ann"])], until))
+        record(connection, in_order([Life("mert", [(60, 60, 60), (60, 60, 60)], ["", ""], ["", ""])], until))
+        charging.close_hours(connection, NAMES, until, TERMS)
+        charging.note_counted(connection)
+        charging.prune_ledger(connection, month)
+        while charging.prune_counted(connection, tables.transitions, month, 2):
+            pass
+        left = connection.execute(select(tables.transitions.c.endpoint, tables.transitions.c.after)).all()
+        assert sorted(left) == [("chat", State.RUNNING), ("mert", State.RUNNING)], "how each of them stood"
+        assert rebuilding.rebuild(connection, until, utc) == date(2026, 11, 1)
+        wanted = CostFilter(endpoints=frozenset({"chat"}), since=date(2026, 11, 1))
+        rows = costing.select_costs(connection, wanted, until * SECOND, utc)
+        seconds = sum(row.micros for row in rows if row.kind is not Kind.ALWAYS) // SECOND
+        assert seconds == until - Calendar().begin_of(date(2026, 11, 1))
+    database.close()

@@ -13,7 +13,20 @@ from datetime import date
 from itertools import chain
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+)
 
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.closing import Facts, Position, advance
@@ -268,15 +281,25 @@ def load_activity(connection: Connection, since: int) -> dict[tuple[str, int], f
 
 
 def prune_counted(connection: Connection, table: Table, before: float, limit: int) -> int:
-    """Delete at most `limit` facts older than `before` that have been counted; the newest row stays.
+    """Delete at most `limit` facts older than `before` that have been counted.
 
-    Rows are numbered on from the newest one: were all of them gone, numbers that were counted would come again.
+    The newest row stays, since rows are numbered on from it: were all of them gone, numbers that were counted would
+    come again. So does each endpoint's last transition before that moment: it tells how the endpoint stood then, where
+    all is charged anew.
     """
     mark = {"transitions": TRANSITIONS, "usage": USAGE}[table.name]
     counted = int(load_marks(connection).get(mark, 0))
     newest = connection.scalar(select(func.max(table.c.id))) or 0
     old = select(table.c.id).where(table.c.at < before, table.c.id <= min(counted, newest - 1)).limit(limit)
+    if table is tables.transitions:
+        old = old.where(or_(table.c.after.is_(None), _has_later(before)))
     return connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+
+
+def _has_later(before: float) -> ColumnElement[bool]:
+    """Whether another transition of the same endpoint came after this one, and before that moment."""
+    this, later = tables.transitions.c, tables.transitions.alias("later").c
+    return exists().where(later.endpoint == this.endpoint, later.at >= this.at, later.at < before, later.id > this.id)
 
 
 def prune_ledger(connection: Connection, before: float) -> int:

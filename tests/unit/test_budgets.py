@@ -288,7 +288,9 @@ async def test_at_the_limit_what_is_in_flight_ends_what_idles_sleeps_and_the_idl
     async with books(endpoint(idle_timeout=5000.0), budgets=[budget("0.20")], keys=[ANN]) as one:
         await spend(one, 0.5)  # far beyond it: it was in flight
         await asyncio.sleep(5)
-        assert one.fleet.endpoint("chat").phase is Phase.SLEEPING
+        seen = one.fleet.endpoint("chat")
+        assert seen.phase is Phase.SLEEPING
+        assert "Budget 'b'" in (seen.message or ""), "who looks is told that the next request does not wake it"
         assert one.provider.counts("chat") == (1, 1)
 
 

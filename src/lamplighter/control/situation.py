@@ -202,9 +202,15 @@ class Situation:
         return portrait.too_late(self.name, waited, what, goes_on=goes_on, retry_after=self.retry_after())
 
     def message(self, view: View) -> str | None:
-        refused = self.refused.message if self.refused is not None and self.known in ASLEEP else None
-        error = refused or self.trouble.error
+        refused = self._refused(view)
+        error = self.trouble.error if refused is None else refused.message
         return portrait.message(view, status=self.status.message, error=error, blocked_by=self.room.blocked_by(self))
+
+    def _refused(self, view: View) -> BudgetSpent | None:
+        """Why nothing wakes it, where a budget is in the way."""
+        if self.known not in ASLEEP:
+            return None
+        return self.refused if view.at_limit is None else self.purse.refusal(self.name, "")
 
     def _room_state(self) -> Room:
         if self.room.holds(self):

@@ -31,6 +31,10 @@ PARAMETERS = """
 "path.namespace" = "lamplighter"
 "query.wait" = 0
 "query.follow" = false
+
+[[operations]]
+include-path = "/api/offers/explain"
+parameters = {"query.name" = "chat"}
 """
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance"
 SECONDS = 10

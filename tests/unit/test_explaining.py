@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import json
 import time
@@ -54,6 +53,7 @@ SERVER: dict[str, Any] = {
     "server": {"port": 0, "drain_timeout": 1},
     "ledger": {"time_zone": "UTC"},
 }
+ASK = ["offers", "explain", "chat"]
 TOKENS_IN, TOKENS_OUT = 20_000, 5_000
 
 
@@ -314,10 +314,10 @@ async def test_people_get_a_table_sorted_by_cost_and_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch) as here:
-        run = functools.partial(asyncio.to_thread, CliRunner().invoke, root, obj=None)
-        said = await run(["offers", "explain", "chat", "--all", "--server", here.url], terminal_width=200)
-        machine = await run(["offers", "explain", "chat", "--json", "--server", here.url])
-        odd = await run(["offers", "--tools", "explain", "chat"])
+        runner = CliRunner(env={"COLUMNS": "200"})
+        said = await asyncio.to_thread(runner.invoke, root, [*ASK, "--all", "--server", here.url])
+        machine = await asyncio.to_thread(runner.invoke, root, [*ASK, "--json", "--server", here.url])
+        odd = await asyncio.to_thread(runner.invoke, root, ["offers", "--tools", "explain", "chat"])
     assert said.exit_code == 0, said.output
     text = said.output
     assert text.index("groq") < text.index("rented") < text.index("as it was") < text.index("silent")
@@ -331,6 +331,6 @@ async def test_people_get_a_table_sorted_by_cost_and_a_sentence(
 
 
 def test_nobody_asks_about_no_time_at_all() -> None:
-    refused = CliRunner().invoke(root, ["offers", "explain", "chat", "--since", "0s"])
+    refused = CliRunner().invoke(root, [*ASK, "--since", "0s"])
     assert refused.exit_code == 2
     assert "--since" in refused.output

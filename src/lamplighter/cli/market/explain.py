@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _DAY = 86400.0
 _LONGEST = 366 * _DAY
 _MANY = 100
+_MOST_SHOWN = 20
 
 Compared = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ Compared = Mapping[str, Any]
     metavar="DURATION",
     help="How far to look back, from the beginning of that day on.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also offers of which it can't be said what they would cost.")
+@click.option("--all", "everything", is_flag=True, help="Also the dearer ones, and those of which it can't be said.")
 @json_option
 @talks_to_server
 def explain(connection: Connection, name: str, *, since: float, everything: bool, as_json: bool) -> None:
@@ -65,8 +66,7 @@ def _drawn(told: Mapping[str, Any], width: int, *, everything: bool) -> Renderab
     from rich.text import Text  # noqa: PLC0415
 
     rows: Sequence[Compared] = told["compared"]
-    known = [row for row in rows if row["cost"] is not None]
-    shown = rows if everything or not known else known
+    shown = rows if everything else _main_ones(rows)
     parts: list[RenderableType] = [
         Text("\n".join(_head(told))),
         Text(),
@@ -77,6 +77,13 @@ def _drawn(told: Mapping[str, Any], width: int, *, everything: bool) -> Renderab
         Text(told["recommendation"], style="bold"),
     ]
     return Group(*parts)
+
+
+def _main_ones(rows: Sequence[Compared]) -> Sequence[Compared]:
+    """The cheapest ones, and how it was; all where nothing is known of any."""
+    known = [row for row in rows if row["cost"] is not None]
+    cheapest = known[:_MOST_SHOWN]
+    return [*cheapest, *(row for row in known[_MOST_SHOWN:] if row["offer"] is None)] or rows
 
 
 def _head(told: Mapping[str, Any]) -> Iterator[str]:
@@ -123,7 +130,7 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
     from lamplighter.cli.show.words import count, one_line  # noqa: PLC0415 - help should not pay for it
 
     if hidden:
-        yield f"Of {count(hidden, 'other offer')} it can't be said; --all shows why."
+        yield f"{count(hidden, 'more offer')}, dearer or without a cost; --all shows them, and why."
     found = told["break_even"]
     if found is None:
         yield f"No break-even: {told['no_break_even']}."

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
@@ -82,8 +83,10 @@ async def _measure(folder: Path) -> list[Figure]:
     what = f"{ENDPOINTS} endpoints, {DAYS} days, {transitions / 1e6:.1f} million transitions"
     figures = [Figure(figure=f"charged anew: {what}", value=took, unit="s")]
     for by in ((Dimension.ENDPOINT,), (Dimension.KEY,), (Dimension.DAY,), (Dimension.ENDPOINT, Dimension.KEY)):
-        name = " and ".join(by)
-        figures.append(Figure(figure=f"report by {name}, a year", value=await _time(costs, by), unit="s", target=1))
+        took = await _time(costs, CostQuery(by=by))
+        figures.append(Figure(figure=f"report by {' and '.join(by)}, a year", value=took, unit="s", target=1))
+    for name, query in _questions(datetime.now(UTC).date()):
+        figures.append(Figure(figure=name, value=await _time(costs, query) * 1000, unit="ms"))
     accrued = time.perf_counter()
     costs.accrued()
     figures.append(Figure(figure="what has accrued", value=time.perf_counter() - accrued, unit="s"))
@@ -91,14 +94,28 @@ async def _measure(folder: Path) -> list[Figure]:
     return figures
 
 
-async def _time(costs: Costs, by: tuple[Dimension, ...]) -> float:
+def _questions(today: date) -> Iterator[tuple[str, CostQuery]]:
+    """What is asked again and again, of the same year."""
+    month = today - timedelta(days=30)
+    one, key = frozenset({"endpoint-500"}), frozenset({"key-7"})
+    yield "30 days by day, all", CostQuery(by=(Dimension.DAY,), since=month)
+    yield "30 days by day, one endpoint", CostQuery(by=(Dimension.DAY,), since=month, endpoints=one)
+    yield "30 days by endpoint", CostQuery(by=(Dimension.ENDPOINT,), since=month)
+    yield "this month, all", CostQuery(since=today.replace(day=1))
+    yield "this month, one endpoint", CostQuery(since=today.replace(day=1), endpoints=one)
+    yield "this month, one key", CostQuery(since=today.replace(day=1), keys=key)
+    yield "this day, one endpoint", CostQuery(since=today, endpoints=one)
+    yield "this day, one key", CostQuery(since=today, keys=key)
+
+
+async def _time(costs: Costs, query: CostQuery) -> float:
     """The median of some reports; the first one is not counted."""
     took = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
-        found = await costs.report(CostQuery(by=by))
+        found = await costs.report(query)
         took.append(time.perf_counter() - began)
-        assert sum(line.total for line in found.lines) == found.total.total > 0
+        assert sum(line.total for line in found.lines) == found.total.total
     return statistics.median(took[1:])
 
 

@@ -204,8 +204,8 @@ class Costs:
             causes=None if query.keys is None else people.accounts(query.keys),
             providers=query.providers,
         )
-        terms = self._tariffs.terms(await self._store.ledger_names())
-        rows = await self._store.costs(wanted, micros(now), terms)
+        names = await self._store.ledger_names() if query.endpoints is None else sorted(query.endpoints)
+        rows = await self._store.costs(wanted, micros(now), self._tariffs.terms(names))
         return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
 
     async def between(self, endpoint: str, since: float, until: float) -> WindowCost | None:

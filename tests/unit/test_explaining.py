@@ -171,6 +171,9 @@ async def test_the_same_requests_are_priced_on_every_offer(tmp_path: Path, monke
     # Ten wakes of 100 s start, 10 + 200 + 10 s of use, 900 s idle, at $0.9 an hour.
     assert float(spare["cost"]) == pytest.approx(10 * (100 + 220 + 900) * 0.9 / 3600, rel=1e-4)
     assert spare["hours_awake"] == pytest.approx(12_200 / 3600, rel=1e-4)
+    small = rows["memory-memory-cpu-x1"]
+    assert (small["cost"], small["why"].startswith("does not fit: estimate: (8.19 billion x 2 B")) == (None, True)
+    assert rows["memory-memory-gpu-x1"]["basis"] == "estimate"
     assert [row["name"] for row in told["compared"]][:2] == ["groq", "rented"]
 
 

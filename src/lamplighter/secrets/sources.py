@@ -239,6 +239,17 @@ def _from_file(path: Path) -> Secret:
     return Secret(text.strip())
 
 
+def exposure(place: Place) -> str | None:
+    """Who can read a secret who need not, where that can be told; None where nobody can."""
+    if not isinstance(place, FilePlace):
+        return None
+    try:
+        mode = stat.S_IMODE(place.path.stat().st_mode)
+    except OSError:
+        return None
+    return f"every user of this machine can read it (mode {mode:04o})" if mode & stat.S_IROTH else None
+
+
 def _open_at_once(path: str, flags: int) -> int:
     """Without waiting for whoever would write into a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -315,6 +315,10 @@ class Controller:
         """Seconds until a request has a chance; 0.0 where it would be let through now."""
         return self._here.expected_wait()
 
+    def expected_start(self) -> float | None:
+        """How long a start takes, from earlier ones (seconds); None where there were none."""
+        return self._here.history.expected_start()
+
     def is_starting(self) -> bool:
         """Whether it is asleep and on its way."""
         return self._here.is_starting()

@@ -546,6 +546,11 @@ class Fleet:
         """The endpoints that there are, those that are being taken out included."""
         return sorted(self._leaving | self._controllers)
 
+    def start_of(self, name: str) -> tuple[Spec, float | None]:
+        """What is started by a wake, and how long that is expected to take (seconds). Raises EndpointNotFound."""
+        controller = self._find(name)
+        return controller.spec, controller.expected_start()
+
     def funds_changed(self, names: Iterable[str]) -> None:
         """Have these endpoints look at their budgets again; those that there are not are no error."""
         for name in names:

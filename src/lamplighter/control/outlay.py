@@ -25,7 +25,7 @@ from lamplighter.domain.budgets import (
     standing,
 )
 from lamplighter.domain.calendar import Calendar
-from lamplighter.domain.endpoint import Endpoint
+from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.money import Quote, nanos
 from lamplighter.errors import EndpointNotFound
@@ -50,8 +50,8 @@ class SpendingFleet(Protocol):
 
     def names(self) -> Sequence[str]: ...
 
-    def endpoint(self, name: str) -> Endpoint:
-        """Raises EndpointNotFound."""
+    def start_of(self, name: str) -> tuple[Spec, float | None]:
+        """What is started by a wake, and how long that is expected to take (seconds). Raises EndpointNotFound."""
 
     def is_awake(self, name: str) -> bool: ...
 
@@ -207,13 +207,13 @@ class Outlay:
         """What a wake of an endpoint costs at least now, in nanodollars; 0 where nobody knows its price."""
         fleet = self.books.fleet
         try:
-            seen = fleet.endpoint(endpoint)
+            spec, expected_start = fleet.start_of(endpoint)
         except EndpointNotFound:
             return 0
         quote = self.books.prices.price_of(endpoint)
-        rule = fleet.providers[seen.spec.provider].capabilities.billing
+        rule = fleet.providers[spec.provider].capabilities.billing
         price = None if quote is None else quote.amount
-        return least_cost(price, seen.spec.replicas, rule, seen.expected_start)
+        return least_cost(price, spec.replicas, rule, expected_start)
 
     # What it tells.
 

@@ -23,7 +23,6 @@ from lamplighter.control.costs import CostQuery, Costs, Dimension
 from lamplighter.control.journal import MemoryJournal
 from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import Calendar
-from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.prices import Change
 from lamplighter.providers.base import Provider
@@ -61,8 +60,8 @@ class _Prices:
 class _NoFleet:
     providers: Mapping[str, Provider] = {}
 
-    def endpoints(self) -> Sequence[Endpoint]:
-        return ()
+    def places(self) -> Mapping[str, str]:
+        return {}
 
 
 def measure() -> Iterator[Figure]:

@@ -546,6 +546,10 @@ class Fleet:
         """The endpoints that there are, those that are being taken out included."""
         return sorted(self._leaving | self._controllers)
 
+    def places(self) -> Mapping[str, str]:
+        """The name of each endpoint's provider, by its own; those that are being taken out included."""
+        return {name: one.spec.provider for name, one in (self._leaving | self._controllers).items()}
+
     def start_of(self, name: str) -> tuple[Spec, float | None]:
         """What is started by a wake, and how long that is expected to take (seconds). Raises EndpointNotFound."""
         controller = self._find(name)

@@ -172,6 +172,7 @@ class Outlay:
 
     def tally(self) -> None:
         """Add to the ledger's sums what has accrued since, and see what is set aside."""
+        self._tallied_at = self._clock.now()
         self.accrued = self.books.ledger.accrued() if self.budgets else {}
         self._spent, self._reserved = Sums(dict(self._sums.spent)), Sums()
         for name, one in self.accrued.items():
@@ -184,7 +185,6 @@ class Outlay:
             begun = self.accrued.get(name)
             cost = begun.nanos if begun is not None and begun.began >= hold.at - _BEGINS else 0
             self._reserved.add(self.budgets, name, hold.key, max(0, hold.least - cost))
-        self._tallied_at = self._clock.now()
 
     def tally_in_time(self) -> None:
         """The same where that was not done just now."""

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from lamplighter.control.clock import Clock
 from lamplighter.domain.calendar import Calendar
-from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.ledger import Prices
 from lamplighter.domain.money import nanos
 from lamplighter.domain.prices import Change
@@ -29,7 +28,8 @@ class PricedFleet(Protocol):
     @property
     def providers(self) -> Mapping[str, Provider]: ...
 
-    def endpoints(self) -> Sequence[Endpoint]: ...
+    def places(self) -> Mapping[str, str]:
+        """The name of each endpoint's provider, by its own."""
 
 
 class Tariffs:
@@ -49,7 +49,7 @@ class Tariffs:
             calendar=self.calendar,
             prices={name: _steps(self._prices.changes(name, 0.0, until)) for name in names},
             rules={name: provider.capabilities.billing for name, provider in self._fleet.providers.items()},
-            providers={endpoint.spec.name: endpoint.spec.provider for endpoint in self._fleet.endpoints()},
+            providers=self._fleet.places(),
         )
 
 

@@ -673,6 +673,7 @@ def _routing(settings: Settings, book: PriceBook, fleet: Fleet) -> Routing:
         upstreams=settings.upstreams(),
         prices=book.rates,
         token_price=book.token_price,
+        sleeps_in=lambda name: fleet.endpoint(name).auto_sleep_in,
         breaker=settings.breaker,
         retry=settings.retry,
     )
@@ -680,7 +681,6 @@ def _routing(settings: Settings, book: PriceBook, fleet: Fleet) -> Routing:
 
 def _route_book(settings: Settings) -> RouteBook:
     book = RouteBook()
-        sleeps_in=lambda name: fleet.endpoint(name).auto_sleep_in,
     book.take(settings.routes(), settings.upstreams())
     return book
 

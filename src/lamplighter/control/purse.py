@@ -45,10 +45,13 @@ class NoBudgets(Purse, SpentKeys):
         raise KeyError(key_id)
 
     def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
+        del endpoint, account
         return None
 
     def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
+        del endpoint, account
         return None
 
     def at_limit(self, endpoint: str) -> AtLimit | None:
+        del endpoint
         return None

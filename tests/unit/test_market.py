@@ -561,6 +561,13 @@ async def test_a_client_of_a_server_has_models_offers_and_answers(
         assert (await client.run_inference(DEEP, ASK)).provider == "novita"
 
 
+async def test_a_client_sends_nothing_that_is_no_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(tmp_path, monkeypatch) as here, AsyncClient(here.server.url) as client:
+        for wrong in (float("nan"), "\ud800", {1, 2}):
+            with pytest.raises(InvalidInput, match="payload: it holds what JSON can't"):
+                await client.run_inference("chat", {"messages": [], "more": wrong})
+
+
 async def test_a_client_of_a_server_is_told_failures_by_the_same_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -24,6 +25,8 @@ from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.records import AuditFilter
 from tests.ledger_stage import Books, InlineStore, PriceList, books, endpoint
 from tests.virtual_time import VirtualClock, virtual
+
+T = TypeVar("T")
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -49,10 +52,10 @@ class FailingStore(InlineStore):
 
     fails = False
 
-    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]:
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms, made: Callable[[list[CostRow]], T]) -> T:
         if self.fails:
             raise StoreError("The disk is gone.")
-        return await super().costs(wanted, now, terms)
+        return await super().costs(wanted, now, terms, made)
 
 
 # Days.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lamplighter.control.accruals import Accruals, Accrued
 from lamplighter.control.clock import Clock
@@ -27,6 +27,8 @@ from lamplighter.errors import InvalidInput
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.windows import Charged
+
+T = TypeVar("T")
 
 NOBODY = ""
 _MILLION = 1_000_000
@@ -155,7 +157,7 @@ class WindowCost:
 class CostStore(Protocol):
     """Where costs are kept: `Store` is one. Every method raises StoreError."""
 
-    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]: ...
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms, made: Callable[[list[CostRow]], T]) -> T: ...
 
     async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]: ...
 
@@ -205,8 +207,11 @@ class Costs:
             providers=query.providers,
         )
         names = await self._store.ledger_names() if query.endpoints is None else sorted(query.endpoints)
-        rows = await self._store.costs(wanted, micros(now), self._tariffs.terms(names))
-        return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+
+        def made(rows: Sequence[CostRow]) -> CostReport:
+            return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+
+        return await self._store.costs(wanted, micros(now), self._tariffs.terms(names), made)
 
     async def between(self, endpoint: str, since: float, until: float) -> WindowCost | None:
         """What an endpoint cost from one moment (Unix time) to another; None where facts of then are kept no more.

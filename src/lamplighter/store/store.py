@@ -270,9 +270,16 @@ class Store:
         """How each endpoint stands at a moment (microseconds), with what its awake period has cost so far."""
         return await self._run(charging.open_positions, now, terms)
 
-    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]:
-        """What endpoints cost, added up by what is wanted, up to the moment `now` (microseconds)."""
-        return await self._run(costing.select_costs, wanted, now, terms)
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms, made: Callable[[list[CostRow]], T]) -> T:
+        """What is `made` of what endpoints cost, added up by what is wanted, up to the moment `now` (microseconds).
+
+        It is made in the thread of the database: of a thousand endpoints that takes long.
+        """
+
+        def make(connection: Connection) -> T:
+            return made(costing.select_costs(connection, wanted, now, terms))
+
+        return await self._run(make)
 
     async def charged_between(self, name: str, since: int, until: int, terms: Terms) -> Charged | None:
         """What an endpoint was charged between two moments (microseconds); None where facts of then are gone."""

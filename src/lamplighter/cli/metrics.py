@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
@@ -69,7 +70,8 @@ def _said(found: Metrics) -> Iterator[tuple[str, str]]:
 
 def _cost(found: Metrics) -> str:
     """What it cost, and how that is known."""
-    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.amounts import shown  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415
     from lamplighter.cli.show.words import whole  # noqa: PLC0415
 
     rate = dollars(found.price_per_hour, " per replica and hour")
@@ -77,6 +79,6 @@ def _cost(found: Metrics) -> str:
         return _UNKNOWN
     if found.cost_source == "ledger":
         unpriced = f"; for {whole(found.unpriced)} no price was known" if found.unpriced else ""
-        return f"{dollars(found.cost)}, charged by the server's ledger{unpriced}"
+        return f"{shown(Decimal(str(found.cost)))}, charged by the server's ledger{unpriced}"
     cost = dollars(round(found.cost, 2))
     return f"about {cost}, estimated" + (f" at {rate}" if rate else "")

@@ -103,6 +103,8 @@ class Books:
         await self.fleet.open(specs)
         await self.keeper.start()
         self.accruals.seed(await self.keeper.positions())
+
+    async def watch_budgets(self) -> None:
         await self.budgets.open(
             outlay.Books(fleet=self.fleet, ledger=self.costs, prices=self.prices, list_keys=lambda: self.keys)
         )
@@ -166,6 +168,8 @@ async def books(
     )
     one.keys += keys
     await one.open(specs or [endpoint()])
+    if budgets or keys:  # they look twice a second: that takes long in simulated weeks
+        await one.watch_budgets()
     try:
         yield one
     finally:

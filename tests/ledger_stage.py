@@ -134,6 +134,26 @@ class Books:
         )
         await self.store.add_usage([record])
 
+    async def charge(self, target: str, nanodollars: int, *, key: str = "ann", tokens: int = 100) -> None:
+        """Put on record that an upstream answered a request and charged for it."""
+        record = UsageRecord(
+            endpoint=target,
+            at=self.clock.wall(),
+            route="/v1/chat/completions",
+            status=200,
+            outcome=Outcome.SERVED,
+            waited=0.0,
+            duration=1.0,
+            bytes_in=1,
+            bytes_out=1,
+            model="smart",
+            key=key,
+            tokens_in=tokens,
+            tokens_out=tokens,
+            nanodollars=nanodollars,
+        )
+        await self.store.add_usage([record])
+
 
 def endpoint(name: str = "chat", *, replicas: int = 1, **policy: Any) -> Spec:
     """A spec whose endpoint sleeps after a minute."""

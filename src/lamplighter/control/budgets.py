@@ -13,7 +13,8 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.outlay import Books, Outlay
-from lamplighter.control.purse import Purse, SpentKeys
+from lamplighter.control.purse import Purse, Spent
+from lamplighter.domain.accounts import KEY
 from lamplighter.domain.budgets import AtLimit, Budget, Scope, Standing, exceeded_by
 from lamplighter.domain.money import dollars, in_words
 from lamplighter.errors import BudgetSpent, LamplighterError
@@ -26,8 +27,8 @@ TURN = 2.0
 _SEVERITY = [AtLimit.IDLE, AtLimit.DRAIN, AtLimit.CUT]
 
 
-class Budgets(Purse, SpentKeys):
-    """Implements `Purse` for controllers, and `SpentKeys` for the gateway.
+class Budgets(Purse, Spent):
+    """Implements `Purse` for controllers, and `Spent` for the gateway.
 
     Until it is open nothing is woken, where there are budgets.
     """
@@ -38,6 +39,7 @@ class Budgets(Purse, SpentKeys):
         self._outlay: Outlay | None = None
         self._limits: dict[str, AtLimit] = {}
         self._closed: dict[str, Standing] = {}
+        self._spent: Sequence[Standing] = ()
         self._told: set[tuple[str, str]] = set()
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -134,6 +136,15 @@ class Budgets(Purse, SpentKeys):
     def closed(self, key_id: str) -> BudgetSpent:
         return self._error(self._open(), self._closed[key_id], "and with it all that this key may use")
 
+    def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
+        if not self._spent or self._outlay is None:
+            return None
+        key = self._outlay.key_of(KEY + key_id)
+        for found in self._spent:
+            if found.budget.member_of(target, key) == found.member:
+                return self._error(self._outlay, found, f"and {target!r} charges by use")
+        return None
+
     def _refusal(self, outlay: Outlay, endpoint: str, account: str, least: int) -> BudgetSpent | None:
         key = outlay.key_of(account)
         members = ((budget, budget.member_of(endpoint, key)) for budget in outlay.budgets)
@@ -163,6 +174,7 @@ class Budgets(Purse, SpentKeys):
         limits = limits_by(spent, outlay)
         changed = [name for name in limits | self._limits if limits.get(name) is not self._limits.get(name)]
         self._limits = limits
+        self._spent = spent
         self._closed = dict(_closed_keys(spent, outlay))
         self._tell(spent, outlay)
         if changed:

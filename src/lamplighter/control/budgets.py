@@ -37,7 +37,7 @@ class Budgets(Purse, Spent):
         self._clock = clock
         self._budgets = tuple(budgets)
         self._outlay: Outlay | None = None
-        self._limits: dict[str, AtLimit] = {}
+        self._limits: dict[str, tuple[AtLimit, Standing]] = {}
         self._closed: dict[str, Standing] = {}
         self._spent: Sequence[Standing] = ()
         self._told: set[tuple[str, str]] = set()
@@ -126,7 +126,12 @@ class Budgets(Purse, Spent):
         return refused
 
     def at_limit(self, endpoint: str) -> AtLimit | None:
-        return self._limits.get(endpoint)
+        limit = self._limits.get(endpoint)
+        return None if limit is None else limit[0]
+
+    def why(self, endpoint: str) -> str:
+        limit = self._limits.get(endpoint)
+        return "" if limit is None else self._error(self._open(), limit[1], "and nothing is woken").message
 
     @property
     def closed_keys(self) -> Mapping[str, Standing]:
@@ -171,8 +176,9 @@ class Budgets(Purse, Spent):
         """See which endpoints and keys have nothing left, and have those look that this changes anything for."""
         outlay.tally_in_time()
         spent = [one for one in self.standings() if one.is_spent]
-        limits = limits_by(spent, outlay)
-        changed = [name for name in limits | self._limits if limits.get(name) is not self._limits.get(name)]
+        limits = _limits_by(spent, outlay)
+        before, now = ({name: word for name, (word, _) in some.items()} for some in (self._limits, limits))
+        changed = [name for name in before | now if before.get(name) is not now.get(name)]
         self._limits = limits
         self._spent = spent
         self._closed = dict(_closed_keys(spent, outlay))
@@ -194,12 +200,14 @@ class Budgets(Purse, Spent):
         self._told = set(now)
 
 
-def limits_by(spent: Sequence[Standing], outlay: Outlay) -> dict[str, AtLimit]:
-    """What becomes of which endpoint: of several budgets the harshest word counts."""
-    limits: dict[str, AtLimit] = {}
+def _limits_by(spent: Sequence[Standing], outlay: Outlay) -> dict[str, tuple[AtLimit, Standing]]:
+    """What becomes of which endpoint, and by which budget: of several the harshest word counts."""
+    limits: dict[str, tuple[AtLimit, Standing]] = {}
     for found in spent:
         for name, word in _hit(found, outlay):
-            limits[name] = max(word, limits.get(name, word), key=_SEVERITY.index)
+            known = limits.get(name)
+            if known is None or _SEVERITY.index(word) > _SEVERITY.index(known[0]):
+                limits[name] = word, found
     return limits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -122,7 +123,6 @@ class PriceBook:
         self._chance = chance
         self._catalogue = Catalogue()
         self._histories: dict[str, PriceHistory] = {}
-        self._resolving: set[str] = set()
         self._estimates: dict[str, bool] = {}
         self._checked: dict[str, float] = {}
         self._keepers: list[FeedKeeper] = []
@@ -200,15 +200,9 @@ class PriceBook:
         are gone as well.
         """
         now = self._clock.wall()
-        if (at is None or endpoint not in self._histories) and endpoint not in self._resolving:
-            # How an endpoint is may be told with what its wake costs: asked for that meanwhile, what is known counts.
-            self._resolving.add(endpoint)
-            try:
+        if at is None or endpoint not in self._histories:
+            with contextlib.suppress(EndpointNotFound):
                 self._resolve(self._fleet.endpoint(endpoint), now)
-            except EndpointNotFound:
-                pass  # what it did cost is known all the same
-            finally:
-                self._resolving.discard(endpoint)
         history = self._histories.get(endpoint)
         return None if history is None else history.at(now if at is None else at)
 

@@ -24,6 +24,9 @@ class Purse(Protocol):
     def at_limit(self, endpoint: str) -> AtLimit | None:
         """What becomes of the endpoint because a budget is spent; None: nothing."""
 
+    def why(self, endpoint: str) -> str:
+        """Which budget that is, for people; empty where nothing becomes of it."""
+
 
 class Spent(Protocol):
     """What the gateway asks at each request, so that most have to look at an empty mapping alone."""
@@ -62,3 +65,7 @@ class NoBudgets(Purse, Spent):
     def at_limit(self, endpoint: str) -> AtLimit | None:
         del endpoint
         return None
+
+    def why(self, endpoint: str) -> str:
+        del endpoint
+        return ""

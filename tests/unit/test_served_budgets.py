@@ -213,7 +213,10 @@ async def test_a_budget_that_is_spent_is_an_alarm_and_wakes_nothing(
         (alarm,) = alarms
         assert alarm["endpoint"] == "little"
         assert re.match(r"Budget 'little': \$[\d.]+ of \$0\.05 a day \(all\) is spent, \d{3,} %\. ", alarm["text"])
-        assert "00:00 (Europe/Berlin). Until then nothing is woken under it, and what is awake sleeps" in alarm["text"]
+        assert (
+            "00:00 (Europe/Berlin). Until then nothing is woken and no upstream paid under it, and what is awake sleeps"
+            in alarm["text"]
+        )
         assert (await called(client, "free")).status_code == 402
         async with asyncio.timeout(10):
             while True:

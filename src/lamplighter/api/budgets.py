@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -121,7 +121,7 @@ class BudgetStanding(_Wire):
             {
                 "name": budget.name,
                 "scope": budget.scope,
-                "whose": replace(budget, member=found.member).whose,
+                "whose": found.whose,
                 "tag": budget.tag or None,
                 "member": found.member,
                 "limit": money(budget.limit),

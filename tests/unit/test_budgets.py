@@ -18,7 +18,6 @@ from lamplighter.domain.budgets import (
     Period,
     Scope,
     Sums,
-    exceeded_by,
     least_cost,
     period_of,
     standing,
@@ -146,7 +145,7 @@ def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_as
 ) -> None:
     found = standing(budget("0.000001"), "", spent=spent, reserved=reserved, now=1_800_000_000, calendar=Calendar())
     assert found.level == level
-    assert exceeded_by(found, 100) is not fits
+    assert found.budget.is_exceeded(spent, reserved, 100) is not fits
 
 
 @pytest.mark.parametrize(

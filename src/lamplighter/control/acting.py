@@ -177,8 +177,9 @@ def account_of(here: Situation) -> Account:
     caller = here.gate.first_caller() or (wishes.called_by if here.called else None)
     if caller is not None:
         return account_of_caller(caller), caller.route
-    holder = next(iter(wishes.leases.values()), "")
-    return (LEASE + holder if holder else "", "")
+    accounts = list(dict.fromkeys(wishes.leases.values()))
+    funded = (account for account in accounts if here.purse.refusal(here.name, account) is None)
+    return next(funded, accounts[0] if accounts else ""), ""
 
 
 def account_of_caller(caller: Caller) -> str:

@@ -258,7 +258,7 @@ class Lease:
     """A session's standing demand. It ends when no heartbeat came for `ttl` seconds; `expires_at` is Unix time.
 
     `pause_at_end` says what becomes of the endpoint when its last lease ends: paused, or left to its idle timeout.
-    `holder` tells people whose it is (`user@host pid 42`).
+    `holder` tells people whose it is (`user@host pid 42`), `actor` who opened it, as it stands on record.
     """
 
     id: str
@@ -268,6 +268,7 @@ class Lease:
     created_at: float
     expires_at: float
     pause_at_end: bool = True
+    actor: str = ""
 
 
 class Leases(Protocol):

@@ -507,9 +507,9 @@ class Fleet:
         provider = self._providers[self._find(name).spec.provider]
         return provider.processes(self._find(name).name) if isinstance(provider, RunsHere) else ()
 
-    def hold(self, name: str, lease: str, holder: str = "") -> None:
-        """Keep an endpoint awake until the lease is let go."""
-        self._find(name).hold(lease, holder)
+    def hold(self, name: str, lease: str, holder: str = "", actor: str = "") -> None:
+        """Keep an endpoint awake until the lease is let go, on the account of its holder, or of the key it came by."""
+        self._find(name).hold(lease, account_of_operator(actor, holder) if actor or holder else "")
 
     def let_go(self, name: str, lease: str) -> None:
         """End a lease; one that has ended already is no error."""

@@ -24,8 +24,8 @@ class Purse(Protocol):
     def at_limit(self, endpoint: str) -> AtLimit | None:
         """What becomes of the endpoint because a budget is spent; None: nothing."""
 
-    def why(self, endpoint: str) -> str:
-        """Which budget that is, for people; empty where nothing becomes of it."""
+    def spent(self, endpoint: str) -> BudgetSpent | None:
+        """Which budget that is; None where nothing becomes of it."""
 
 
 class Spent(Protocol):
@@ -41,6 +41,9 @@ class Spent(Protocol):
     def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
         """Why nothing may be spent at a target that charges by use on a key's account; None where it may be."""
 
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        """Tell what a target has charged for an answer."""
+
 
 class NoBudgets(Purse, Spent):
     """Where there are none."""
@@ -54,6 +57,9 @@ class NoBudgets(Purse, Spent):
         del target, key_id
         return None
 
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        del target, key_id, nanodollars
+
     def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
         del endpoint, account
         return None
@@ -66,6 +72,6 @@ class NoBudgets(Purse, Spent):
         del endpoint
         return None
 
-    def why(self, endpoint: str) -> str:
+    def spent(self, endpoint: str) -> BudgetSpent | None:
         del endpoint
-        return ""
+        return None

@@ -267,7 +267,7 @@ async def test_a_route_that_chooses_by_cost_tells_where_a_request_would_go_now(
     (choice,) = told["choices"]
     assert (choice["route"], choice["targets"][0]) == (
         "assistant",
-        {"target": "rented", "cost": pytest.approx(0.015), "why": "tokens"},  # 20,000 in and 5,000 out, as they were
+        {"target": "rented", "model": None, "cost": pytest.approx(0.015), "why": "tokens"},  # 20,000 in and 5,000 out, as they were
     )
     asleep = {one["target"]: one for one in choice["targets"][1:]}
     assert {one["why"] for one in asleep.values()} == {"asleep"}

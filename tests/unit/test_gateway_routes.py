@@ -214,6 +214,48 @@ async def test_what_has_no_price_comes_last_and_the_next_answers_where_the_cheap
     assert reply.headers["x-lamplighter-choice"].endswith("odd=unknown no-price")
 
 
+def by_model(upstream: Upstream, model: str | None) -> TokenPrice | None:
+    return {"org/dear": DEAR, "org/low": CHEAP}.get(model or "")
+
+
+TWICE = (RouteTarget(name="far", model="org/dear"), RouteTarget(name="far", model="org/low"))
+
+
+async def test_one_upstream_under_two_names_of_the_model_is_charged_by_the_one_that_answered() -> None:
+    async with endpoint(always(SAID)) as there:
+        config = cheapest(*TWICE, upstreams={"far": upstream("far", there.url)})
+        async with stage(routing=dataclasses.replace(config, token_price=by_model)) as s:
+            await s.ask(body=ASK | {"max_tokens": 1000})
+            reply = await s.ask(body=ASK)
+    assert reply.headers["x-lamplighter-choice"] == "cheapest; far (org/low)=0.001 tokens; far (org/dear)=0.01 tokens"
+    assert [one.nanodollars for one in s.usage.all] == [1_001_000, 1_001_000]  # 10 at $0.1 and 1000 at $1 a million
+
+
+async def test_a_chain_over_one_upstream_is_charged_by_the_model_that_answered() -> None:
+    said = SAID
+
+    async def script(visit: Visit) -> None:
+        while True:
+            body = (await visit.request())[2]
+            await visit.say(said if b"org/low" in body else answer(status="503 No"))
+
+    async with endpoint(script) as there:
+        config = routing(*TWICE, upstreams={"far": upstream("far", there.url)})
+        async with stage(routing=dataclasses.replace(config, token_price=by_model)) as s:
+            assert (await s.ask(body=ASK)).status == 200
+            assert (await s.usage.one()).nanodollars == 1_001_000
+
+
+async def test_an_answer_that_tells_tokens_after_every_attempt_failed_is_charged_all_the_same() -> None:
+    failed = answer(b'{"usage":{"prompt_tokens":10,"completion_tokens":1000}}', status="500 Oops")
+    async with endpoint(always(failed)) as there:
+        ups = {"far": upstream("far", there.url, price=CHEAP)}
+        async with stage(routing=routing("far", upstreams=ups, repeat=Repeat.ALWAYS, max_attempts=3)) as s:
+            reply = await s.ask(body=ASK)
+            record = await s.usage.one()
+    assert (reply.status, reply.body[:8], record.nanodollars) == (500, b'{"usage"', 1_001_000)
+
+
 async def test_a_target_that_can_not_serve_the_request_is_no_bargain() -> None:
     async with endpoint(always(SAID)) as there:
         ups = {"small": upstream("small", there.url, price=CHEAP), "large": upstream("large", there.url, price=DEAR)}

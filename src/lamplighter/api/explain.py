@@ -129,6 +129,8 @@ class BidShape(_Wire):
 
     target: str
     """An endpoint or an upstream."""
+    model: str | None
+    """The model's name there, where the route gives one: it may lead to one upstream under several."""
     cost: float | None
     """In US dollars; null where that is not known, or without end."""
     why: str
@@ -221,7 +223,9 @@ class ExplanationShape(_Wire):
 
 def _choice(route: str, bids: Sequence[Bid]) -> ChoiceShape:
     known = {bid.target: bid.cost if bid.cost is not None and isfinite(bid.cost) else None for bid in bids}
-    targets = [BidShape(target=bid.target.name, cost=known[bid.target], why=bid.why) for bid in bids]
+    targets = [
+        BidShape(target=bid.target.name, model=bid.target.model, cost=known[bid.target], why=bid.why) for bid in bids
+    ]
     return ChoiceShape(route=route, targets=targets)
 
 

@@ -155,17 +155,17 @@ class Renting:
         """What the target that answered charges for the tokens that it told, in nanodollars; 0 where it does not."""
         if x.endpoint not in self._routing.upstreams:
             return 0
-        price = self._price_of(x, x.endpoint)
+        price = self._price_of(x)
         return 0 if price is None else price.nanodollars(x.tokens_in, x.tokens_out)
 
     def charges(self, x: Exchange) -> bool:
         """Whether it is known that the current target, an upstream, charges for tokens."""
-        price = self._price_of(x, x.endpoint)
+        price = self._price_of(x)
         return price is not None and (price.input > 0 or price.output > 0)
 
-    def _price_of(self, x: Exchange, name: str) -> TokenPrice | None:
-        target = next((one for one in x.way.targets if one.name == name), None)
-        return None if target is None else self._price(x.way.name, target)
+    def _price_of(self, x: Exchange) -> TokenPrice | None:
+        """Of the current target: a route may lead to one upstream under several names of the model."""
+        return None if x.plan is None else self._price(x.way.name, x.plan.current)
 
     def _price_of_upstream(self, x: Exchange, plan: Plan) -> TokenPrice | None:
         """Of the first target that is always on and serves such a request."""
@@ -205,9 +205,14 @@ def _tokens_out(x: Exchange, arrivals: Arrivals) -> float:
 
 def choice_told(bids: Sequence[Bid]) -> bytes:
     """What was expected of the targets, in the order in which they are tried: for a header."""
-    told = [f"{bid.target.name}={_told(bid)}" for bid in bids[:_MOST_TOLD]]
+    told = [f"{_named(bid.target)}={_told(bid)}" for bid in bids[:_MOST_TOLD]]
     more = [f"and {len(bids) - _MOST_TOLD} more"] if len(bids) > _MOST_TOLD else []
     return "; ".join(["cheapest", *told, *more]).encode("ascii", "backslashreplace")
+
+
+def _named(target: RouteTarget) -> str:
+    """A route may lead to one upstream under several names of the model."""
+    return target.name if target.model is None else f"{target.name} ({target.model})"
 
 
 def _told(bid: Bid) -> str:

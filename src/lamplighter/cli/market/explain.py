@@ -143,13 +143,17 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             f"cheaper, above it {one_line(found['hardware'])}."
         )
     for choice in told["choices"]:
-        bids = (f"{one_line(one['target'])} {_bid(one)}" for one in choice["targets"])
+        bids = (f"{one_line(_target(one))} {_bid(one)}" for one in choice["targets"])
         yield f"Route {one_line(choice['route'])} would send one more such request to the first of: {', '.join(bids)}."
     if any(row["others"] for row in rows):
         yield f"Where sources disagree, this counts: {told['rule']}."
     for source in told["sources"]:
         if source["trouble"]:
             yield f"{source['name']}: {one_line(source['trouble'])}"
+
+
+def _target(bid: Mapping[str, Any]) -> str:
+    return f"{bid['target']} ({bid['model']})" if bid["model"] else str(bid["target"])
 
 
 def _bid(bid: Mapping[str, Any]) -> str:

@@ -619,3 +619,36 @@ async def test_a_model_is_offered_on_hardware_that_it_fits_on(monkeypatch: pytes
             assert found.price_basis == "not measured"
             there.script("GET", f"{HUB}/org/none", Reply(404, {"error": "no"}))
             assert await client.offers(model="org/none") == []
+
+
+async def test_a_key_for_a_route_sees_no_offers_and_prices_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        root = {"x-api-key": ADMIN}
+
+        async def seen(key: dict[str, str]) -> tuple[set[str], set[str], dict[str, Any]]:
+            offers = (await here.http.get("/api/offers", headers=key)).raise_for_status().json()
+            prices = (await here.http.get("/api/pricing", headers=key)).raise_for_status().json()["prices"]
+            own = {one["endpoint"] for one in offers["offers"] if one["endpoint"]}
+            assert offers["total"] == len(offers["offers"])
+            return own, {one["subject"] for one in prices if one["source"] == "configuration"}, offers
+
+        everything = {"chat", "elsewhere"}
+        assert (await seen(root))[:2] == (everything, everything)
+        assert (await seen(await made_key(here, name="any")))[:2] == (everything, everything)
+        own, priced, offers = await seen(await made_key(here, name="one", routes=["chat"]))
+        assert (own, priced) == ({"chat"}, {"chat"})
+        assert {one["cost_basis"] for one in offers["offers"]} == {"told to keys with the role operate"}
+        assert DEEP in {one["model"] for one in offers["offers"]}  # what the world has on offer is nobody's secret
+        assert (await seen(await made_key(here, name="both", role="operate", routes=["chat"])))[0] == everything
+
+
+@pytest.mark.parametrize(("path", "wrong"), [("/api/offers", "max_prices"), ("/api/models", "modality")])
+async def test_a_filter_that_a_route_has_none_of_is_refused(
+    path: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        refused = await here.http.get(path, params={wrong: "1"})
+        assert refused.status_code == 400
+        assert f"{wrong}: no such filter" in refused.text

@@ -76,6 +76,10 @@ class ApiKey:
         """Whether it may call this model."""
         return not self.routes or name in self.routes
 
+    def may_see(self, name: str) -> bool:
+        """Whether it is told of an endpoint, route or upstream of this server: who operates it is told of all."""
+        return self.may_call(name) or self.role.covers(Role.OPERATE)
+
     def may_call_elsewhere(self, name: str) -> bool:
         """Whether it may call this model at a marketplace, which the account behind this server's token pays for.
 

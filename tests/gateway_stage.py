@@ -113,14 +113,20 @@ class StageDemand:
     def try_claim(self, name: str) -> Claim | None:
         return self._grant(self.replica) if self.replica else None
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
+        if self.paused:
+            return False
         self.wanted += 1
+        return True
 
     def is_awake(self, name: str) -> bool:
         return self.replica is not None or self.busy
 
     def is_starting(self, name: str) -> bool:
         return not self.is_awake(name) and bool(self.asked)
+
+    def is_paused(self, name: str) -> bool:
+        return self.paused
 
     def expected_wait(self, name: str) -> float:
         return 0.0 if self.replica else self.expected

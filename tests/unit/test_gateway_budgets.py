@@ -46,7 +46,7 @@ class Closed(Spent):
 class Broke(Several):
     """Endpoints that nobody can pay for, where they are asleep."""
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         raise spent()
 
     async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY) -> Claim:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lamplighter.control.keyring import Keyring
+from lamplighter.domain.keys import Role
 from lamplighter.domain.routing import (
     BreakerPolicy,
     Choose,
@@ -116,6 +118,45 @@ async def test_an_upstream_is_rented_at_the_price_that_its_model_has_elsewhere()
             assert (await s.ask(body=ASK)).status == 200
             assert s.demand.wanted == 1
     assert set(asked) == {("far", "org/m")}
+
+
+async def test_a_key_that_may_not_wake_leaves_what_was_rented_on_the_account() -> None:
+    ring = Keyring()
+    await ring.make("root", actor="test", role=Role.ADMIN)
+    _, shy = await ring.make("shy", actor="test", may_wake=False)
+    _, bold = await ring.make("bold", actor="test")
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=WhileWaking.BRIDGE, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0})  # a wake: 907 s, about $1.01
+        async with stage(StageDemand(), routing=config, keyring=ring) as s:
+            for _ in range(8):
+                assert (await s.ask(body=ASK, authorization=f"Bearer {shy.reveal()}")).status == 200
+            assert s.demand.wanted == 0
+            assert (await s.ask(body=ASK, authorization=f"Bearer {bold.reveal()}")).status == 200
+            assert s.demand.wanted == 1
+            assert (await s.ask(body=ASK, authorization=f"Bearer {bold.reveal()}")).status == 200
+            assert s.demand.wanted == 1  # the wake has begun, and the account anew
+
+
+@pytest.mark.parametrize("while_waking", [WhileWaking.BRIDGE, WhileWaking.HOLD])
+async def test_a_pause_leaves_what_was_rented_on_the_account(while_waking: WhileWaking) -> None:
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=while_waking, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0})
+        async with stage(StageDemand(), routing=config) as s:
+            s.demand.paused = True
+            for _ in range(5):
+                assert (await s.ask(body=ASK)).status == 200
+            s.demand.paused = False
+            asked = asyncio.create_task(s.ask(body=ASK))
+            await until(lambda: s.demand.wanted or s.demand.asked)
+            if while_waking is WhileWaking.HOLD:
+                s.demand.wake(there.url)
+            assert (await asked).status == 200
 
 
 async def test_without_prices_an_endpoint_is_woken() -> None:

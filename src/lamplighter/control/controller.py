@@ -107,22 +107,23 @@ class Controller:
         except QueueFull as error:
             raise QueueFull(error.message, retry_after=here.retry_after()) from None
 
-    def want(self, caller: Caller = SOMEBODY) -> None:
+    def want(self, caller: Caller = SOMEBODY) -> bool:
         """Raise demand without waiting; see `Demand.want`."""
         here = self._here
         if self.gate.is_open or here.wishes.retiring:
-            return
+            return False
         now = here.clock.now()
         if now >= here.wishes.called_until:
             if here.barred:
                 self._look_for_resume()
-                return
+                return False
             if here.given_up and now < here.trouble.retry_at:
-                return
+                return False
             if not here.is_starting():
                 self._check_funds(account_of_caller(caller))
             here.nudge.set()
         here.wishes.call(now + here.spec.policy.wake_timeout, caller)
+        return True
 
     async def await_awake(self, timeout: float) -> ActiveClaim:
         """Wait without any demand; see `Demand.await_awake`."""

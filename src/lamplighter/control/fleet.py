@@ -411,11 +411,11 @@ class Fleet:
         claim.waited = self._clock.now() - began
         return claim
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         if name in self._coming:
             self._wanted_early.setdefault(name, caller)
-        elif not self._closing:
-            self._wanted(name).want(caller)
+            return True
+        return not self._closing and self._wanted(name).want(caller)
 
     def is_awake(self, name: str) -> bool:
         controller = self._controllers.get(name)
@@ -424,6 +424,10 @@ class Fleet:
     def is_starting(self, name: str) -> bool:
         controller = self._controllers.get(name)
         return controller is not None and controller.is_starting()
+
+    def is_paused(self, name: str) -> bool:
+        controller = self._controllers.get(name)
+        return controller is not None and controller.paused
 
     def expected_wait(self, name: str) -> float:
         return _ARRIVAL if name in self._coming else self._wanted(name).expected_wait()

@@ -136,10 +136,16 @@ class Renting:
         if rent is None or price is None or upstream is None:
             return False
         wake = cost_of_wake(price, start=self._demand.expected_wait(endpoint), tail=self._demand.idle_timeout(endpoint))
-        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=_estimate(upstream, x))
-        if not x.rented:
+        if self._demand.is_starting(endpoint):
             rent.settle()
+        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=_estimate(upstream, x))
         return x.rented
+
+    def woken(self, route: Route) -> None:
+        """The endpoint of a route is on its way up, or came up: what was rented in place of that is settled."""
+        rent = self._rents.get(route.name)
+        if rent is not None:
+            rent.settle()
 
     def note(self, x: Exchange) -> None:
         """A request was answered, as far as it was, while the endpoint slept: remember what that cost."""

@@ -715,24 +715,29 @@ class Failing(Store):
     """A store whose disk is full for a while."""
 
     full = False
+    broken = False
 
     async def add_quotes(self, saved: Sequence[Any]) -> None:
+        if self.broken:
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
         if self.full:
             raise StoreError("The disk is full.")
         await super().add_quotes(saved)
 
 
-async def test_prices_count_while_they_can_t_be_written_and_are_written_later() -> None:
+@pytest.mark.parametrize("failure", ["full", "broken"])
+async def test_prices_count_while_they_can_t_be_written_and_are_written_later(failure: str) -> None:
     clock = Settable()
     store = await Failing.open(":memory:")
     assert isinstance(store, Failing)
-    store.full = True
+    setattr(store, failure, True)
     async with stage() as played:
         played.script("GET", HARDWARE, Reply(body=vendors(compute(0.8))))
         async with opened(hardware_feed(played), clock=clock, store=store) as book:
             assert amounts(book) == {L4_SUBJECT: Decimal("0.8")}
             assert not await book.quotes()
-            store.full = False
+            assert [feed.error for feed in book.feeds()] == [None]
+            setattr(store, failure, False)
             await book.refresh()
             assert len(await book.quotes()) == 1
     await store.close()

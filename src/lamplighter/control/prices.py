@@ -472,7 +472,14 @@ class PriceBook:
                 await self._store.add_quotes(list(rows))
             except StoreError as error:
                 log.warning("prices not on record", count=len(rows), error=error.message)
-                self._pending = deque([*rows, *self._pending], maxlen=_MOST_PENDING)
+                self._keep(rows)
+            except Exception:  # a fault of the store is none of whoever told the prices
+                log.exception("writing prices broke", count=len(rows))
+                self._keep(rows)
+
+    def _keep(self, rows: Iterable[SavedQuote]) -> None:
+        """For the next time; those that were told since come after them."""
+        self._pending = deque([*rows, *self._pending], maxlen=_MOST_PENDING)
 
 
 def _in_order(said: Iterable[Listing], counts: Quote | None = None) -> list[Quote]:

@@ -143,6 +143,12 @@ class Budgets(Purse, Spent):
             self._limits.pop(endpoint, None)  # of a key that paid for it before: this time it is on another account
         return refused
 
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        if not self._budgets or self._outlay is None:
+            return False
+        self._outlay.tally_in_time()
+        return self._outlay.exceeded(endpoint, self._outlay.key_of(account), 0) is not None
+
     def at_limit(self, endpoint: str) -> AtLimit | None:
         limit = self._limits.get(endpoint)
         return None if limit is None else limit[0]

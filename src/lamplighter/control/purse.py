@@ -21,6 +21,9 @@ class Purse(Protocol):
     def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
         """The same; and where it may be woken, what that costs at least is set aside until it is on the ledger."""
 
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        """Whether nothing is left to keep an endpoint awake on this account."""
+
     def at_limit(self, endpoint: str) -> AtLimit | None:
         """What becomes of the endpoint because a budget is spent; None: nothing."""
 
@@ -67,6 +70,10 @@ class NoBudgets(Purse, Spent):
     def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
         del endpoint, account
         return None
+
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        del endpoint, account
+        return False
 
     def at_limit(self, endpoint: str) -> AtLimit | None:
         del endpoint

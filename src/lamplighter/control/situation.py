@@ -139,7 +139,7 @@ class Situation:
             waiting=self.gate.waiting,
             called=self.called,
             bystanders=self.gate.bystanders,
-            leases=len(wishes.leases),
+            leases=sum(not self.purse.is_spent(self.name, account) for account in wishes.leases.values()),
             wake_asked=wishes.wake_asked,
             sleep_asked=wishes.sleep_asked,
             sleep_into=wishes.sleep_into,

@@ -307,6 +307,27 @@ async def test_a_target_that_can_not_serve_the_request_is_no_bargain() -> None:
     assert reply.headers["x-lamplighter-choice"].endswith("small=unknown does-not-fit")
 
 
+async def test_an_endpoint_with_every_slot_taken_is_no_bargain_as_long_as_others_are_idle() -> None:
+    asked = asyncio.Event()
+
+    async def held(visit: Visit) -> None:
+        await visit.request()
+        asked.set()
+        await visit.gone()
+
+    async with endpoint(held) as lamp, endpoint(always(SAID)) as there:
+        demand = StageDemand(lamp.url)
+        config = cheapest("lamp", "far", upstreams={"far": upstream("far", there.url, price=DEAR)})
+        config = dataclasses.replace(config, sleeps_in={"lamp": 900.0}.__getitem__)
+        async with stage(demand, routing=config) as s, s.client() as client:
+            client.send(request("/v1/chat/completions", ASK))
+            await asked.wait()
+            demand.is_full = True
+            reply = await s.ask(body=ASK | {"max_tokens": 1000})
+    assert reply.headers["x-lamplighter-target"] == "far"
+    assert reply.headers["x-lamplighter-choice"] == "cheapest; far=0.01 tokens; lamp=0 full"
+
+
 async def test_a_route_that_goes_in_order_says_nothing_of_a_choice() -> None:
     async with endpoint(always(SAID)) as there:
         ups = {"far": upstream("far", there.url, price=CHEAP)}

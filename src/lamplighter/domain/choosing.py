@@ -101,21 +101,21 @@ def by_cost(
 ) -> list[Bid]:
     """The bids in the order in which their targets are tried: the cheapest first, the unknown last. Never empty.
 
-    Where they cost the same it goes as among equals of a route. What is full or not admitted is left out, unless that
-    were all.
+    Where they cost the same it goes as among equals of a route. What is full comes behind the others, since it makes a
+    request wait, and what is not admitted is left out, unless that were all.
     """
     known = [(bid, standing(bid.target)) for bid in bids]
-    known = [(bid, one) for bid, one in known if one.admitted and not one.full] or known
+    known = [pair for pair in known if pair[1].admitted] or known
     ordered: list[Bid] = []
-    for cost in sorted({_cost(bid) for bid, _ in known}):
-        alike = {bid.target: bid for bid, _ in known if _cost(bid) == cost}
-        pairs = [(bid.target, one) for bid, one in known if _cost(bid) == cost]
-        ordered += [alike[target] for target in _ranked(pairs, sticky, draw)]
+    for rank in sorted({_rank(*pair) for pair in known}):
+        alike = {bid.target: (bid, one) for bid, one in known if _rank(bid, one) == rank}
+        pairs = [(target, one) for target, (_, one) in alike.items()]
+        ordered += [alike[target][0] for target in _ranked(pairs, sticky, draw)]
     return ordered
 
 
-def _cost(bid: Bid) -> tuple[bool, float]:
-    return bid.cost is None, bid.cost or 0.0
+def _rank(bid: Bid, standing: Standing) -> tuple[bool, bool, float]:
+    return standing.full, bid.cost is None, bid.cost or 0.0
 
 
 def _last_resort(

@@ -58,7 +58,7 @@ class Renting:
         arrivals.come(now)
         sticky = x.request.header(route.sticky.encode()) if route.sticky is not None else None
         text = None if sticky is None else sticky.decode("latin-1")
-        x.choice = by_cost(bids, x.services.standings.look, sticky=text, draw=random.random())  # noqa: S311
+        x.choice = by_cost(bids, x.services.standings.look_closely, sticky=text, draw=random.random())  # noqa: S311
         return Plan(route, tuple(bid.target for bid in x.choice))
 
     def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
@@ -111,7 +111,7 @@ class Renting:
         demand, name = self._demand, target.name
         in_use = demand.in_flight(name) > 0
         if in_use and demand.is_awake(name):
-            return Bid(target, 0.0, "in-use")
+            return Bid(target, 0.0, "in-use" if not demand.expected_wait(name) else "full")
         price = self._routing.prices.get(name)
         if price is None:
             return Bid(target, None, "no-price")

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -115,7 +115,12 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, past: bool = True, **more: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    past: bool = True,
+    usage: Sequence[UsageRecord] = (),
+    **more: Any,
 ) -> AsyncIterator[World]:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -125,6 +130,11 @@ async def world(
         data.mkdir()
         midnight = time.time() // DAY * DAY
         await remember(data, midnight - (DAYS + 1) * DAY)
+    if usage:
+        data.mkdir(exist_ok=True)
+        store = await Store.open(data / "lamplighter.db")
+        await store.add_usage(list(usage))
+        await store.close()
     async with stage() as there, endpoint(always(answer(b"{}"))) as engine:
         monkeypatch.setenv("LAMPLIGHTER_CLOUD_URL", there.url)
         furnish(there)
@@ -217,6 +227,30 @@ async def test_a_route_a_model_and_an_upstream_can_be_asked_about(
     assert "no/such" in unknown.json()["error"]["message"]
 
 
+async def test_what_upstreams_were_paid_is_what_the_ledger_says_and_not_what_they_ask_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    async with world(
+        tmp_path,
+        monkeypatch,
+        past=False,
+        usage=[
+            used("rented", noon, "assistant", nanodollars=14_000),
+            used("rented", noon + 60, "other", nanodollars=6_000),
+            used("elsewhere/novita", noon + 120, DEEP, nanodollars=2_000),
+            used("untold", noon + 180, "odd"),
+        ],
+    ) as here:
+        upstream, route, model, untold = [await here.explain(one) for one in ("rented", "assistant", DEEP, "untold")]
+    was = named(upstream)["as it was"]  # at today's prices 2 x (20,000 x $0.5 + 5,000 x $1) a million: $0.03
+    assert (Decimal(was["cost"]), was["basis"]) == (Decimal("0.00002"), "ledger")
+    assert Decimal(upstream["paid"]["by_use"]) == Decimal("0.00002")
+    assert Decimal(route["paid"]["by_use"]) == Decimal("0.000014")
+    assert (Decimal(model["paid"]["by_use"]), model["asked"]["requests"]) == (Decimal("0.000002"), 1)
+    assert (untold["paid"]["by_use"], named(untold)["as it was"]["cost"]) == (None, None)
+
+
 async def test_what_was_never_used_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path, monkeypatch, past=False) as here:
         told = await here.explain("quiet")
@@ -267,7 +301,12 @@ async def test_a_route_that_chooses_by_cost_tells_where_a_request_would_go_now(
     (choice,) = told["choices"]
     assert (choice["route"], choice["targets"][0]) == (
         "assistant",
-        {"target": "rented", "model": None, "cost": pytest.approx(0.015), "why": "tokens"},  # 20,000 in and 5,000 out, as they were
+        {
+            "target": "rented",
+            "model": None,
+            "cost": pytest.approx(0.015),
+            "why": "tokens",
+        },  # 20,000 in and 5,000 out, as they were
     )
     asleep = {one["target"]: one for one in choice["targets"][1:]}
     assert {one["why"] for one in asleep.values()} == {"asleep"}

@@ -116,7 +116,7 @@ class Explainer:
             text = f"name: no endpoint, route, upstream or model on offer is called {name[:120]!r}"
             raise InvalidInput(text, field="name")
         spells = await self._spells(subject, begun, until)
-        lines = await self._stock.charged(day, by_route=subject.route is not None)
+        lines = await self._stock.charged(day, by_route=True)
         mine = [line for line in lines if _concerns(line, subject)]
 
         def compare() -> Explanation:
@@ -199,8 +199,11 @@ def _models(endpoints: Iterable[Endpoint], upstreams: Iterable[tuple[Upstream, s
 
 
 def _concerns(line: CostLine, subject: _Subject) -> bool:
-    names = {one.spec.name for one in subject.endpoints}
-    return line.group[0] in names and (subject.route is None or line.group[1] == subject.route)
+    """Whether a sum by target and route is for what was asked; a model is also asked for under its own name."""
+    target, route = line.group
+    if target in subject.targets:
+        return subject.route is None or route == subject.route
+    return subject.kind == "model" and route == subject.name
 
 
 def _asked(spells: Sequence[Spell], since: float, until: float) -> Asked:
@@ -257,7 +260,9 @@ class _Comparison:
     # How it was.
 
     def _paid(self, lines: Sequence[CostLine]) -> Paid:
-        parts = [self._rented(target) for target in dict.fromkeys(one.target for one in self._spells)]
+        charged = [line.group[0] for line in lines if line.by_use]
+        targets = dict.fromkeys([*(one.target for one in self._spells), *charged])
+        parts = [self._rented(target, lines) for target in targets]
         known = [part for part in parts if part is not None]
         return Paid(
             cold_start=sum((line.cold_start for line in lines), Decimal(0)),
@@ -266,15 +271,19 @@ class _Comparison:
             rented=sum(known, Decimal(0)) if len(known) == len(parts) else None,
         )
 
-    def _rented(self, target: str) -> Decimal | None:
-        """What one that is paid by use has charged; None: not known. Endpoints are charged by the ledger."""
-        if target in self._endpoints:
-            return Decimal(0)
+    def _rented(self, target: str, lines: Sequence[CostLine]) -> Decimal | None:
+        """What the ledger has charged for its use; None where that was not priced. An endpoint is paid by the hour.
+
+        Nothing is charged by what is free, and by what had no price when it was asked: only of the former it is known.
+        """
+        charged = sum((line.by_use for line in lines if line.group[0] == target), Decimal(0))
+        if charged or target in self._endpoints:
+            return charged
         offer = next((one for one in self._offers if one.kind is OfferKind.SERVERLESS and _name(one) == target), None)
         if offer is None:
             return None
         asked = _asked([one for one in self._spells if one.target == target], self._asked.since, self._asked.until)
-        return by_use(asked, offer.quotes, task=offer.task, is_free=offer.is_free).dollars
+        return Decimal(0) if by_use(asked, offer.quotes, task=offer.task, is_free=offer.is_free).dollars == 0 else None
 
     def _as_it_was(self, paid: Paid, lines: Sequence[CostLine]) -> Row:
         seconds, unpriced = (sum((getattr(one, what) for one in lines), Decimal(0)) for what in ("seconds", "unpriced"))

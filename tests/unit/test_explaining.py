@@ -120,6 +120,7 @@ async def world(
     *,
     past: bool = True,
     usage: Sequence[UsageRecord] = (),
+    served_by: Sequence[Any] = (),
     **more: Any,
 ) -> AsyncIterator[World]:
     for name in VARIABLES:
@@ -140,7 +141,7 @@ async def world(
         furnish(there)
         groq = novita(provider="groq", pricing={"input": 0.2, "output": 0.6})
         silent = novita(provider="silent", pricing=None)
-        there.script("GET", ROUTER, listing(served(DEEP, novita(), groq, silent)))
+        there.script("GET", ROUTER, listing(served(DEEP, novita(), groq, silent, *served_by)))
         there.script("GET", f"{HUB}/{DEEP}", Reply(body=hub_model(DEEP)))
         settings = json.loads(json.dumps(SERVER | more))
         settings["providers"]["memory"]["options"]["url"] = engine.url
@@ -225,6 +226,28 @@ async def test_a_route_a_model_and_an_upstream_can_be_asked_about(
     assert "rented" not in named(far)
     assert (unknown.status_code, unknown.json()["error"]["field"]) == (400, "name")
     assert "no/such" in unknown.json()["error"]["message"]
+
+
+async def test_who_is_not_live_is_shown_last_with_its_status_and_not_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freebie = novita(provider="freebie", status="staging", is_free=True, pricing={"input": 0, "output": 0})
+    dead = novita(provider="gone", status="error", pricing={"input": 0.01, "output": 0.01})
+    async with world(tmp_path, monkeypatch, served_by=[freebie, dead]) as here:
+        told = await here.explain("chat")
+        answered = await here.http.get("/api/offers", params={"model": DEEP})
+        runner = CliRunner(env={"COLUMNS": "240"})
+        said = await asyncio.to_thread(runner.invoke, root, [*ASK, "--server", here.url])
+    assert told["recommendation"] == "groq would have cost $0.14 instead of $12.20, 99 % less."
+    assert told["break_even"]["rented"] == "groq"
+    known = [row["name"] for row in told["compared"] if row["cost"] is not None]
+    assert known[-2:] == ["freebie", "gone"]
+    rows = named(told)
+    assert rows["freebie"]["why"].endswith("not to be had now, its status is staging")
+    assert (rows["gone"]["offer"]["status"], Decimal(rows["gone"]["cost"])) == ("error", Decimal("0.005"))
+    assert [one["provider"] for one in answered.json()["offers"]][-2:] == ["freebie", "gone"]
+    (line,) = [line for line in said.output.splitlines() if line.startswith("freebie")]
+    assert "staging" in line.split()
 
 
 async def test_what_upstreams_were_paid_is_what_the_ledger_says_and_not_what_they_ask_today(

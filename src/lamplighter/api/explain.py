@@ -171,7 +171,7 @@ class ExplanationShape(_Wire):
     paid: PaidShape
     """What that has cost."""
     compared: list[ComparedShape]
-    """Everything that the same requests could have gone to, the cheapest first."""
+    """Everything that the same requests could have gone to, the cheapest first, what can't be had now behind it."""
     break_even: BreakEvenShape | None
     """At how many requests a day that changes; null where there is nothing to compare."""
     no_break_even: str

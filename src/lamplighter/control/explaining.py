@@ -59,7 +59,8 @@ class Row:
 class Explanation:
     """What was asked of `subject` (an endpoint, a route, an upstream or a model), and what it has cost and would have.
 
-    `rows` are sorted by what they come to; those of which that can't be said are last. `break_even` is None where
+    `rows` are sorted by what they come to, what can't be had now behind the others; those of which it can't be said are
+    last. `break_even` is None where
     there is nothing to compare: `why_none` says what is missing.
     """
 
@@ -240,8 +241,9 @@ class _Comparison:
         paid = self._paid(lines)
         own = self._as_it_was(paid, lines)
         others = [self._row(offer) for offer in self._offers if not self._is_all_of_it(offer)]
-        found, why_none = self._break_even(others)
-        compared = [Compared(name=row.name, amount=row.amount, is_own=row.offer is None) for row in (own, *others)]
+        usable = [row for row in others if row.offer is not None and row.offer.can_be_had]
+        found, why_none = self._break_even(usable)
+        compared = [Compared(name=row.name, amount=row.amount, is_own=row.offer is None) for row in (own, *usable)]
         subject = self._subject
         return Explanation(
             subject=subject.name,
@@ -314,6 +316,8 @@ class _Comparison:
         amount, hours = self._of_hardware(offer) if offer.kind is OfferKind.HARDWARE else (self._of_use(offer), None)
         if not self._asked.requests:
             amount, hours = Amount(None, Basis.UNKNOWN, amount.why or "nothing was asked"), None
+        if not offer.can_be_had:
+            amount = _noted(amount, f"not to be had now, its status is {offer.status}")
         return Row(
             name=self._title(offer),
             amount=amount,
@@ -342,7 +346,7 @@ class _Comparison:
         if terms.start is not None and not offer.cold_start:
             amount = replace(amount, why=f"its start is taken to be as long as that of {self._like(offer)}")
         if offer.fit is not None and offer.fit.fits is None:
-            amount = replace(amount, why="; ".join(filter(None, (amount.why, "whether it fits is not known"))))
+            amount = _noted(amount, "whether it fits is not known")
         return amount, self._pattern.awake(terms.idle_timeout, terms.start or 0.0) / 3600
 
     def _like(self, offer: Offer) -> str:
@@ -397,9 +401,15 @@ def _name(offer: Offer) -> str:
     return offer.endpoint or offer.hardware or offer.provider
 
 
-def _by_cost(row: Row) -> tuple[bool, Decimal, str]:
+def _noted(amount: Amount, *notes: str) -> Amount:
+    """An amount of which more is to be said."""
+    return replace(amount, why="; ".join(filter(None, (amount.why, *notes))))
+
+
+def _by_cost(row: Row) -> tuple[bool, bool, Decimal, str]:
     amount = row.amount.dollars
-    return amount is None, amount or Decimal(0), row.name
+    usable = row.offer is None or row.offer.can_be_had
+    return amount is None, not usable, amount or Decimal(0), row.name
 
 
 def _cheapest(rows: Sequence[Row], kind: OfferKind) -> Row | None:

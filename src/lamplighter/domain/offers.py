@@ -36,6 +36,8 @@ _BYTES = {
 }  # fmt: skip
 """By the words of safetensors (github.com/huggingface/safetensors)."""
 
+_BROKEN = "error"
+_UNUSABLE = frozenset({"deprecated", "not_available"})
 _GIGA = 1e9
 _NANO = Decimal("0.000000001")
 _IN_HOUR = 3600
@@ -183,6 +185,15 @@ class Offer:
     fit: HardwareFit | None = None
     others: tuple[Quote, ...] = ()
     cost: MeasuredCost | None = None
+
+    @property
+    def can_be_had(self) -> bool:
+        """Whether it works at present, as far as is told: a provider that is live, hardware that is left."""
+        if self.endpoint is not None:
+            return self.status != _BROKEN
+        if self.kind is OfferKind.SERVERLESS:
+            return self.status in {"", "live"}
+        return self.status not in _UNUSABLE
 
     @property
     def disagrees(self) -> bool:
@@ -342,7 +353,7 @@ def hardware_offers(
     `all_sizes`: also what it does not fit on, which its `fit` says.
     """
     by_subject = _by_subject(quotes)
-    fits = ((one, fit(model, one)) for one in hardware if one.status not in {"deprecated", "not_available"})
+    fits = ((one, fit(model, one)) for one in hardware if one.status not in _UNUSABLE)
     return [
         Offer(
             model=model.id,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _DAY = 86400.0
 _LONGEST = 366 * _DAY
 _MANY = 100
+_FINE = frozenset({"", "live", "available", "running", "sleeping", "starting", "stopping"})
 _MOST_SHOWN = 20
 
 Compared = Mapping[str, Any]
@@ -117,6 +118,7 @@ def _table(rows: Sequence[Compared], width: int) -> RenderableType:
         Column("offer", lambda row: Text(one_line(row["name"]), style="bold"), may_be_cut=True),
         Column("cost", lambda row: None if row["cost"] is None else _dollars(row["cost"]), "right"),
         Column("how", lambda row: row["basis"]),
+        Column("status", _status, may_be_missing=True),
         Column("awake", _awake, "right", may_be_missing=True),
         Column("price", _price, may_be_cut=True),
         Column("told by", _told_by, may_be_cut=True),
@@ -158,6 +160,14 @@ def _target(bid: Mapping[str, Any]) -> str:
 
 def _bid(bid: Mapping[str, Any]) -> str:
     return f"({bid['why']})" if bid["cost"] is None else f"{_dollars(format(bid['cost'], '.12f'))} ({bid['why']})"
+
+
+def _status(row: Compared) -> str | None:
+    """How the offer is, where it is not simply there."""
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    status = "" if row["offer"] is None else row["offer"]["status"]
+    return None if status in _FINE else one_line(status)
 
 
 def _awake(row: Compared) -> str | None:

@@ -155,6 +155,7 @@ class PriceBook:
         self._begin()
 
     def _begin(self) -> None:
+        left_alone = {(one.feed.source, one.feed.asks): one.not_before for one in self._keepers}
         self._keepers = [
             FeedKeeper(
                 feed,
@@ -163,6 +164,7 @@ class PriceBook:
                 self._clock,
                 self._sources.pace,
                 checked_at=self._checked.get(feed.source),
+                not_before=left_alone.get((feed.source, feed.asks), float("-inf")),
                 chance=self._chance,
             )
             for feed in self._sources.feeds

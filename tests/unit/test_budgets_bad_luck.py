@@ -139,6 +139,19 @@ async def test_an_operator_s_refused_wake_gives_way_to_the_request_that_waits_af
         assert one.fleet.endpoint("chat").phase is Phase.SLEEPING, "her lease holds nothing that he would pay for"
 
 
+@virtual
+async def test_who_waited_along_is_told_of_the_budget_where_the_start_is_given_up() -> None:
+    provider = MemoryProvider(start_delay=60.0, stop_delay=1.0)
+    async with books(provider=provider, budgets=[budget("0.03")], keys=[ANN]) as one:
+        first = asyncio.create_task(one.serve())
+        await asyncio.sleep(40)
+        second = asyncio.create_task(one.serve())
+        await asyncio.sleep(1)
+        first.cancel()
+        with pytest.raises(BudgetSpent):
+            await second
+
+
 # The ledger.
 
 
@@ -230,7 +243,8 @@ async def test_a_budget_that_each_endpoint_has_stops_models_elsewhere_as_well() 
         await one.charge("elsewhere/groq", NANOS)
         await asyncio.sleep(40)
         assert one.budgets.by_use("elsewhere", "ann") is not None
-        assert [(found.member, found.spent) for found in one.budgets.standings()] == [("elsewhere", 2)]
+        [found] = one.budgets.standings()
+        assert (found.member, int(found.spent)) == ("elsewhere", 2)
 
 
 async def total(one: Books) -> Any:

@@ -336,6 +336,20 @@ async def test_a_route_that_chooses_by_cost_tells_where_a_request_would_go_now(
     assert asleep["chat"]["cost"] == pytest.approx(1.0)  # a start of 100 s, and 900 s until it sleeps
 
 
+async def test_before_any_request_told_its_tokens_nothing_is_said_of_what_one_more_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = {"assistant": {"targets": ["rented", "chat"], "choose": "cheapest"}}
+    async with world(tmp_path, monkeypatch, past=False, routes=routes) as here:
+        (choice,) = (await here.explain("assistant"))["choices"]
+        ask = ["offers", "explain", "assistant", "--server", here.url]
+        said = await asyncio.to_thread(CliRunner(env={"COLUMNS": "200"}).invoke, root, ask)
+    bids = {one["target"]: (one["cost"], one["why"]) for one in choice["targets"]}
+    assert bids["rented"] == (None, "no-tokens")
+    assert "would send" not in said.output
+    assert "none has told its tokens yet" in said.output
+
+
 async def test_where_sources_disagree_both_are_shown_and_it_is_said_which_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -328,6 +328,32 @@ async def test_an_endpoint_with_every_slot_taken_is_no_bargain_as_long_as_others
     assert reply.headers["x-lamplighter-choice"] == "cheapest; far=0.01 tokens; lamp=0 full"
 
 
+async def test_what_is_paused_or_left_alone_is_no_choice_and_said_to_be_so() -> None:
+    async with endpoint(always(SAID)) as there, endpoint(always(answer(status="500 Oops"))) as bad:
+        ups = {"bad": upstream("bad", bad.url, price=CHEAP), "dear": upstream("dear", there.url, price=DEAR)}
+        touchy = BreakerPolicy(least=1)
+        config = cheapest("lamp", "bad", "dear", upstreams=ups, price=0.0001, breaker=touchy, repeat=Repeat.ALWAYS)
+        demand = StageDemand()
+        demand.paused = True
+        async with stage(demand, routing=config) as s:
+            first = await s.ask(body=ASK | {"max_tokens": 1000})
+            told = (await s.ask(body=ASK | {"max_tokens": 1000})).headers["x-lamplighter-choice"]
+            known = s.gateway.expected("smart", (10, 1000))["smart"]
+            unknown = s.gateway.expected("smart", None)["smart"]
+    assert first.headers["x-lamplighter-choice"].endswith("lamp=unknown paused")
+    assert told == "cheapest; dear=0.01 tokens; lamp=unknown paused"
+    assert [(bid.target.name, bid.why) for bid in known] == [
+        ("dear", "tokens"),
+        ("lamp", "paused"),
+        ("bad", "left-alone"),
+    ]
+    assert {bid.target.name: (bid.cost, bid.why) for bid in unknown} == {
+        "dear": (None, "no-tokens"),
+        "lamp": (None, "paused"),
+        "bad": (None, "left-alone"),
+    }
+
+
 async def test_a_route_that_goes_in_order_says_nothing_of_a_choice() -> None:
     async with endpoint(always(SAID)) as there:
         ups = {"far": upstream("far", there.url, price=CHEAP)}

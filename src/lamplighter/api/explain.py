@@ -134,7 +134,11 @@ class BidShape(_Wire):
     cost: float | None
     """In US dollars; null where that is not known, or without end."""
     why: str
-    """`tokens`, `in-use`, `awake`, `starting`, `asleep`; `no-price`, `gone`."""
+    """`tokens`, `in-use`, `full`, `awake`, `starting`, `asleep`.
+
+    Where the cost is not known: `no-price`, `no-tokens` (no request has told how many it has), `paused`, `left-alone`
+    (it failed too often lately, or asked for a pause), `gone`.
+    """
 
 
 class ChoiceShape(_Wire):
@@ -149,8 +153,11 @@ class ChoiceShape(_Wire):
 class Bids(Protocol):
     """Who knows what requests are expected to cost now: the gateway."""
 
-    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
-        """For a request of so many tokens, by route: those of this name, or that lead to it, and choose by cost."""
+    def expected(self, name: str, tokens: tuple[int, int] | None) -> Mapping[str, Sequence[Bid]]:
+        """For a request of so many tokens in and out (None: not known), in the order in which targets are tried.
+
+        By route: those of this name, or that lead to it, and choose by cost.
+        """
 
 
 class ExplanationShape(_Wire):
@@ -256,6 +263,6 @@ async def explain_offers(
     """Tell what the requests of this server have cost, and what they would have cost on each other offer."""
     told = await explainer.explain(name, since=since)
     bids: Bids | None = request.app.state.door
-    told_of = max(1, told.asked.told)
-    each = {"tokens_in": told.asked.tokens_in // told_of, "tokens_out": told.asked.tokens_out // told_of}
-    return ExplanationShape.of(told, bids.expected(told.subject, **each) if bids is not None else {})
+    asked = told.asked
+    each = (asked.tokens_in // asked.told, asked.tokens_out // asked.told) if asked.told else None
+    return ExplanationShape.of(told, bids.expected(told.subject, each) if bids is not None else {})

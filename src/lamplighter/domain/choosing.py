@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -110,8 +110,15 @@ def by_cost(
     for rank in sorted({_rank(*pair) for pair in known}):
         alike = {bid.target: (bid, one) for bid, one in known if _rank(bid, one) == rank}
         pairs = [(target, one) for target, (_, one) in alike.items()]
-        ordered += [alike[target][0] for target in _ranked(pairs, sticky, draw)]
+        ordered += [as_it_stands(*alike[target]) for target in _ranked(pairs, sticky, draw)]
     return ordered
+
+
+def as_it_stands(bid: Bid, standing: Standing) -> Bid:
+    """The bid as people are to be told of it: what is left alone or full is not asked, whatever it would cost."""
+    if not standing.admitted:
+        return replace(bid, cost=None, why="left-alone")
+    return replace(bid, why="full") if standing.full else bid
 
 
 def _rank(bid: Bid, standing: Standing) -> tuple[bool, bool, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from lamplighter.control.demand import Demand
-from lamplighter.domain.choosing import Bid, by_cost, fits
+from lamplighter.domain.choosing import Bid, Standing, as_it_stands, by_cost, fits
 from lamplighter.domain.renting import (
     Arrivals,
     Rent,
@@ -22,7 +22,7 @@ from lamplighter.domain.renting import (
 from lamplighter.domain.routing import Choose, Route, RouteTarget, TokenPrice
 from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.plan import Plan
-from lamplighter.gateway.router import Routing
+from lamplighter.gateway.router import Routing, with_kinds
 
 if TYPE_CHECKING:
     from lamplighter.gateway.exchange import Exchange
@@ -45,8 +45,12 @@ class Renting:
         """Take other prices and routes. What was spent stays with its route."""
         self._routing = routing
         self._rents = {name: self._rents.get(name) or Rent() for name, route in routing.routes.items() if route.rent}
-        choosing = [name for name, route in routing.routes.items() if route.choose is Choose.CHEAPEST]
-        self._arrivals = {name: self._arrivals.get(name) or Arrivals() for name in choosing}
+        self._choosing = [
+            with_kinds(route, routing.upstreams)
+            for route in routing.routes.values()
+            if route.choose is Choose.CHEAPEST
+        ]
+        self._arrivals = {one.name: self._arrivals.get(one.name) or Arrivals() for one in self._choosing}
 
     def plan(self, x: Exchange, route: Route) -> Plan:
         """The attempts of a request that goes where it is expected to cost least."""
@@ -61,27 +65,35 @@ class Renting:
         x.choice = by_cost(bids, x.services.standings.look_closely, sticky=text, draw=random.random())  # noqa: S311
         return Plan(route, tuple(bid.target for bid in x.choice))
 
-    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
-        """What a request of so many tokens would be expected to cost now, the cheapest target first.
+    def expected(
+        self, name: str, tokens: tuple[int, int] | None, standing: Callable[[RouteTarget], Standing]
+    ) -> Mapping[str, Sequence[Bid]]:
+        """What a request would be expected to cost now, in the order in which its targets would be tried.
 
-        By route: those of this name, or that lead to it, and choose by cost.
+        `tokens` are those in and out; None: not known, so that upstreams can't be compared. By route: those of this
+        name, or that lead to it, and choose by cost.
         """
         now, found = monotonic(), dict[str, Sequence[Bid]]()
-        for route in self._routing.routes.values():
-            arrivals = self._arrivals.get(route.name)
-            if arrivals is None or (route.name != name and all(one.name != name for one in route.targets)):
+        for route in self._choosing:
+            arrivals = self._arrivals[route.name]
+            if route.name != name and all(one.name != name for one in route.targets):
                 continue
             rate = arrivals.rate(now)
-            bids = [self._expected(route, target, rate, (tokens_in, tokens_out)) for target in route.targets]
-            found[route.name] = sorted(bids, key=lambda bid: (bid.cost is None, bid.cost or 0.0))
+            bids = [self._expected(route, target, rate, tokens) for target in route.targets]
+            tried = by_cost(bids, standing, sticky=None, draw=0.0)
+            first = {bid.target for bid in tried}
+            rest = [as_it_stands(bid, standing(bid.target)) for bid in bids if bid.target not in first]
+            found[route.name] = [*tried, *rest]
         return found
 
-    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int]) -> Bid:
-        if target.name not in self._routing.upstreams:
+    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int] | None) -> Bid:
+        if not target.is_upstream:
             return self.bid_of_endpoint(target, rate)
         price = self._price(route.name, target)
         if price is None:
             return Bid(target, None, "no-price")
+        if tokens is None:
+            return Bid(target, None, "no-tokens")
         return Bid(target, cost_of_tokens(price, tokens_in=tokens[0], tokens_out=tokens[1]), "tokens")
 
     def learn(self, x: Exchange) -> None:
@@ -111,7 +123,9 @@ class Renting:
         demand, name = self._demand, target.name
         in_use = demand.in_flight(name) > 0
         if in_use and demand.is_awake(name):
-            return Bid(target, 0.0, "in-use" if not demand.expected_wait(name) else "full")
+            return Bid(target, 0.0, "in-use")
+        if demand.is_paused(name):
+            return Bid(target, None, "paused")
         price = self._routing.prices.get(name)
         if price is None:
             return Bid(target, None, "no-price")

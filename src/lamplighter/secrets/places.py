@@ -22,7 +22,9 @@ _TOKEN = re.compile(
     r"|(sk-|ll_|hvs\.)(?=[A-Za-z_-]*[A-Z0-9])[A-Za-z0-9_-]{16,})"
 )
 """How tokens begin: those of Hugging Face and of its organizations, keys of model APIs, of this program, of a Vault."""
-_IS_TOKEN = "looks like a token itself, where only a name belongs; it is not repeated here. Keep it under a name of yours"
+_IS_TOKEN = (
+    "looks like a token itself, where only a name belongs; it is not repeated here. Keep it under a name of yours"
+)
 _VAULT = re.compile(
     r"(?:(?P<mount>[^\s:#?]+):)?(?P<path>[^\s:#?]*)(?:\?version=(?P<version>[0-9]{1,9}))?(?:#(?P<field>.+))?"
 )

@@ -145,7 +145,10 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             f"cheaper, above it {one_line(found['hardware'])}."
         )
     for choice in told["choices"]:
-        bids = (f"{one_line(_target(one))} {_bid(one)}" for one in choice["targets"])
+        bids = [f"{one_line(_target(one))} {_bid(one)}" for one in choice["targets"]]
+        if any(one["why"] == "no-tokens" for one in choice["targets"]):
+            yield f"Route {one_line(choice['route'])}: none has told its tokens yet, so what one more costs is not known."
+            continue
         yield f"Route {one_line(choice['route'])} would send one more such request to the first of: {', '.join(bids)}."
     if any(row["others"] for row in rows):
         yield f"Where sources disagree, this counts: {told['rule']}."

@@ -347,7 +347,7 @@ async def test_before_any_request_told_its_tokens_nothing_is_said_of_what_one_mo
     bids = {one["target"]: (one["cost"], one["why"]) for one in choice["targets"]}
     assert bids["rented"] == (None, "no-tokens")
     assert "would send" not in said.output
-    assert "none has told its tokens yet" in said.output
+    assert "no request that told its tokens" in said.output
 
 
 async def test_where_sources_disagree_both_are_shown_and_it_is_said_which_counts(

@@ -150,9 +150,9 @@ def _raise_demand(x: Exchange, plan: Plan) -> bool:
         return True
     if x.rented or (name == plan.woken and x.services.renting.rents(x, plan, name)):
         return False
-    if name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
-        if demand.want(name, _caller(x)) and plan.route.rent:
-            x.services.renting.woken(plan.route)
+    wakes = name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake
+    if wakes and demand.want(name, _caller(x)) and plan.route.rent:
+        x.services.renting.woken(plan.route)
     return True
 
 

@@ -145,16 +145,21 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             f"cheaper, above it {one_line(found['hardware'])}."
         )
     for choice in told["choices"]:
-        bids = [f"{one_line(_target(one))} {_bid(one)}" for one in choice["targets"]]
-        if any(one["why"] == "no-tokens" for one in choice["targets"]):
-            yield f"Route {one_line(choice['route'])}: none has told its tokens yet, so what one more costs is not known."
-            continue
-        yield f"Route {one_line(choice['route'])} would send one more such request to the first of: {', '.join(bids)}."
+        yield f"Route {one_line(choice['route'])} {_choice(choice['targets'])}."
     if any(row["others"] for row in rows):
         yield f"Where sources disagree, this counts: {told['rule']}."
     for source in told["sources"]:
         if source["trouble"]:
             yield f"{source['name']}: {one_line(source['trouble'])}"
+
+
+def _choice(targets: Sequence[Mapping[str, Any]]) -> str:
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    if any(one["why"] == "no-tokens" for one in targets):
+        return "has had no request that told its tokens: where one more would go is not known"
+    bids = ", ".join(f"{one_line(_target(one))} {_bid(one)}" for one in targets)
+    return f"would send one more such request to the first of: {bids}"
 
 
 def _target(bid: Mapping[str, Any]) -> str:

@@ -113,9 +113,9 @@ class BreakEvenShape(_Wire):
     rented: str
     """What is paid by use."""
     requests_per_day: str | None
-    """Below so many a day what is paid by use is cheaper, above it the hardware; null: at no number, see `why`."""
+    """Below so many a day what is paid by use is cheaper, above it the hardware; null: there is none, see `why`."""
     why: str
-    """Where there is none: which of both is always cheaper."""
+    """Where there is none: which of both is always cheaper, or what is missing to tell."""
 
     @classmethod
     def of(cls, found: BreakEven) -> BreakEvenShape:

@@ -166,7 +166,7 @@ def by_the_hour(pattern: Pattern, terms: Terms) -> Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakEven:
-    """From how many requests a day on `hardware` is cheaper than `rented`. None: at no pace, and `why` says which way.
+    """From how many requests a day on `hardware` is cheaper than `rented`. None: at no pace, or not known; see `why`.
 
     Amounts are those of the same requests, at their own pace.
     """
@@ -178,13 +178,19 @@ class BreakEven:
 
 
 def break_even(pattern: Pattern, asked: Asked, terms: Terms, *, rent: Decimal, hardware: str, rented: str) -> BreakEven:
-    """Find the pace at which the hardware costs what the tokens do."""
+    """Find the pace at which the hardware costs what the tokens do.
+
+    From less than a day of requests it is not told how many come in one: night and day differ too much for that.
+    """
     if terms.cost(pattern, _FASTEST) > rent:
         why = f"even busy without a break {hardware} costs more than {rented}"
         return BreakEven(hardware=hardware, rented=rented, per_day=None, why=why)
     if terms.cost(pattern, _SLOWEST) <= rent:
         why = f"even woken for every single request {hardware} costs less than {rented}"
         return BreakEven(hardware=hardware, rented=rented, per_day=Decimal(0), why=why)
+    if asked.until - asked.since < DAY:
+        why = "the requests of a whole day at least are needed to tell how many come in one"
+        return BreakEven(hardware=hardware, rented=rented, per_day=None, why=why)
     slow, fast = _SLOWEST, _FASTEST
     for _ in range(_STEPS):
         middle = (slow * fast) ** 0.5

@@ -148,6 +148,8 @@ async def test_who_waited_along_is_told_of_the_budget_where_the_start_is_given_u
         second = asyncio.create_task(one.serve())
         await asyncio.sleep(1)
         first.cancel()
+        await asyncio.sleep(0)
+        await one.fleet.sleep("chat", actor="cli")
         with pytest.raises(BudgetSpent):
             await second
 

@@ -10,6 +10,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.demand import SOMEBODY, Caller
@@ -332,7 +333,7 @@ class Gate:
         bystanders = list(self._bystanders)
         for waiter in bystanders:
             self._take_out(waiter)
-            _fail([waiter.future], lambda caller=waiter.caller: error(caller))
+            _fail([waiter.future], partial(error, waiter.caller))
         return len(bystanders)
 
     # Leaving.

@@ -12,6 +12,8 @@ import pytest
 
 from lamplighter.cli.doctor import sources
 from lamplighter.cli.main import main
+from lamplighter.domain.secret import Secret
+from lamplighter.secrets import store
 from lamplighter.secrets.sources import Secrets, usual_secrets
 from tests.cli_cloud import ScriptedCloud, scripted_cloud
 from tests.cli_world import Said
@@ -234,9 +236,6 @@ def test_a_token_in_the_place_of_a_name_is_refused_and_not_repeated(
 def test_an_entry_that_an_older_version_named_as_a_token_can_still_be_removed(
     cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lamplighter.domain.secret import Secret
-    from lamplighter.secrets import store
-
     with monkeypatch.context() as older:
         older.setattr(store, "check_new_name", lambda name: name)
         Secrets().store.set(LOOSE, Secret("x"), protect_by="passphrase")
@@ -245,3 +244,12 @@ def test_an_entry_that_an_older_version_named_as_a_token_can_still_be_removed(
     assert LOOSE not in removed.err
     assert "revoke" in removed.err
     assert cloud("secrets", "list", "--quiet").out == ""
+
+
+def test_standard_input_is_not_both_the_passphrase_and_the_value(
+    cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMPLIGHTER_PASSPHRASE_FD", "0")
+    said = kept(cloud, monkeypatch, "admin", f"{VALUE}\n")
+    assert said.code == 2
+    assert "standard input can't be both" in said.err

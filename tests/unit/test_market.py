@@ -22,7 +22,7 @@ from lamplighter.control.kept import Kept
 from lamplighter.control.market import Market
 from lamplighter.domain.inference import FailureKind, InferenceAnswer, InferenceRequest, failure_of
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
-from lamplighter.domain.money import Quote
+from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.offer_choice import OfferFilter
 from lamplighter.domain.offers import ModelRecord, ServedBy
 from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderUnreachable
@@ -31,6 +31,7 @@ from tests.cli_world import VARIABLES
 from tests.gateway_stage import always, answer, endpoint
 from tests.hf_stage import TOKEN, Reply, Stage, stage
 from tests.hub_stage import CHAT, DEEP, HUB, QWEN, ROUTER, furnish, listing, novita, served
+from tests.unit import test_price_book as books
 from tests.virtual_time import virtual
 
 ASK = {"messages": [{"role": "user", "content": "2+2?"}], "max_tokens": 8}
@@ -326,6 +327,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/api/models", {"cursor": "x"}, 400, "cursor", "begin anew"),
     ("/api/models", {"search": "a\nb"}, 400, "search", "'a\\nb'"),
     ("/api/models", {"id": "a/../../whoami-v2"}, 400, "id", "no name of a model"),
+    ("/api/offers", {"model": ""}, 400, "model", "no name of a model"),
     ("/api/models", {"id": "a//b"}, 400, "id", "no name of a model"),
 ]
 
@@ -652,3 +654,37 @@ async def test_a_filter_that_a_route_has_none_of_is_refused(
         refused = await here.http.get(path, params={wrong: "1"})
         assert refused.status_code == 400
         assert f"{wrong}: no such filter" in refused.text
+
+
+class Priced(Stall):
+    """One that names prices."""
+
+    quotes: Sequence[Quote] = ()
+
+    async def get_pricing(self) -> Sequence[Quote]:
+        return self.quotes
+
+
+async def test_an_offer_has_no_price_that_the_book_refuses_also_right_after_a_start() -> None:
+    async with stage() as played:
+        played.script(
+            "GET", "/v1/models", Reply(body=books.listed(books.model("a/b", books.served("novita", 0.1, 0.2))))
+        )
+        async with books.opened(books.router_feed(played)) as book:
+            stall = Priced("novita", "a/b")
+            stall.quotes = [
+                Quote(subject="novita/a/b", unit=unit, amount=amount, source="router", at=1.0)
+                for unit, amount in ((Unit.MILLION_TOKENS_IN, Decimal(500)), (Unit.MILLION_TOKENS_OUT, Decimal("0.3")))
+            ]
+            market = Market({"router": stall}, Clock(), prices=book)  # new: what it was told before it does not know
+            (offer,) = (await market.offers(OfferFilter())).offers
+            assert [one.amount for one in offer.quotes] == [Decimal("0.1"), Decimal("0.3")]
+
+
+async def test_a_provider_for_a_model_of_this_server_is_told_to_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        refused = await here.http.post("/api/inference/chat", params={"provider": "x"}, json=ASK)
+        assert (refused.status_code, refused.json()["error"]["field"]) == (400, "provider")
+        assert "a model of this server" in refused.text

@@ -353,3 +353,16 @@ def test_a_feed_that_is_down_is_an_alarm_once_its_prices_are_old() -> None:
     assert alarm.text == "huggingface has told no prices for 1 h: No connection."
     never = FeedState(source="huggingface", failing_since=NOW)
     assert (AlarmKind.PRICES_OLD, "huggingface") in watch.look((), {}, NOW + 3600, feeds=[never])
+
+
+def test_hardware_of_the_same_name_costs_at_each_provider_what_that_says() -> None:
+    known = Catalogue()
+    for amount, source in (("0.8", "huggingface"), ("5", "cloud")):
+        known.put(listing(amount, source, region="us-east-1"), NOW)
+    known.put(listing("0.7", "snapshot 2026-08-20"), NOW)
+    counts = {one.listing.quote.source: one.counts for one in known.entries()}
+    assert counts == {"huggingface": True, "cloud": True, "snapshot 2026-08-20": False}
+
+
+def test_every_list_price_is_an_estimate() -> None:
+    assert all(one.estimate for one in ListPrices().told(None, NOW))

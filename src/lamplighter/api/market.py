@@ -217,6 +217,10 @@ async def run_inference(
     )
     if door is not None and market is None and provider is None and door.knows(model):
         return Passed(door, payload, hold=timeout)
+    if door is not None and provider is not None and "/" not in model and door.knows(model):
+        raise InvalidInput(
+            f"provider: {model!r} is a model of this server; leave this out to call it", field="provider"
+        )
     if door is None:
         return _answer(await _elsewhere(market_, payload, market))
     with door.counted(key, model) as call:

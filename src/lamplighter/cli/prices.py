@@ -24,6 +24,9 @@ _REFRESH_PATIENCE = 90.0
 
 Price = Mapping[str, Any]
 
+_ASK_NOBODY = frozenset({"configuration", "genai-prices"})
+"""Sources that are read here: when that was says nothing of whether it is still so."""
+
 _UNITS = {
     "replica_hour": "a replica's hour",
     "million_tokens_in": "a million tokens in",
@@ -211,7 +214,7 @@ def _table(found: Sequence[Price], width: int) -> RenderableType:
         Column("price", lambda one: ("~" if one["estimate"] else "") + f"${one['amount']}", "right"),
         Column("for", lambda one: _UNITS.get(str(one["unit"]), str(one["unit"]))),
         Column("source", lambda one: one_line(str(one["source"]))),
-        Column("found to hold", lambda one: None if one["source"] == "configuration" else ago(float(one["age"]))),
+        Column("found to hold", lambda one: None if one["source"] in _ASK_NOBODY else ago(float(one["age"]))),
         Column("others say", _others, may_be_cut=True),
     ]
     return table(columns, found, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -80,11 +81,18 @@ def _protection(kind: str | None) -> str:
 
 def _value(name: str) -> Secret:
     from lamplighter.domain.secret import Secret  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.secrets.passphrase import DESCRIPTOR  # noqa: PLC0415
     from lamplighter.secrets.store import LONGEST  # noqa: PLC0415
 
     if sys.stdin.isatty():
         text = click.prompt(f"Value of {name}", hide_input=True, default="", show_default=False)
     else:
+        if os.environ.get(DESCRIPTOR, "").strip() == "0":
+            raise InvalidInput(
+                f"{DESCRIPTOR}: standard input can't be both the passphrase and the value; give the passphrase by "
+                f"another file, as in {DESCRIPTOR}=3 … 3<FILE",
+                field=DESCRIPTOR,
+            )
         try:
             text = sys.stdin.buffer.read(4 * LONGEST + 1).decode()
         except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from tests.unit.test_budgets import ANN, BOB, budget, late
 from tests.virtual_time import virtual
 
 ANNS = budget("0.08", scope=Scope.KEY, member="ann", name="anns")
-MINUTES = {"start_delay": 1.0, "stop_delay": 0.1, "billing": {"step": 60}}
+MINUTES: dict[str, Any] = {"start_delay": 1.0, "stop_delay": 0.1, "billing": {"step": 60}}
 
 
 def breaking(one: Books, *, slow: float = 0.0) -> None:

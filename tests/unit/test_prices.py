@@ -241,7 +241,7 @@ def test_a_clock_that_was_far_ahead_freezes_no_price() -> None:
     for amount, at in (("1", NOW), ("2", NOW + 10 * year), ("3", NOW + 60), ("4", NOW + 120)):
         history.add(quote(amount), at)
     steps = [(one.at - NOW, one.quote.amount) for one in history.between(NOW, NOW + 1000) if one.quote]
-    assert steps == [(0.0, 1), (60.0, 3), (120.0, 4)]
+    assert steps == [(0.0, Decimal(1)), (60.0, Decimal(3)), (120.0, Decimal(4))]
     healed = PriceHistory()  # from rows that were written with the wrong moment
     for amount in ("1", "2", "4"):
         healed.add(quote(amount), NOW + 10 * year)

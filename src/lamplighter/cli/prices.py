@@ -138,7 +138,7 @@ def _published(wanted: Mapping[str, str], *, failed: LamplighterError | None = N
     from lamplighter.hf.snapshot import published  # noqa: PLC0415 - help should not pay for it
 
     now = time.time()
-    feeds = []
+    feeds = list[Mapping[str, Any]]()
     if failed is not None:
         feeds = [{"source": "huggingface", "age": None, "error": failed.message, "listed": 0, "refused": []}]
     return _body([_described(one, now) for one in published()], wanted, *feeds)

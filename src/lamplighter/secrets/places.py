@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     r"|(sk-|ll_|hvs\.)(?=[A-Za-z_-]*[A-Z0-9])[A-Za-z0-9_-]{16,})"
 )
 """How tokens begin: those of Hugging Face and of its organizations, keys of model APIs, of this program, of a Vault."""
-_IS_TOKEN = (
+_NO_NAME = (
     "looks like a token itself, where only a name belongs; it is not repeated here. Keep it under a name of yours"
 )
 _VAULT = re.compile(
@@ -105,7 +105,7 @@ def parse_place(text: str, expand: Callable[[str], Path] = Path) -> Place | None
     if "\0" in rest or not is_writable(rest):
         raise ValueError("has a character that the name of no place has")
     if is_token_like(rest):
-        raise ValueError(_IS_TOKEN)
+        raise ValueError(_NO_NAME)
     return _READERS[kind](rest, expand)
 
 
@@ -135,7 +135,7 @@ def is_token_like(text: str) -> bool:
 def check_new_name(name: str) -> str:
     """The same as `check_name`, for a name that somebody gives: names are in plain text, so none may be a token."""
     if is_token_like(name):
-        raise ValueError(_IS_TOKEN)
+        raise ValueError(_NO_NAME)
     return check_name(name)
 
 

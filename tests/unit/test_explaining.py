@@ -178,7 +178,7 @@ async def test_the_same_requests_are_priced_on_every_offer(tmp_path: Path, monke
     assert (Decimal(rows["rented"]["cost"]), rows["rented"]["basis"]) == (Decimal("0.30"), "exact")
     assert (rows["silent"]["cost"], rows["silent"]["why"]) == (None, "no price known")
     spare = rows["spare"]
-    assert (spare["basis"], spare["why"]) == ("estimate", "its start is taken to be as long as that of chat")
+    assert (spare["basis"], spare["why"]) == ("estimate", "its start and its speed are taken to be those of chat")
     # Ten wakes of 100 s start, 10 + 200 + 10 s of use, 900 s idle, at $0.9 an hour.
     assert float(spare["cost"]) == pytest.approx(10 * (100 + 220 + 900) * 0.9 / 3600, rel=1e-4)
     assert spare["hours_awake"] == pytest.approx(12_200 / 3600, rel=1e-4)
@@ -250,6 +250,36 @@ async def test_who_is_not_live_is_shown_last_with_its_status_and_not_recommended
     assert "staging" in line.split()
 
 
+async def test_a_cpu_is_not_recommended_in_the_place_of_something_faster_and_replicas_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    much = used("chat", noon, tokens_in=10**9)  # by the token that is $200 and more
+    slow = {"type": "memory", "options": SERVER["providers"]["memory"]["options"]}
+    endpoints = {**SERVER["endpoints"], "chat": SERVER["endpoints"]["chat"] | {"replicas": 2}}
+    providers = {**SERVER["providers"], "attic": slow}
+    async with world(tmp_path, monkeypatch, usage=[much], endpoints=endpoints, providers=providers) as here:
+        told = await here.explain("chat")
+    rows = named(told)
+    cpu, gpu = rows["memory-memory-cpu-x8 (memory)"], rows["memory-memory-gpu-x1 (attic)"]
+    assert rows["memory-memory-gpu-x1 (memory)"]["offer"]["provider"] == "memory"
+    assert Decimal(cpu["cost"]) < Decimal(gpu["cost"]) < Decimal(rows["groq"]["cost"])
+    assert "a CPU is hardly as fast, and not recommended" in cpu["why"]
+    assert gpu["why"] == "its start and its speed are taken to be those of chat; for 2 replicas"
+    assert float(gpu["cost"]) == pytest.approx(2 * gpu["hours_awake"] * 0.5, rel=1e-4)
+    assert told["recommendation"].startswith("memory-memory-gpu-x1 (")
+
+
+async def test_where_it_is_not_known_what_was_paid_no_sum_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    async with world(tmp_path, monkeypatch, past=False, usage=[used("untold", noon, "odd")]) as here:
+        ask = ["offers", "explain", "untold", "--server", here.url]
+        said = await asyncio.to_thread(CliRunner(env={"COLUMNS": "200"}).invoke, root, ask)
+    assert "paid is not known, this is all that was charged: cold start $0.00" in said.output
+
+
 async def test_what_upstreams_were_paid_is_what_the_ledger_says_and_not_what_they_ask_today(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +313,7 @@ async def test_what_was_never_used_says_so_and_what_to_do(tmp_path: Path, monkey
     assert {row["why"] for row in told["compared"] if row["name"] in {"groq", "spare"}} <= {
         "nothing was asked",
         "no tokens measured",
-        "its start was never measured and is not counted",
+        "its start was never measured and is not counted; its speed is taken to be that of quiet",
     }
 
 

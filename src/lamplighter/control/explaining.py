@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -37,6 +38,7 @@ LONGEST = 366 * 86400.0
 """How far back usage is looked at (seconds)."""
 
 AS_IT_WAS = "as it was"
+_CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,12 +238,16 @@ class _Comparison:
         self._age = age
         self._pattern = Pattern(((one.begin, one.end) for one in spells), asked.until - asked.since)
         self._endpoints = {one.spec.name: one for one in subject.endpoints}
+        cpus = {one.hardware for one in offers if one.accelerator == _CPU}
+        self._was_on_cpu = any(one.endpoint in self._endpoints and one.hardware in cpus for one in offers)
+        places = {(one.hardware, one.provider) for one in offers if one.endpoint is None}
+        self._providers_of = Counter(hardware for hardware, _ in places)
 
     def explain(self, lines: Sequence[CostLine], sources: Sequence[MarketSource]) -> Explanation:
         paid = self._paid(lines)
         own = self._as_it_was(paid, lines)
         others = [self._row(offer) for offer in self._offers if not self._is_all_of_it(offer)]
-        usable = [row for row in others if row.offer is not None and row.offer.can_be_had]
+        usable = [row for row in others if row.offer is not None and self._is_match(row.offer)]
         found, why_none = self._break_even(usable)
         compared = [Compared(name=row.name, amount=row.amount, is_own=row.offer is None) for row in (own, *usable)]
         subject = self._subject
@@ -258,6 +264,10 @@ class _Comparison:
             recommendation=recommendation(subject.name, self._asked, compared, found),
             sources=sources,
         )
+
+    def _is_match(self, offer: Offer) -> bool:
+        """Whether it may be recommended: it can be had, and is no CPU in the place of something faster."""
+        return offer.can_be_had and (offer.accelerator != _CPU or self._was_on_cpu)
 
     # How it was.
 
@@ -328,8 +338,10 @@ class _Comparison:
         )
 
     def _title(self, offer: Offer) -> str:
-        """Who has it, with the model where several are compared."""
+        """Who has it, with the provider where several have such hardware, and the model where several are compared."""
         name = _name(offer)
+        if offer.endpoint is None and offer.hardware is not None and self._providers_of[offer.hardware] > 1:
+            name = f"{name} ({offer.provider})"
         alone = offer.endpoint is not None or len(self._subject.models) < 2
         return name if alone else f"{name} {offer.model}"
 
@@ -342,27 +354,37 @@ class _Comparison:
         terms = self._terms(offer)
         if terms is None:
             return Amount(None, Basis.UNKNOWN, "no price known"), None
-        amount = by_the_hour(self._pattern, terms)
-        if terms.start is not None and not offer.cold_start:
-            amount = replace(amount, why=f"its start is taken to be as long as that of {self._like(offer)}")
+        amount = _noted(by_the_hour(self._pattern, terms), *self._assumed(offer, terms))
         if offer.fit is not None and offer.fit.fits is None:
             amount = _noted(amount, "whether it fits is not known")
         return amount, self._pattern.awake(terms.idle_timeout, terms.start or 0.0) / 3600
+
+    def _assumed(self, offer: Offer, terms: Terms) -> Iterator[str]:
+        """What is taken for true of hardware that answered none of the requests."""
+        if offer.endpoint in self._endpoints:
+            return
+        start = "its start and " if terms.start is not None and not offer.cold_start else ""
+        like = self._like(offer) or "what answered"
+        yield f"{start}its speed {'are' if start else 'is'} taken to be {'those' if start else 'that'} of {like}"
+        if not self._is_match(offer) and offer.can_be_had:
+            yield "a CPU is hardly as fast, and not recommended for that"
+        if terms.replicas > 1:
+            yield f"for {terms.replicas} replicas"
 
     def _like(self, offer: Offer) -> str:
         """The endpoint whose terms are taken for hardware that has none of its own."""
         return offer.endpoint if offer.endpoint in self._endpoints else next(iter(self._endpoints), "")
 
     def _terms(self, offer: Offer) -> Terms | None:
-        """On which it would run: its own ones where it is here, else those of the endpoint that is compared."""
+        """On which it would run: as the endpoint that is compared does, with as many replicas."""
         quote = offer.quote(Unit.REPLICA_HOUR)
         if quote is None:
             return None
-        here = self._endpoints.get(offer.endpoint or "")
         like = self._endpoints.get(self._like(offer))
         policy = like.spec.policy if like is not None else Policy()
         return Terms(
-            per_hour=quote.amount * (here.spec.replicas if here is not None else 1),
+            per_hour=quote.amount * (like.spec.replicas if like is not None else 1),
+            replicas=like.spec.replicas if like is not None else 1,
             idle_timeout=None if policy.keep_warm else policy.idle_timeout,
             start=offer.cold_start or (like.expected_start if like is not None else None),
         )

@@ -142,12 +142,13 @@ def by_use(asked: Asked, quotes: Sequence[Quote], *, task: str | None = None, is
 class Terms:
     """On which terms hardware runs: $ an hour of all replicas, seconds idle before it sleeps (None: never), of a start.
 
-    `start` None: never measured; nothing is counted for it then.
+    `replicas` are so many as `per_hour` pays. `start` None: never measured; nothing is counted for it then.
     """
 
     per_hour: Decimal
     idle_timeout: float | None
     start: float | None = None
+    replicas: int = 1
 
     def cost(self, pattern: Pattern, pace: float = 1.0) -> Decimal:
         """What the requests come to at a pace."""

@@ -160,7 +160,7 @@ class Offer:
     `source` says who told of it: a marketplace's key, `router`, or `configuration`. `endpoint` is the name under which
     this server has it. `throughput` (tokens a second) and `first_token` (seconds) are quoted, `measured` is one's own.
     `cold_start` is how long starts took here (seconds). `tags` hold `region=…` and `gdpr`. `others` are what other
-    sources say of the same prices: those of `quotes` count. `cost` is what use of it has cost here.
+    sources say of the same prices: those of `quotes` count. `accelerator` is the hardware's (`cpu`: none). `cost` is what use of it has cost here.
     """
 
     model: str
@@ -182,6 +182,7 @@ class Offer:
     measured: Throughput | None = None
     cold_start: float | None = None
     hardware: str | None = None
+    accelerator: str | None = None
     fit: HardwareFit | None = None
     others: tuple[Quote, ...] = ()
     cost: MeasuredCost | None = None
@@ -367,6 +368,7 @@ def hardware_offers(
             task=model.task,
             context=model.context,
             hardware=one.id,
+            accelerator=one.accelerator,
             fit=judged,
         )
         for one, judged in fits

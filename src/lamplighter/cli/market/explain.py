@@ -103,9 +103,18 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
         )
     by_use = "not known" if paid["by_use"] is None else _dollars(paid["by_use"])
     yield (
-        f"paid {_dollars(paid['total'])}: cold start {_dollars(paid['cold_start'])}, "
+        f"paid {_said(told)}: cold start {_dollars(paid['cold_start'])}, "
         f"serving {_dollars(paid['serving'])}, idle {_dollars(paid['idle'])}, by use {by_use}"
     )
+
+
+def _said(told: Mapping[str, Any]) -> str:
+    """What was paid, with the word that the row says it with: where it is not known no sum is."""
+    own = next(row for row in told["compared"] if row["offer"] is None)
+    if own["cost"] is None and told["asked"]["requests"]:
+        return "is not known, this is all that was charged"
+    words = "at least " if own["basis"] == "at least" else ""
+    return f"{words}{_dollars(told['paid']['total'])}"
 
 
 def _table(rows: Sequence[Compared], width: int) -> RenderableType:

@@ -160,7 +160,8 @@ class Offer:
     `source` says who told of it: a marketplace's key, `router`, or `configuration`. `endpoint` is the name under which
     this server has it. `throughput` (tokens a second) and `first_token` (seconds) are quoted, `measured` is one's own.
     `cold_start` is how long starts took here (seconds). `tags` hold `region=…` and `gdpr`. `others` are what other
-    sources say of the same prices: those of `quotes` count. `accelerator` is the hardware's (`cpu`: none). `cost` is what use of it has cost here.
+    sources say of the same prices: those of `quotes` count. `accelerator` is the hardware's (`cpu`: none). `cost` is
+    what use of it has cost here.
     """
 
     model: str

@@ -46,9 +46,7 @@ class Renting:
         self._routing = routing
         self._rents = {name: self._rents.get(name) or Rent() for name, route in routing.routes.items() if route.rent}
         self._choosing = [
-            with_kinds(route, routing.upstreams)
-            for route in routing.routes.values()
-            if route.choose is Choose.CHEAPEST
+            with_kinds(route, routing.upstreams) for route in routing.routes.values() if route.choose is Choose.CHEAPEST
         ]
         self._arrivals = {one.name: self._arrivals.get(one.name) or Arrivals() for one in self._choosing}
 

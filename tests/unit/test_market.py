@@ -286,7 +286,9 @@ async def test_offers_join_what_is_here_with_what_is_elsewhere(tmp_path: Path, m
             "source": "configuration",
             "region": "",
             "at": 0,
+            "age": 0,
         }
+        assert 0 <= deep["quotes"][0]["age"] < 60
         assert (own["price_per_million"], own["price_basis"]) == (None, "not measured")
         assert {source["name"]: source["trouble"] for source in found["sources"]} == {"here": None, "huggingface": None}
 

@@ -237,7 +237,7 @@ def _choice(route: str, bids: Sequence[Bid]) -> ChoiceShape:
 
 
 def _aged(quote: Quote, age: float) -> AgedQuoteShape:
-    return AgedQuoteShape(**QuoteShape.of(quote).model_dump(), age=age)
+    return AgedQuoteShape(**QuoteShape.of(quote, age=age).model_dump())
 
 
 def _explainer(request: Request) -> Explainer:

@@ -181,7 +181,7 @@ async def list_offers(
     found = await market.offers(wanted)
     seen = [offer for offer in found.offers if offer.endpoint is None or key.may_see(offer.endpoint)]
     costs = key.role.covers(Role.OPERATE)  # what is spent here is for those who may see the costs
-    return OffersShape.of(replace(found, offers=seen), offset=offset, limit=limit, costs=costs)
+    return OffersShape.of(replace(found, offers=seen), offset=offset, limit=limit, costs=costs, age=market.age)
 
 
 @router.post("/inference/{model:path}", operation_id="run_inference", response_class=Response, responses=_CALLED)

@@ -282,5 +282,7 @@ def _age(offer: Offer, sources: Sequence[MarketSource]) -> str | None:
     quote = offer.main_quote
     if quote is None or quote.source == "configuration":
         return None if quote is None else quote.source
+    if quote.age is not None:
+        return f"{quote.source}, {ago(quote.age)}"
     told = next((one.age for one in sources if one.name == offer.source and offer.endpoint is None), None)
     return f"{quote.source}, {ago(time.time() - quote.at if told is None else told)}"

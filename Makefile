@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lamplighter needs Python 3.11 or later; say make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
-	$(BIN)/python -m pip install --quiet --editable '.[llamacpp,alarms,keyring]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[llamacpp,alarms,keyring,page]' --group dev
 	touch $@
 
 demo: install  ## wake a real language model with a request, and watch it go to sleep again

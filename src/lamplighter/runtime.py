@@ -53,6 +53,7 @@ from lamplighter.domain.prices import Rate
 from lamplighter.errors import Conflict, InvalidInput, LamplighterError
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
+from lamplighter.gateway.asgi import ASGIApp
 from lamplighter.gateway.descriptors import raise_file_limit
 from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
@@ -82,6 +83,8 @@ class Server:
 
     listener: _Listener
     access_log: AccessLog | None = None
+    page = False
+    """Whether browsers are shown one."""
 
     def __init__(
         self,
@@ -180,8 +183,10 @@ class Health:
 
 
 @asynccontextmanager
-async def running(settings: Settings, handed: Handed | None = None) -> AsyncIterator[Server]:
+async def running(settings: Settings, handed: Handed | None = None, *, page: bool = False) -> AsyncIterator[Server]:
     """Run a server while the context lasts, and end it in order: requests, endpoints, records.
+
+    With `page` it shows browsers one, where that is installed: a process can do that for one server at a time.
 
     It listens where the settings say, or on a socket that was `handed` to it: then it waits for the server before it to
     let go of the data, and refuses nobody while it ends. Raises Conflict when the address or the database is taken,
@@ -254,13 +259,14 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
         market = Market(
             _marketplaces(stack, settings, providers), Clock(), own=stock, hardware=deployments.hardware, prices=prices
         )
+        access = Access(keyring, rate=settings.server.management_rate, recorder=recorder)
         api = management(
             fleet,
             health=health,
             held=leases,
             served=served,
             measured=measuring,
-            access=Access(keyring, rate=settings.server.management_rate, recorder=recorder),
+            access=access,
             version=__version__,
             alarms=alarms,
             audited=store,
@@ -269,11 +275,22 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             market=market,
             trusted_proxies=settings.server.trusted_proxies,
         )
+        site = await _open_page(
+            stack,
+            page,
+            api,
+            fleet=fleet,
+            prices=prices,
+            costs=costs,
+            access=access,
+            settings=settings,
+            gateway=lambda: gateway,
+        )
         gateway = measuring.gateway = Gateway(
             fleet,
             meter,
             _gateway_settings(settings),
-            api,
+            site or api,
             keyring=keyring,
             routing=_routing(settings, prices),
             access_log=access_log,
@@ -299,7 +316,10 @@ async def running(settings: Settings, handed: Handed | None = None) -> AsyncIter
             stock=stock,
         )
         server.access_log = access_log
-        async with _listening(gateway, listener, settings, hands_over=handed is not None) as server.listener:
+        server.page = site is not None
+        async with _listening(
+            gateway, listener, settings, hands_over=handed is not None, page=server.page
+        ) as server.listener:
             yield server
 
 
@@ -309,14 +329,15 @@ def serve(
     announce: Callable[[Server], None],
     reload: Callable[[], Settings] | None = None,
     handed: Handed | None = None,
+    page: bool = False,
 ) -> int:
-    """Run a server until a signal ends it; returns the exit code. `handed` is as `running` takes it.
+    """Run a server until a signal ends it; returns the exit code. `handed` and `page` are as `running` takes them.
 
     SIGTERM and SIGINT end it in order, a second one in a hurry; SIGHUP calls `reload` and takes what it returns.
     """
     raise_file_limit(settings.server.max_connections)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner, contextlib.suppress(asyncio.CancelledError):
-        runner.run(_serve(settings, announce, reload, handed))  # cancelled: told to stop while it started
+        runner.run(_serve(settings, announce, reload, handed, page=page))  # cancelled: told to stop while it started
     return 0
 
 
@@ -325,6 +346,8 @@ async def _serve(
     announce: Callable[[Server], None],
     reload: Callable[[], Settings] | None,
     handed: Handed | None,
+    *,
+    page: bool,
 ) -> None:
     stop, hup = asyncio.Event(), asyncio.Event()
     servers: list[Server] = []
@@ -342,7 +365,7 @@ async def _serve(
     # Signals count from before the first thing is started until the last has ended: a server that is told to stop
     # while it starts, or twice, must not leave engines behind.
     with _signals({signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: hup.set}):
-        async with running(settings, handed) as server:
+        async with running(settings, handed, page=page) as server:
             servers.append(server)
             _collect_seldom()
             announce(server)
@@ -459,6 +482,46 @@ def _marketplaces(
     return markets
 
 
+async def _open_page(
+    stack: AsyncExitStack,
+    wanted: bool,
+    api: ASGIApp,
+    *,
+    fleet: Fleet,
+    prices: PriceBook,
+    costs: Costs,
+    access: Access,
+    settings: Settings,
+    gateway: Callable[[], Gateway],
+) -> ASGIApp | None:
+    """The page before the management routes; None where it is not wanted, or not installed."""
+    if not wanted:
+        return None
+    try:
+        import nicegui  # noqa: F401, PLC0415 - half a second, and not there everywhere
+        import websockets  # noqa: F401, PLC0415
+
+        from lamplighter.web.opening import page  # noqa: PLC0415
+    except ImportError as error:
+        log.warning("no page: pip install 'lamplighter[page]' adds it; --no-page serves without", missing=error.name)
+        return None
+    return await stack.enter_async_context(
+        page(
+            api,
+            fleet=fleet,
+            prices=prices,
+            costs=costs,
+            access=access,
+            sources=Sources(settings.server.trusted_proxies),
+            door=gateway,
+            breakers=lambda: gateway().breakers,
+            data=settings.server.data,
+            namespace=settings.server.namespace,
+            version=__version__,
+        )
+    )
+
+
 async def _open_leases(stack: AsyncExitStack, fleet: Fleet, store: Store, journal: StoreJournal) -> LeaseKeeper:
     leases = LeaseKeeper(fleet, store, journal, Clock())
     await leases.start()
@@ -518,12 +581,13 @@ class _Listener(GatewayServer):
 
 @asynccontextmanager
 async def _listening(
-    gateway: Gateway, listener: socket.socket, settings: Settings, *, hands_over: bool
+    gateway: Gateway, listener: socket.socket, settings: Settings, *, hands_over: bool, page: bool
 ) -> AsyncIterator[_Listener]:
     """Accept connections while the context lasts; then let the requests in progress end, as long as they may."""
     config = uvicorn_config(
         gateway,
         _gateway_settings(settings),
+        websocket_path="/_nicegui_ws/" if page else None,
         log_config=None,
         timeout_graceful_shutdown=int(_LAST_WORDS),
     )

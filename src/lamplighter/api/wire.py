@@ -70,6 +70,10 @@ class EndpointStatus(_Wire):
     """How long earlier starts took."""
     breaker: BreakerWord | None = None
     """Whether requests go there: not while it is `open`, and single ones while it is `half-open`; null: never asked."""
+    paused: bool = False
+    """Whether it was paused: no request wakes it until it is resumed."""
+    deployed: bool = False
+    """Whether it was made over the management API, and can be deleted there; else it stands in the configuration."""
     price_per_hour: float | None = None
     """What an hour of one copy costs in $ while it is awake; null where nobody told."""
     price_source: str | None = None
@@ -108,6 +112,8 @@ class EndpointStatus(_Wire):
             starting_for=endpoint.starting_for,
             expected_start=endpoint.expected_start,
             breaker=_word(breaker),
+            paused=endpoint.paused,
+            deployed=spec.deployed,
             price_per_hour=None if price is None else float(price.amount),
             price_source=None if price is None else price.source,
             price_estimate=price is not None and price.estimate,

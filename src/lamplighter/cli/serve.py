@@ -37,6 +37,9 @@ from lamplighter.cli.base.helping import examples
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER", help="Keep records there.")
 @click.option("--demo", is_flag=True, help="Serve the demo's two endpoints instead of a configuration.")
 @click.option(
+    "--page/--no-page", default=True, show_default=True, help="Whether to show browsers a page at the server's address."
+)
+@click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to log."
 )
 @click.option(
@@ -54,6 +57,7 @@ def serve(
     fd: int | None,
     data: Path | None,
     demo: bool,
+    page: bool,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -96,10 +100,10 @@ def serve(
 
     handed = handed_over(fd)
     if demo:
-        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell, handed=handed)
+        return serve_until_told(demo_settings(host=host, port=port, data=data), announce=tell, handed=handed, page=page)
     settings = read()
     Terminal.allowed = False  # nobody may be asked while requests wait; a reload goes on with what is known
-    return serve_until_told(settings, announce=tell, reload=read, handed=handed)
+    return serve_until_told(settings, announce=tell, reload=read, handed=handed, page=page)
 
 
 def overridden(

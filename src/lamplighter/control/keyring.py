@@ -129,6 +129,8 @@ class Keyring:
         self._configured = _all_configured(digests)
         self._by_digest = {key.digest: key for key in self._configured}
         self._made: dict[str, ApiKey] = {}
+        self._lent: dict[str, tuple[str, str]] = {}  # by the id of its key: what was lent, and the digest of that
+        self._borrowed: dict[str, str] = {}  # the ids of keys, by the digests of what was lent of them
         self._store = store or MemoryKeys()
         self._recorder = recorder
         self._resolve = resolve
@@ -179,11 +181,33 @@ class Keyring:
         """
         digest = hashlib.sha256(secret).hexdigest()
         key = self._by_digest.get(digest)
-        if key is None or not hmac.compare_digest(key.digest, digest):
+        if key is None and digest in self._borrowed:
+            key = self.known(self._borrowed[digest])
+        elif key is not None and not hmac.compare_digest(key.digest, digest):
+            key = None
+        if key is None:
             raise NotAllowed("This key is not known here.")
         if not key.counts(now):
             raise ended(key)
         return key
+
+    def known(self, key_id: str) -> ApiKey | None:
+        """The key with this id, also one that was revoked or has expired."""
+        made = self._made.get(key_id)
+        return made or next((key for key in self._configured if key.id == key_id), None)
+
+    def lend(self, key: ApiKey) -> str:
+        """A secret that opens what `key` opens, as long as that counts; the same one each time.
+
+        For whoever has shown the key before and does not keep it, such as a browser's session. It lives in memory
+        alone and must not leave this process.
+        """
+        if key.id not in self._lent:
+            secret = secrets.token_urlsafe(32)
+            digest = hashlib.sha256(secret.encode()).hexdigest()
+            self._lent[key.id] = secret, digest
+            self._borrowed[digest] = key.id
+        return self._lent[key.id][0]
 
     def list(self) -> list[ApiKey]:
         """All keys, the configured ones first, then the oldest first; also those that were revoked or have expired."""
@@ -271,6 +295,8 @@ class Keyring:
             await self._store.forget_keys([key.id for key in gone])
             for key in gone:
                 del self._made[key.id]
+                if key.id in self._lent:
+                    del self._borrowed[self._lent.pop(key.id)[1]]
                 if self._by_digest.get(key.digest) is key:
                     del self._by_digest[key.digest]
             self._changed()

@@ -64,14 +64,14 @@ async def manage_page(
 ) -> None:
     """The same for the management routes, for every request. `hosts` are those of an open server."""
     scope, receive, send = call
-    if scope["type"] != "http":
-        await management(scope, receive, send)
-        return
     try:
         if hosts is not None:
             hosts.check(_header(scope, b"host"))
     except WrongHost as error:
-        await _send_error(send, error)
+        await (_send_error(send, error) if scope["type"] == "http" else send({"type": "websocket.close"}))
+        return
+    if scope["type"] != "http":
+        await management(scope, receive, send)
         return
     origin = _header(scope, b"origin")
     if origin is None or not origins.allows(origin):

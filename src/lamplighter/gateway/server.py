@@ -38,6 +38,10 @@ _REST_OF_BODY = 5.0
 """How long the body of a request that was refused is read on, so that the connection can be kept (seconds)."""
 
 
+_MOST_FROM_WEBSOCKET = 1_000_000
+"""The longest message that a websocket may bring (bytes)."""
+
+
 class _Trailers(list[tuple[bytes, bytes]]):
     """Takes them and keeps none: a proxy before us that checks headers has not looked at them.
 
@@ -75,6 +79,8 @@ class GatewayProtocol(HttpToolsProtocol):
     head_timeout = GatewaySettings().head_timeout
     max_connections = GatewaySettings().max_connections
     turn_away = TurnedAway()
+    websocket_path: bytes | None = None
+    """Below it websockets are let through; None: nowhere."""
 
     # What few connections ever need stands on the class.
     _overhead = 0
@@ -82,6 +88,8 @@ class GatewayProtocol(HttpToolsProtocol):
     _body_length = 0
     _upgrade: tuple[bytes, int] | None = None
     _resuming = False
+    _is_websocket = False
+    """Whether another protocol has taken the connection over."""
     _unsent: int | None = None
     """What an idle client had not read of its last answer, when its time was up (bytes)."""
     _goodbye: asyncio.TimerHandle | None = None
@@ -114,6 +122,8 @@ class GatewayProtocol(HttpToolsProtocol):
         idle_since, scope = self._idle_since, self.scope
         self._much_at_once = len(data) > self.max_head_bytes
         super().data_received(data)
+        if self._is_websocket:
+            return
         if self.scope is scope and idle_since is not None:
             self._idle_since = idle_since  # line breaks between requests begin nothing
         if not self.scope.get("method"):  # set when a head is complete
@@ -169,11 +179,30 @@ class GatewayProtocol(HttpToolsProtocol):
         """Called amid `data_received` for any such request: the parser has read its head, and takes no body."""
         error = sys.exception()
         assert isinstance(error, httptools.HttpParserUpgrade)
-        if self._resuming or self.scope["method"] == "CONNECT":
+        if self._opens_websocket():
+            self._is_websocket = True
+            self._head_done()
+            self._cancel_keep_alive()
+            super().handle_websocket_upgrade()
+        elif self._resuming or self.scope["method"] == "CONNECT":
             self._break_off(_NOT_HTTP)
         else:
             self._upgrade = _head_without_upgrade(self.scope, self.url), error.args[0]
             self.scope = cast("HTTPScope", {})
+
+    def _opens_websocket(self) -> bool:
+        """Whether it asks for a websocket where there is one, and nothing before it is still to be answered."""
+        path, headers = self.websocket_path, self.scope["headers"]
+        if path is None or not self.url.startswith(path) or self.scope["method"] != "GET":
+            return False
+        if self.pipeline or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in headers)
+
+    def _cancel_keep_alive(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def _go_on_without_upgrade(self, head: bytes, rest: bytes) -> None:
         self._upgrade = None
@@ -190,9 +219,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._goodbye is not None:
             self._goodbye.cancel()
             self._goodbye = None
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        self._cancel_keep_alive()
 
     def on_response_complete(self) -> None:
         """As uvicorn does it, but for the timer."""
@@ -449,14 +476,20 @@ def _has_left(transport: asyncio.Transport) -> bool:
         return False
 
 
-def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **options: Any) -> Config:
-    """The options of uvicorn that the gateway's promises rest on, and others. Sockets are given to `serve`."""
+def uvicorn_config(
+    gateway: Gateway, settings: GatewaySettings | None = None, *, websocket_path: str | None = None, **options: Any
+) -> Config:
+    """The options of uvicorn that the gateway's promises rest on, and others. Sockets are given to `serve`.
+
+    Websockets are let through below `websocket_path` alone, which takes the package `websockets`.
+    """
     settings = settings or GatewaySettings()
     bounds = {
         "max_head_bytes": settings.max_head_bytes,
         "head_timeout": settings.head_timeout,
         "max_connections": connections_possible(settings.max_connections),
         "turn_away": TurnedAway(),
+        "websocket_path": websocket_path.encode() if websocket_path else None,
     }
     return Config(
         gateway,
@@ -464,7 +497,10 @@ def uvicorn_config(gateway: Gateway, settings: GatewaySettings | None = None, **
         **{
             "interface": "asgi3",  # the gateway is no coroutine function, so uvicorn can't tell
             "loop": "auto",
-            "ws": "none",
+            "ws": "websockets-sansio" if websocket_path else "none",
+            "ws_max_size": _MOST_FROM_WEBSOCKET,
+            "ws_per_message_deflate": False,  # small messages to many: their compression would cost more than it saves
+            "ws_ping_interval": None,  # what speaks through it has its own
             "lifespan": "on",
             "access_log": False,
             "server_header": False,

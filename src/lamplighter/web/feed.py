@@ -1,0 +1,182 @@
+"""Keeps the board, and tells all open pages what changed: looked at once, written once, however many are open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from lamplighter.api.wire import EndpointStatus
+from lamplighter.control.costs import CostQuery, CostReport, Dimension
+from lamplighter.control.prices import Priced
+from lamplighter.domain.calendar import Calendar
+from lamplighter.domain.endpoint import Endpoint
+from lamplighter.errors import LamplighterError
+from lamplighter.web.board import Board, Delta, Spending
+
+log = structlog.get_logger("lamplighter.web")
+
+LOOK_EVERY = 0.15
+"""How often it is looked at the endpoints while a page is open (seconds)."""
+
+_LOOK_SHARE = 0.04
+"""At most this part of the time goes into looking: more endpoints are looked at less often."""
+
+_LONGEST_PAUSE = 2.0
+_PRICES_EVERY = 2.0
+_SPENDING_EVERY = 5.0
+_SPENDING_SHARE = 0.02
+
+
+class Watched(Protocol):
+    """What is looked at: `Fleet` is one."""
+
+    def endpoints(self) -> Sequence[Endpoint]: ...
+
+
+class Prices(Protocol):
+    """What endpoints cost by the hour: `PriceBook` is one."""
+
+    def priced(self, endpoint: str) -> Priced | None: ...
+
+
+class Reports(Protocol):
+    """What endpoints have cost: `Costs` is one."""
+
+    @property
+    def calendar(self) -> Calendar: ...
+
+    async def report(self, query: CostQuery) -> CostReport: ...
+
+
+Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Feed:
+    """Looks while anybody follows, and calls `tell` with what changed. `breakers` tells that of each target."""
+
+    def __init__(
+        self,
+        fleet: Watched,
+        prices: Prices,
+        costs: Reports,
+        *,
+        tell: Tell,
+        followed: Callable[[], bool],
+        breakers: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._fleet = fleet
+        self._prices = prices
+        self._costs = costs
+        self._tell = tell
+        self._followed = followed
+        self._breakers = breakers
+        self._board = Board(self._describe)
+        self._wanted = asyncio.Event()
+        self._priced: dict[str, Priced | None] = {}
+        self._priced_at = 0.0
+        self._spending: dict[str, Spending] = {}
+        self._spending_error: str | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._adding: asyncio.Task[None] | None = None
+        self.looking = 0.0
+        """How long the last look took (seconds)."""
+
+    def start(self) -> None:
+        """Begin; ends with `close`."""
+        self._task = asyncio.create_task(self._run(), name="page feed")
+        self._adding = asyncio.create_task(self._add_up(), name="page spending")
+
+    async def close(self) -> None:
+        """Stop looking."""
+        for task in (self._task, self._adding):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    def wake(self) -> None:
+        """Somebody follows from now on."""
+        self._wanted.set()
+
+    async def snapshot(self) -> bytes:
+        """All of the board as JSON, as it is now: those who follow are told what changed as well."""
+        await self._look()
+        board = self._board
+        return msgspec.json.encode(self._message(Delta(board.rows, [], board.spending)) | {"whole": True})
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            if not self._followed():
+                self._wanted.clear()
+                continue
+            try:
+                await self._look()
+            except Exception:
+                log.exception("a look for the page broke")  # the next one may work: this task has to live
+            await asyncio.sleep(min(_LONGEST_PAUSE, max(LOOK_EVERY, self.looking / _LOOK_SHARE)))
+
+    async def _look(self) -> None:
+        began = time.perf_counter()
+        endpoints = self._fleet.endpoints()
+        breakers = self._breakers()
+        if began - self._priced_at > _PRICES_EVERY:
+            self._priced_at = began
+            self._priced = {one.spec.name: self._prices.priced(one.spec.name) for one in endpoints}
+        beside = {name: (price and price.amount, breakers.get(name)) for name, price in self._priced.items()}
+        delta = self._board.look(endpoints, time.time(), beside, self._spending)
+        self.looking = time.perf_counter() - began
+        if delta:
+            await self._tell(self._message(delta))
+
+    def _message(self, delta: Delta) -> dict[str, Any]:
+        spending = {
+            name: [one.cold_start, one.serving, one.idle, one.saved] for name, one in delta.spending.items()
+        }
+        return {
+            "number": self._board.number,
+            "now": time.time(),
+            "rows": delta.rows,
+            "gone": delta.gone,
+            "spending": spending,
+            "spending_error": self._spending_error,
+        }
+
+    def _describe(self, endpoint: Endpoint) -> Mapping[str, Any]:
+        name = endpoint.spec.name
+        status = EndpointStatus.of(endpoint, "", self._breakers().get(name), self._priced.get(name))
+        return status.model_dump(mode="json", exclude_none=True)
+
+    async def _add_up(self) -> None:
+        while True:
+            await self._wanted.wait()
+            began = time.perf_counter()
+            try:
+                self._spending = await self._today()
+                self._spending_error = None
+            except LamplighterError as error:
+                self._spending_error = error.message
+            except Exception:
+                log.exception("adding up for the page broke")
+                self._spending_error = "what was spent today could not be added up; the server's log tells more"
+            took = time.perf_counter() - began
+            await asyncio.sleep(max(_SPENDING_EVERY, took / _SPENDING_SHARE))
+
+    async def _today(self) -> dict[str, Spending]:
+        today = self._costs.calendar.day_of(int(time.time()))
+        report = await self._costs.report(CostQuery(by=(Dimension.ENDPOINT,), since=today))
+        return {
+            line.group[0]: Spending(
+                float(line.cold_start),
+                float(line.serving),
+                float(line.idle),
+                None if line.saved is None else float(line.saved),
+            )
+            for line in report.lines
+        }

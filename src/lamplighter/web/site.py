@@ -1,0 +1,218 @@
+"""The page as an ASGI application before the management routes: who may see what, and what a browser is told."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from lamplighter.control.keyring import Keyring
+from lamplighter.domain.keys import Role
+from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
+from lamplighter.web import paths
+from lamplighter.web.answering import answer, header, redirect
+from lamplighter.web.assets import Assets
+from lamplighter.web.policy import HARDENING, content_policy, is_own_origin, with_nonce
+from lamplighter.web.screens import screen_at
+from lamplighter.web.sessions import Sessions, Visitor, set_cookie
+from lamplighter.web.signing_in import SigningIn, sign_in_for
+
+VISITOR = "lamplighter.visitor"
+"""Under this key of its scope a request for the page carries who asks."""
+
+_SAFE = frozenset({"GET", "HEAD"})
+_FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
+_NO_STORE = (b"cache-control", b"no-store")
+_MOST_DOCUMENT = 4_000_000
+
+
+class Snapshots(Protocol):
+    """Tells all of the board as JSON: `Feed` does."""
+
+    async def snapshot(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the page is made of. `toolkit` draws documents and speaks through the socket; `door` is the gateway."""
+
+    management: ASGIApp
+    toolkit: ASGIApp
+    door: Callable[[], ASGIApp]
+    keyring: Keyring
+    sessions: Sessions
+    signing_in: SigningIn
+    assets: Assets
+    feed: Snapshots
+
+
+class Site:
+    """Serves the page, and passes everything else on to the management routes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        kind = scope["type"]
+        if kind == "lifespan":
+            return self._parts.management(scope, receive, send)
+        serve = self._find(scope["path"])
+        if kind == "websocket":
+            return self._socket(scope, receive, send)
+        return (serve or self._parts.management)(scope, receive, send)
+
+    def _find(self, path: str) -> Callable[[Scope, Receive, Send], Awaitable[None]] | None:
+        if path.startswith(paths.OWN):
+            return self._own
+        if path.startswith(paths.SOCKET):
+            return self._polling
+        if path.startswith(paths.TOOLKIT):
+            return self._library
+        if path == paths.SIGN_IN:
+            return self._parts.signing_in.serve
+        if path == paths.SIGN_OUT:
+            return self._sign_out
+        if path == paths.FAVICON:
+            return self._favicon
+        return self._document if screen_at(path) else None
+
+    # What is drawn by the toolkit.
+
+    async def _document(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in _SAFE:
+            await _refuse(send, 405, "A screen can only be looked at.")
+            return
+        visitor = self._visitor(scope)
+        if visitor is None:
+            await redirect(send, sign_in_for(scope))
+            return
+        nonce = secrets.token_urlsafe(16)
+        more = [(b"content-security-policy", content_policy(nonce))]
+        if (renewed := self._parts.sessions.renewed(visitor)) is not None:
+            secure = (header(scope, b"x-forwarded-proto") or scope.get("scheme")) == "https"
+            more.append((b"set-cookie", set_cookie(renewed, secure=secure).encode()))
+        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]  # what is compressed can't be marked
+        asked = {**scope, "headers": plain, VISITOR: visitor}
+        await self._parts.toolkit(asked, receive, _Rewritten(send, nonce, more))
+
+    async def _library(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._parts.toolkit(scope, receive, _Hardened(send))
+
+    async def _polling(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The socket's stand-in where a websocket can't get through."""
+        visitor = self._visitor(scope)
+        if visitor is None or not _is_own_request(scope):
+            await _refuse(send, 403, "This is for the page of this server, signed in.")
+            return
+        await self._parts.toolkit({**scope, VISITOR: visitor}, receive, _Hardened(send))
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visitor = self._visitor(scope)
+        own = is_own_origin(header(scope, b"origin"), header(scope, b"host"))
+        if visitor is None or not own or not scope["path"].startswith(paths.SOCKET):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._parts.toolkit({**scope, VISITOR: visitor}, receive, send)
+
+    # What the page's own code asks for.
+
+    async def _own(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if path.startswith(paths.ASSETS):
+            await self._asset(scope, send)
+            return
+        visitor = self._visitor(scope)
+        if visitor is None:
+            await _refuse(send, 401, "Sign in first.")
+        elif not _is_own_request(scope):
+            await _refuse(send, 403, "This is for the page of this server alone.")
+        elif path == paths.BOARD and scope["method"] in _SAFE and visitor.may(Role.OPERATE):
+            await answer(send, 200, await self._parts.feed.snapshot(), b"application/json", [_NO_STORE])
+        elif (inner := paths.rest_path(path)) is not None:
+            await self._forward(scope, receive, send, inner, visitor)
+        else:
+            await _refuse(send, 404, "There is nothing here.")
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send, path: str, visitor: Visitor) -> None:
+        """Pass a request on as any program's that shows the visitor's key: same routes, same rights, same records."""
+        left_out = {b"cookie", b"authorization", b"x-api-key", b"origin"}
+        headers = [pair for pair in scope["headers"] if pair[0] not in left_out]
+        if visitor.session:
+            headers.append((b"authorization", b"Bearer " + self._parts.keyring.lend(visitor.key).encode()))
+        raw = scope.get("raw_path", b"").removeprefix(paths.REST.encode()) or path.encode()
+        inner = {**scope, "path": path, "raw_path": raw, "headers": headers}
+        await self._parts.door()(inner, receive, _Hardened(send))
+
+    async def _asset(self, scope: Scope, send: Send) -> None:
+        asset = self._parts.assets.find(scope["path"])
+        if asset is None:
+            await _refuse(send, 404, "There is no such file.")
+        elif "gzip" in (header(scope, b"accept-encoding") or ""):
+            more = [_FOR_EVER, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+            await answer(send, 200, asset.zipped, asset.media, more)
+        else:
+            await answer(send, 200, asset.content, asset.media, [_FOR_EVER, (b"vary", b"accept-encoding")])
+
+    async def _favicon(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as all of them
+        await redirect(send, f"{self._parts.assets.base}assets/lamp.svg")
+
+    async def _sign_out(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as all of them
+        await self._parts.signing_in.sign_out(scope, send)
+
+    def _visitor(self, scope: Scope) -> Visitor | None:
+        return self._parts.sessions.visitor(header(scope, b"cookie") or "")
+
+
+def _is_own_request(scope: Scope) -> bool:
+    """Whether the page itself asks. What changes something has to tell its origin; browsers do.
+
+    The cookie alone would not be proof enough for a site on another port of this machine: to browsers that is the same
+    site.
+    """
+    origin, host = header(scope, b"origin"), header(scope, b"host")
+    if origin is not None or scope["method"] not in _SAFE:
+        return is_own_origin(origin, host)
+    return header(scope, b"sec-fetch-site") in {None, "same-origin", "none"}
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    body = b'{"success": false, "error": {"status": %d, "code": "page", "message": "%b"}}' % (status, text.encode())
+    await answer(send, status, body, b"application/json", [_NO_STORE])
+
+
+class _Hardened:
+    """Sends with the headers that keep a browser careful."""
+
+    def __init__(self, inner: Send) -> None:
+        self._inner = inner
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *HARDENING]
+        await self._inner(message)
+
+
+class _Rewritten:
+    """Collects a document, and sends it with the nonce in it and the policy before it."""
+
+    def __init__(self, inner: Send, nonce: str, more: list[tuple[bytes, bytes]]) -> None:
+        self._inner = inner
+        self._nonce = nonce
+        self._more = more
+        self._start: Message = {}
+        self._body = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body") and len(self._body) < _MOST_DOCUMENT:
+            return
+        body = with_nonce(bytes(self._body), self._nonce)
+        kept = [pair for pair in self._start["headers"] if pair[0] != b"content-length"]
+        headers = [*kept, (b"content-length", b"%d" % len(body)), *HARDENING, *self._more]
+        await self._inner({**self._start, "headers": headers})
+        await self._inner({"type": "http.response.body", "body": body})

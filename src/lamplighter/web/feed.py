@@ -17,6 +17,7 @@ from lamplighter.control.prices import Priced
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import LamplighterError
+from lamplighter.providers.base import Provider
 from lamplighter.web.board import Board, Delta, Spending
 
 log = structlog.get_logger("lamplighter.web")
@@ -35,6 +36,9 @@ _SPENDING_SHARE = 0.02
 
 class Watched(Protocol):
     """What is looked at: `Fleet` is one."""
+
+    @property
+    def providers(self) -> Mapping[str, Provider]: ...
 
     def endpoints(self) -> Sequence[Endpoint]: ...
 
@@ -151,7 +155,9 @@ class Feed:
     def _describe(self, endpoint: Endpoint) -> Mapping[str, Any]:
         name = endpoint.spec.name
         status = EndpointStatus.of(endpoint, "", self._breakers().get(name), self._priced.get(name))
-        return status.model_dump(mode="json", exclude_none=True)
+        provider = self._fleet.providers.get(endpoint.spec.provider)
+        billed = provider is not None and endpoint.state in provider.capabilities.billing.billed
+        return status.model_dump(mode="json", exclude_none=True) | {"billed": billed}
 
     async def _add_up(self) -> None:
         while True:

@@ -449,6 +449,13 @@ class Fleet:
         present = self._leaving | self._controllers
         return [present[name].endpoint() for name in sorted(present)]
 
+    def stamps(self) -> Mapping[str, tuple[object, ...]]:
+        """By endpoint, what is another as soon as it would show something else, but for what time alone changes.
+
+        For who has to notice changes of many at once: it costs a twentieth of `endpoints`.
+        """
+        return {name: one.stamp() for name, one in (self._leaving | self._controllers).items()}
+
     def endpoint(self, name: str) -> Endpoint:
         leaving = self._leaving.get(name)
         return self._find(name).endpoint() if leaving is None or name in self._controllers else leaving.endpoint()

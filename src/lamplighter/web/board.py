@@ -6,7 +6,7 @@ durations that run: a row that nothing happened to stays as it is. Pure; moments
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -50,31 +50,36 @@ class Board:
         self._seen: dict[str, tuple[Any, ...]] = {}
         self.rows: dict[str, Row] = {}
         self.spending: dict[str, Spending] = {}
+        self._spending: Mapping[str, Spending] = {}  # as it was given last
         self.number = 0
         """Of the last change; each delta has the next one."""
 
     def look(
         self,
         endpoints: Iterable[Endpoint],
+        names: Collection[str],
         wall: float,
         beside: Mapping[str, object],
         spending: Mapping[str, Spending],
     ) -> Delta:
-        """Take how they are now. `beside` is what a row depends on besides its endpoint, by name."""
+        """Take how some or all are now; `names` are those of all that there are.
+
+        `beside` is what a row depends on besides its endpoint, by name.
+        """
         delta = Delta()
-        names = set()
         for endpoint in endpoints:
             name = endpoint.spec.name
-            names.add(name)
-            print_ = _fingerprint(endpoint, beside.get(name))
-            if self._seen.get(name) != print_ or self._has_moved(name, endpoint, wall):
-                self._seen[name] = print_
+            shown = _fingerprint(endpoint, beside.get(name))
+            if self._seen.get(name) != shown or self._has_moved(name, endpoint, wall):
+                self._seen[name] = shown
                 self.rows[name] = delta.rows[name] = self._row(endpoint, wall)
         delta.gone = [name for name in self.rows if name not in names]
         for name in delta.gone:
             del self.rows[name], self._seen[name]
-        delta.spending = {name: one for name, one in spending.items() if self.spending.get(name) != one}
-        self.spending = dict(spending)
+        if spending is not self._spending:
+            self._spending = spending
+            delta.spending = {name: one for name, one in spending.items() if self.spending.get(name) != one}
+            self.spending = dict(spending)
         self.number += bool(delta)
         return delta
 

@@ -29,7 +29,10 @@ _LOOK_SHARE = 0.04
 """At most this part of the time goes into looking: more endpoints are looked at less often."""
 
 _LONGEST_PAUSE = 2.0
-_PRICES_EVERY = 2.0
+_ALL_EVERY = 2.0
+"""How often all are looked at, changed or not: prices, breakers, and what time alone changes (seconds)."""
+
+_ALL_SHARE = 0.02
 _SPENDING_EVERY = 5.0
 _SPENDING_SHARE = 0.02
 
@@ -40,7 +43,9 @@ class Watched(Protocol):
     @property
     def providers(self) -> Mapping[str, Provider]: ...
 
-    def endpoints(self) -> Sequence[Endpoint]: ...
+    def stamps(self) -> Mapping[str, tuple[object, ...]]: ...
+
+    def endpoint(self, name: str) -> Endpoint: ...
 
 
 class Prices(Protocol):
@@ -83,7 +88,10 @@ class Feed:
         self._board = Board(self._describe)
         self._wanted = asyncio.Event()
         self._priced: dict[str, Priced | None] = {}
-        self._priced_at = 0.0
+        self._beside: dict[str, object] = {}
+        self._stamps: Mapping[str, tuple[object, ...]] = {}
+        self._all_at = 0.0
+        self._all_took = 0.0
         self._spending: dict[str, Spending] = {}
         self._spending_error: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -104,13 +112,14 @@ class Feed:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    def wake(self) -> None:
-        """Somebody follows from now on."""
+    def wake(self) -> int:
+        """Somebody follows from now on; gives the number of the last change."""
         self._wanted.set()
+        return self._board.number
 
     async def snapshot(self) -> bytes:
         """All of the board as JSON, as it is now: those who follow are told what changed as well."""
-        await self._look()
+        await self._look(at_all=not self._board.rows)
         board = self._board
         return msgspec.json.encode(self._message(Delta(board.rows, [], board.spending)) | {"whole": True})
 
@@ -124,18 +133,27 @@ class Feed:
                 await self._look()
             except Exception:
                 log.exception("a look for the page broke")  # the next one may work: this task has to live
-            await asyncio.sleep(min(_LONGEST_PAUSE, max(LOOK_EVERY, self.looking / _LOOK_SHARE)))
+            await asyncio.sleep(self._pause())
 
-    async def _look(self) -> None:
+    def _pause(self) -> float:
+        took = 0.0 if self._all_took == self.looking else self.looking  # a look at all has its own share
+        return min(_LONGEST_PAUSE, max(LOOK_EVERY, took / _LOOK_SHARE))
+
+    async def _look(self, *, at_all: bool = False) -> None:
         began = time.perf_counter()
-        endpoints = self._fleet.endpoints()
-        breakers = self._breakers()
-        if began - self._priced_at > _PRICES_EVERY:
-            self._priced_at = began
-            self._priced = {one.spec.name: self._prices.priced(one.spec.name) for one in endpoints}
-        beside = {name: (price and price.amount, breakers.get(name)) for name, price in self._priced.items()}
-        delta = self._board.look(endpoints, time.time(), beside, self._spending)
+        stamps = self._fleet.stamps()
+        at_all = at_all or began - self._all_at > max(_ALL_EVERY, self._all_took / _ALL_SHARE)
+        if at_all:
+            self._priced = {name: self._prices.priced(name) for name in stamps}
+            breakers = self._breakers()
+            self._beside = {name: (price and price.amount, breakers.get(name)) for name, price in self._priced.items()}
+        changed = [name for name, stamp in stamps.items() if at_all or self._stamps.get(name) != stamp]
+        self._stamps = stamps
+        endpoints = [self._fleet.endpoint(name) for name in changed]
+        delta = self._board.look(endpoints, stamps, time.time(), self._beside, self._spending)
         self.looking = time.perf_counter() - began
+        if at_all:
+            self._all_at, self._all_took = began, self.looking
         if delta:
             await self._tell(self._message(delta))
 

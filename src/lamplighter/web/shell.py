@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ class Shell:
         self._ui = ui
         self.assets = assets
         self.facts = dict(facts)
-        self.on_follow: Callable[[], None] = lambda: None
+        self._icon = (resources.files("lamplighter.web") / "assets" / "lamp.svg").read_text("utf-8")
+        self.on_follow: Callable[[], int] = lambda: 0
         self.counts: Callable[[Visitor], bool] = lambda _: True
 
     @property
@@ -108,7 +110,7 @@ class Shell:
     def _mount(self) -> FastAPI:
         """Tell NiceGUI, once a process, what to serve."""
         for screen in SCREENS:
-            self._ui.page(screen.path, title=f"{screen.title} · Lamplighter", language="en-US")(_draw)
+            self._ui.page(screen.path, title=f"{screen.title} · Lamplighter", favicon=self._icon, language="en-US")(_draw)
         self._core.sio.on("follow", _follow)
         parent = FastAPI()
         self._ui.run_with(
@@ -116,6 +118,7 @@ class Shell:
             title="Lamplighter",
             tailwind=False,
             show_welcome_message=False,
+            gzip_middleware_factory=None,
             binding_refresh_interval=None,
             reconnect_timeout=_RECONNECT,
             message_history_length=100,
@@ -131,10 +134,8 @@ class Shell:
             """The element that `assets/app.js` defines."""
 
         register_importmap_override("lamplighter/", self.assets.base)
-        base = self.assets.base
         links = [f'<link rel="stylesheet" href="{path}">' for path in self.assets.named(".css")]
         links += [f'<link rel="modulepreload" href="{path}">' for path in self.assets.named(".js")]
-        links.append(f'<link rel="icon" href="{base}assets/lamp.svg">')
         self._ui.add_head_html("\n".join(links))
         page = Page()
         page.props["facts"] = self.facts | _told_of(visitor)
@@ -156,12 +157,11 @@ def _draw(request: Request) -> None:
     Shell._current.draw(request.scope[VISITOR])  # noqa: SLF001
 
 
-async def _follow(socket: str, _: object = None) -> bool:
-    """A page wants to be told what changes."""
+async def _follow(socket: str, _: object = None) -> int | None:
+    """A page wants to be told what changes: gives the number of the last change, or None to who may not know."""
     shell = Shell._current  # noqa: SLF001 - as above
     visitor = shell.visitor_of(socket) if shell is not None else None
     if shell is None or visitor is None or not visitor.may(Role.OPERATE) or not shell.counts(visitor):
-        return False
+        return None
     await shell._core.sio.enter_room(socket, _ROOM)  # noqa: SLF001
-    shell.on_follow()
-    return True
+    return shell.on_follow()

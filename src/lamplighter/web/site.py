@@ -13,6 +13,7 @@ from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.web import paths
 from lamplighter.web.answering import answer, header, redirect
 from lamplighter.web.assets import Assets
+from lamplighter.web.library import Library
 from lamplighter.web.policy import HARDENING, content_policy, is_own_origin, with_nonce
 from lamplighter.web.screens import screen_at
 from lamplighter.web.sessions import Sessions, Visitor, set_cookie
@@ -52,6 +53,7 @@ class Site:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._library = Library(parts.toolkit)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         kind = scope["type"]
@@ -95,9 +97,6 @@ class Site:
         plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]  # what is compressed can't be marked
         asked = {**scope, "headers": plain, VISITOR: visitor}
         await self._parts.toolkit(asked, receive, _Rewritten(send, nonce, more))
-
-    async def _library(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._parts.toolkit(scope, receive, _Hardened(send))
 
     async def _polling(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The socket's stand-in where a websocket can't get through."""

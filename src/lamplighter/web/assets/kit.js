@@ -9,6 +9,7 @@ const dollarsOf = new Map();
 export function money(amount) {
   if (amount === null || amount === undefined) return "–";
   const size = Math.abs(amount);
+  if (size > 0 && size < 0.0001) return "< $0.0001";
   const digits = size === 0 ? 2 : size < 0.01 ? 4 : size < 1000 ? 2 : 0;
   if (!dollarsOf.has(digits))
     dollarsOf.set(

@@ -96,9 +96,9 @@ export function follow(seesBoard) {
       connection.via = socket.io.engine.transport.name;
       socket.io.engine.on("upgrade", (transport) => (connection.via = transport.name));
       if (seesBoard)
-        socket.emit("follow", {}, (follows) => {
-          if (follows) load();
-          else signIn();
+        socket.emit("follow", {}, (number) => {
+          if (number === null) signIn();
+          else if (!loading && number !== board.number) load();
         });
     };
     socket.on("board", take);

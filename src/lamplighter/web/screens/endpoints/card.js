@@ -49,7 +49,7 @@ export const Card = {
         h("dl", { class: "now" }, [
           h("div", [h("dt", "in flight"), h("dd", String(row.in_flight))]),
           h("div", { class: row.waiting ? "some" : "" }, [h("dt", "waiting"), h("dd", String(row.waiting))]),
-          h("div", { title: priceSource(row) }, [h("dt", "$ an hour awake"), h("dd", price(row))]),
+          h("div", { class: "price", title: priceSource(row) }, [h("dt", row.billed ? "an hour" : "an hour awake"), h("dd", price(row))]),
         ]),
         h(Spent, { spending: props.spending }),
       ]);

@@ -5,7 +5,7 @@ const BEYOND = 400; // pixels that are drawn above and below what can be seen
 const FEW = 40; // so many are drawn whole: find-in-page and screen readers have all of them
 
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
-const HEIGHTS = { card: 13.25, gap: 0.75, line: 2.5, title: 2.5 }; // in rem, as in screen.css
+const HEIGHTS = { card: 11.75, gap: 0.75, line: 2.5, title: 2.5 }; // in rem, as in screen.css
 const NARROWEST = 19; // of a card, in rem
 
 export const Window = {

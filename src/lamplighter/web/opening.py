@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,14 +65,25 @@ async def page(
     )
     async with shell.opened():
         feed.start()
-        ending = asyncio.create_task(_end_sessions(shell), name="page sessions")
+        site = Site(parts)
+        tasks = [
+            asyncio.create_task(_end_sessions(shell), name="page sessions"),
+            asyncio.create_task(_warm(site), name="page warm-up"),
+        ]
         try:
-            yield Site(parts)
+            yield site
         finally:
-            ending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await ending
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await feed.close()
+
+
+async def _warm(site: Site) -> None:
+    try:
+        await site.warm()
+    except Exception:
+        log.exception("the page could not be drawn; it is tried again for the first visitor")
 
 
 async def _end_sessions(shell: Shell) -> None:

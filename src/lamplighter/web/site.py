@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from lamplighter.control.keyring import Keyring
-from lamplighter.domain.keys import Role
+from lamplighter.domain.keys import ANYBODY, Role
 from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.web import paths
 from lamplighter.web.answering import answer, header, redirect
@@ -22,6 +24,7 @@ from lamplighter.web.signing_in import SigningIn, sign_in_for
 VISITOR = "lamplighter.visitor"
 """Under this key of its scope a request for the page carries who asks."""
 
+_FILES = re.compile(rf'"({paths.TOOLKIT}[^"]+\.m?(?:js|css))"')
 _SAFE = frozenset({"GET", "HEAD"})
 _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -63,6 +66,30 @@ class Site:
         if kind == "websocket":
             return self._socket(scope, receive, send)
         return (serve or self._parts.management)(scope, receive, send)
+
+    async def warm(self) -> None:
+        """Have the toolkit draw a document and read its files once, so that the first visitor does not wait for that."""
+        taken = bytearray()
+
+        async def take(message: Message) -> None:
+            taken.extend(message.get("body", b""))
+
+        asked: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "query_string": b"",
+            "root_path": "",
+            "headers": [],
+            "client": None,
+            "server": None,
+        }
+        visitor = Visitor(ANYBODY)
+        await self._parts.toolkit({**asked, "path": "/", "raw_path": b"/", VISITOR: visitor}, _body(), take)
+        for path in sorted(set(_FILES.findall(taken.decode()))):
+            await self._library({**asked, "path": path, "raw_path": path.encode()}, _body(), _nowhere)
 
     def _find(self, path: str) -> Callable[[Scope, Receive, Send], Awaitable[None]] | None:
         if path.startswith(paths.OWN):
@@ -162,6 +189,22 @@ class Site:
 
     def _visitor(self, scope: Scope) -> Visitor | None:
         return self._parts.sessions.visitor(header(scope, b"cookie") or "")
+
+
+def _body() -> Receive:
+    """That of a request without one, whose client stays."""
+    came: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not came:
+            await asyncio.get_running_loop().create_future()
+        return came.pop()
+
+    return receive
+
+
+async def _nowhere(message: Message) -> None:
+    """Nobody reads it."""
 
 
 def _is_own_request(scope: Scope) -> bool:

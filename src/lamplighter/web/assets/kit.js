@@ -157,7 +157,7 @@ export const Menu = {
       open.value = true;
       await nextTick();
       place();
-      list.value.querySelector("button:not(:disabled)")?.focus();
+      list.value.querySelector("button")?.focus();
     };
     const close = (back = true) => {
       if (!open.value) return;
@@ -172,7 +172,7 @@ export const Menu = {
       list.value.style.top = `${below ? at.bottom + 4 : Math.max(8, at.top - box.height - 4)}px`;
     };
     const onKey = (event) => {
-      const items = [...list.value.querySelectorAll("button:not(:disabled)")];
+      const items = [...list.value.querySelectorAll("button")];
       const at = items.indexOf(document.activeElement);
       const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
       if (to !== undefined) {
@@ -222,8 +222,9 @@ export const Menu = {
                 type: "button",
                 role: "menuitem",
                 class: { danger: item.danger },
-                disabled: Boolean(item.off),
+                "aria-disabled": item.off ? "true" : undefined,
                 onClick: () => {
+                  if (item.off) return;
                   close();
                   item.run();
                 },
@@ -248,7 +249,10 @@ export const Question = {
       before = document.activeElement;
       dialog.value.showModal();
     });
-    onBeforeUnmount(() => before?.isConnected && before.focus());
+    onBeforeUnmount(() => {
+      dialog.value.close(); // while it is open, nothing outside of it takes the focus
+      if (before?.isConnected) before.focus();
+    });
     const mayGo = () => !props.busy && (!props.typed || given.value === props.typed);
     return () =>
       h("dialog", { ref: dialog, class: "question", "aria-labelledby": "question-title", onCancel: (event) => { event.preventDefault(); emit("no"); } }, [

@@ -1,7 +1,7 @@
 // What can be done with an endpoint: what each means for cost, quota and undoing, who may, and what came of it.
 import { h, ref, shallowReactive } from "vue";
 import { ask, duration, money } from "lamplighter/assets/kit.js";
-import { isAwake } from "lamplighter/screens/endpoints/order.js";
+import { isUp } from "lamplighter/screens/endpoints/order.js";
 
 const AT_ONCE = 8; // requests side by side, where one request can't do it for all
 const ORDER = ["infer", "operate", "admin"];
@@ -96,7 +96,7 @@ export function useActions(facts) {
   function first(row) {
     if (row.leaving) return null;
     if (row.paused) return { label: "Resume", run: () => run("resume", row.name) };
-    if (isAwake(row) || row.status === "starting") return { label: "Sleep", run: () => run("sleep", row.name) };
+    if (row.status === "running" || row.status === "starting") return { label: "Sleep", run: () => run("sleep", row.name) };
     return { label: "Wake", run: () => run("wake", row.name) };
   }
 
@@ -104,13 +104,13 @@ export function useActions(facts) {
   function items(row) {
     const price = hourly(row);
     const start = row.expected_start ? `, in about ${duration(row.expected_start)}` : "";
-    const awake = isAwake(row) || row.status === "starting";
+    const runs = row.status === "running" || row.status === "starting";
     const list = [];
     if (row.paused)
       list.push({ label: "Resume", means: `Starts it${start}, and requests wake it again. Costs ${price || "what its hardware costs"} while awake.`, run: () => run("resume", row.name) });
-    else if (!awake || row.status === "stopping")
+    else if (!runs)
       list.push({ label: "Wake", means: `Starts it now${start}. Costs ${price || "what its hardware costs"} until it sleeps again.`, run: () => run("wake", row.name) });
-    else
+    if (!row.paused && isUp(row) && row.status !== "stopping")
       list.push({ label: "Sleep", means: "As soon as nothing is in flight. Costs nothing then; the next request wakes it.", run: () => run("sleep", row.name) });
     if (!row.paused) list.push({ label: "Pause…", means: "Puts it out and lets nothing wake it, until it is resumed. Gives its quota back.", run: () => put("pause", row) });
     if (isAdmin)

@@ -43,7 +43,7 @@ export const Card = {
         ]),
         h("p", { class: "state", title: history(row) }, [h("strong", { class: "phase" }, phase), h("span", nextThing(row))]),
         row.status === "starting" ? h(Progress, { row }) : null,
-        row.message && row.status !== "starting"
+        row.message && row.status !== "starting" && !row.paused
           ? h("p", { class: row.status === "error" ? "message problem" : "message", title: row.message }, row.message)
           : h("p", { class: "model", title: `${row.model ?? row.engine} at ${row.provider}` }, [row.model ?? row.engine, h("span", { class: "quiet" }, ` · ${row.provider}`)]),
         h("dl", { class: "now" }, [

@@ -3,11 +3,15 @@ import { phaseOf } from "lamplighter/assets/kit.js";
 
 export const PHASES = ["running", "starting", "stopping", "sleeping", "paused", "error", "unknown"];
 
-const RANK = { error: 0, running: 1, starting: 2, stopping: 3, unknown: 4, sleeping: 5, paused: 6, leaving: 7 };
+const RANK = { error: 0, starting: 1, running: 2, stopping: 3, unknown: 4, sleeping: 5, paused: 6, leaving: 7 };
+const AWAKE = new Set(["running", "starting", "stopping"]);
 const ASLEEP = new Set(["scaledToZero", "paused", undefined]);
 
-/** Whether its provider says that something of it is up. */
-export const isAwake = (row) => !ASLEEP.has(row.state);
+/** Whether it serves, or is on its way there or back. */
+export const isAwake = (row) => AWAKE.has(row.status);
+
+/** Whether its provider has anything of it that can be put out. */
+export const isUp = (row) => isAwake(row) || !ASLEEP.has(row.state);
 
 /** What it costs an hour now, in $. */
 export const perHour = (row) => (row.billed ? (row.price_per_hour ?? 0) * Math.max(row.replicas_ready, 1) : 0);
@@ -20,8 +24,8 @@ const soonest = (row) => row.sleeps_at ?? Infinity;
 
 /** By key: what it is called, and how two rows compare. */
 export const SORTS = {
+  status: ["awake first", (a, b) => RANK[phaseOf(a)] - RANK[phaseOf(b)] || byName(a, b)],
   name: ["name", byName],
-  status: ["status", (a, b) => RANK[phaseOf(a)] - RANK[phaseOf(b)] || byName(a, b)],
   sleeps: ["sleeps next", (a, b) => (soonest(a) === soonest(b) ? byName(a, b) : soonest(a) - soonest(b))],
   price: ["$ an hour", (a, b) => perHour(b) - perHour(a) || (b.price_per_hour ?? 0) - (a.price_per_hour ?? 0) || byName(a, b)],
   busy: ["in flight", (a, b) => b.in_flight + b.waiting - a.in_flight - a.waiting || byName(a, b)],

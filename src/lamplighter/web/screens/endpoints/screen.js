@@ -6,7 +6,7 @@ import { Problems, useActions } from "lamplighter/screens/endpoints/actions.js";
 import { Card } from "lamplighter/screens/endpoints/card.js";
 import { HEADINGS, Line } from "lamplighter/screens/endpoints/line.js";
 import { Window } from "lamplighter/screens/endpoints/window.js";
-import { GROUPS, PHASES, SORTS, isAwake, matches, perHour, spentToday } from "lamplighter/screens/endpoints/order.js";
+import { GROUPS, PHASES, SORTS, isAwake, isUp, matches, perHour, spentToday } from "lamplighter/screens/endpoints/order.js";
 
 const MANY = 60; // from here on a table says more than cards
 
@@ -28,14 +28,14 @@ Empty.props = ["keys"];
 export default {
   props: ["facts", "parameter", "go", "link"],
   setup(props) {
-    const { state, set } = useQuery({ q: "", phase: "", sort: "name", group: "", view: "" });
+    const { state, set } = useQuery({ q: "", phase: "", sort: "status", group: "", view: "" });
     const actions = useActions(props.facts);
     const asking = ref(null);
 
     const all = computed(() => (board.number, [...board.rows.values()]));
     const found = computed(() => {
       const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-      return all.value.filter((row) => matches(row, words, state.phase)).sort(SORTS[state.sort]?.[1] ?? SORTS.name[1]);
+      return all.value.filter((row) => matches(row, words, state.phase)).sort(SORTS[state.sort]?.[1] ?? SORTS.status[1]);
     });
     const asTable = computed(() => (state.view ? state.view === "table" : all.value.length > MANY));
     const groups = computed(() => {
@@ -60,11 +60,12 @@ export default {
         if (typeof less === "number") saved = (saved ?? 0) + less;
       }
       const awake = all.value.filter(isAwake).length;
-      return { awake, asleep: all.value.length - awake, errors: counts.error ?? 0, hourly, today, saved };
+      const errors = counts.error ?? 0;
+      return { awake, asleep: all.value.length - awake - errors, errors, hourly, today, saved };
     });
 
     const everything = (verb) => {
-      const rows = found.value.filter((row) => !row.leaving && (verb === "wake" ? !isAwake(row) : isAwake(row)));
+      const rows = found.value.filter((row) => !row.leaving && (verb === "wake" ? !isAwake(row) && !row.paused : isUp(row) && row.status !== "stopping"));
       const cost = rows.reduce((sum, row) => sum + (row.price_per_hour ?? 0) * row.replicas, 0);
       asking.value = {
         rows,
@@ -90,13 +91,9 @@ export default {
     const goOn = async () => {
       const question = asking.value;
       asking.value = { ...question, busy: true };
-      if (question.rows.length === all.value.length || !state.q) {
-        const failed = await actions.allOf(question.verb, question.rows);
-        asking.value = failed ? { ...asking.value, busy: false, problem: failed } : null;
-      } else {
-        const failed = await actions.allOf(question.verb, question.rows);
-        asking.value = failed ? { ...asking.value, busy: false, problem: failed } : null;
-      }
+      const failed = await actions.allOf(question.verb, question.rows);
+      for (const row of question.rows) actions.dismiss(row.name); // the question itself tells
+      asking.value = failed ? { ...asking.value, busy: false, problem: failed } : null;
     };
 
     const figure = (value, label, kind) => h("div", { class: ["figure", kind] }, [h("strong", value), h("span", label)]);
@@ -129,8 +126,8 @@ export default {
           h("button", { type: "button", "aria-pressed": String(asTable.value), onClick: () => set("view", "table") }, "Table"),
         ]),
         h("div", { class: "all" }, [
-          h("button", { type: "button", disabled: !found.value.some((row) => !isAwake(row)), onClick: () => everything("wake") }, "Wake all"),
-          h("button", { type: "button", disabled: !found.value.some(isAwake), onClick: () => everything("sleep") }, "Sleep all"),
+          h("button", { type: "button", disabled: !found.value.some((row) => !isAwake(row) && !row.paused), onClick: () => everything("wake") }, "Wake all"),
+          h("button", { type: "button", disabled: !found.value.some(isUp), onClick: () => everything("sleep") }, "Sleep all"),
         ]),
       ]);
 

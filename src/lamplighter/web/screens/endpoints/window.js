@@ -5,7 +5,7 @@ const BEYOND = 400; // pixels that are drawn above and below what can be seen
 const FEW = 40; // so many are drawn whole: find-in-page and screen readers have all of them
 
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
-const HEIGHTS = { card: 11.75, gap: 0.75, line: 2.5, title: 2.5 }; // in rem, as in screen.css
+const HEIGHTS = { card: 12.5, gap: 0.75, line: 2.5, narrow: 3.375, title: 2.5 }; // in rem, as in screen.css
 const NARROWEST = 19; // of a card, in rem
 
 export const Window = {
@@ -16,10 +16,12 @@ export const Window = {
     const top = ref(0);
     const seen = ref([0, 2000]);
 
+    const query = matchMedia("(max-width: 45rem)");
+    const narrow = ref(query.matches);
     const columns = computed(() => (props.table ? 1 : Math.max(1, Math.floor((width.value + HEIGHTS.gap * rem()) / ((NARROWEST + HEIGHTS.gap) * rem())))));
     const lines = computed(() => {
       const unit = rem();
-      const height = props.table ? HEIGHTS.line * unit : (HEIGHTS.card + HEIGHTS.gap) * unit;
+      const height = props.table ? (narrow.value ? HEIGHTS.narrow : HEIGHTS.line) * unit : (HEIGHTS.card + HEIGHTS.gap) * unit;
       const list = [];
       let at = 0;
       let number = 0;
@@ -42,6 +44,7 @@ export const Window = {
       if (!box.value) return;
       const at = box.value.getBoundingClientRect();
       width.value = at.width;
+      narrow.value = query.matches;
       top.value = at.top;
       const from = -at.top - BEYOND;
       const to = innerHeight - at.top + BEYOND;

@@ -31,7 +31,7 @@ check: install  ## lint, formatting, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk,production,costs runs some groups
+bench: install  ## measure; ONLY=gateway,hold,fleet,cli,sdk,production,costs,page runs some groups
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 soak: install  ## half an hour at half rate with a fault every second; MINUTES=3 is shorter, Ctrl-C ends it with what it has

@@ -47,8 +47,12 @@ class LamplighterProcess:
         port: int = 0,
         own_session: bool = False,
         arguments: tuple[str, ...] = (),
+        page: bool = False,
     ) -> None:
-        """In a session of its own it gets no signal that a terminal sends to whoever started it."""
+        """In a session of its own it gets no signal that a terminal sends to whoever started it.
+
+        Most tests need no page, which takes half a second.
+        """
         self.folder = folder
         self.data = folder / "data"
         self.config = folder / "lamplighter.yaml"
@@ -56,7 +60,7 @@ class LamplighterProcess:
         self._server = server
         self._port = port
         self._own_session = own_session
-        self._arguments = arguments
+        self._arguments = arguments if page else ("--no-page", *arguments)
         self.write(configuration)
         self.process: subprocess.Popen[str]
         self.lines: list[str] = []

@@ -12,7 +12,7 @@ import sys
 
 from tests.bench import report
 
-GROUPS = ("gateway", "hold", "fleet", "cli", "sdk", "production", "costs")
+GROUPS = ("gateway", "hold", "fleet", "cli", "sdk", "production", "costs", "page")
 LONG = "soak"
 
 

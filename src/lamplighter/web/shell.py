@@ -112,6 +112,7 @@ class Shell:
         for screen in SCREENS:
             self._ui.page(screen.path, title=f"{screen.title} · Lamplighter", favicon=self._icon, language="en-US")(_draw)
         self._core.sio.on("follow", _follow)
+        self._core.app.config.quasar_config["loadingBar"]["skipHijack"] = True  # no bar at each request
         parent = FastAPI()
         self._ui.run_with(
             parent,

@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.harness import LamplighterProcess, lamplighter
 from tests.browser import browser, faults, opened
+from tests.wire_stage import document
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -81,11 +82,16 @@ def card(page: Any, name: str) -> Any:
     return page.get_by_role("article", name=re.compile(f"^{name}:"))
 
 
+def live(page: Any) -> None:
+    """Wait until the page hears the server: its own lamp is lit then."""
+    page.locator(".brand .lamp.running").wait_for()
+
+
 def test_the_page_breaks_no_policy_asks_no_other_host_and_runs_nothing_that_was_typed(chrome, server):
     with opened(chrome, server.url) as (page, watch):
         card(page, "chat").wait_for()
         assert card(page, "chat").get_by_text(MARKUP).is_visible()
-        page.wait_for_function("window.did_handshake")
+        live(page)
         assert watch.errors == []
         assert watch.foreign == []
 
@@ -107,7 +113,7 @@ def test_a_wake_from_the_page_goes_through_starting_to_running_and_counts_down_t
         one.get_by_role("progressbar", name="coder is starting").wait_for()
         one.get_by_text("running", exact=True).wait_for()
         before = one.get_by_text("sleeps in").text_content()
-        page.wait_for_function("text => !document.body.innerText.includes(text)", arg=before)
+        one.get_by_text("sleeps in").filter(has_not_text=before).wait_for()
         one.get_by_role("button", name="Sleep coder").click()
         one.get_by_text("sleeping", exact=True).wait_for()
         assert server.status("coder")["status"] == "sleeping"
@@ -116,7 +122,7 @@ def test_a_wake_from_the_page_goes_through_starting_to_running_and_counts_down_t
 def test_what_is_done_elsewhere_is_seen_without_reloading(chrome, server):
     with opened(chrome, server.url) as (page, _):
         card(page, "coder").wait_for()
-        page.wait_for_function("window.did_handshake")
+        live(page)
         server.wake("coder")
         began = time.monotonic()
         card(page, "coder").get_by_text("running", exact=True).wait_for()
@@ -235,7 +241,7 @@ def test_a_restart_is_told_and_the_page_comes_back_by_itself_still_signed_in(chr
         port = int(first.url.rpartition(":")[2])
         with signed_in(chrome, first, ADMIN) as (page, _):
             card(page, "chat").wait_for()
-            page.wait_for_function("window.did_handshake")
+            live(page)
             assert first.stop() == 0
             page.get_by_text("The server can't be heard.").wait_for()
             with lamplighter(tmp_path, THREE, page=True, environ=environ, port=port):
@@ -287,7 +293,7 @@ def test_what_is_done_on_the_page_is_on_record_under_the_keys_name(chrome, keyed
 def test_a_key_that_is_revoked_ends_the_pages_that_it_opened(chrome, keyed):
     with signed_in(chrome, keyed, made_key(keyed, "leaver", "operate")) as (page, _):
         card(page, "chat").wait_for()
-        page.wait_for_function("window.did_handshake")
+        live(page)
         headers = {"authorization": f"Bearer {ADMIN}"}
         httpx2.delete(f"{keyed.url}/api/keys/leaver", headers=headers).raise_for_status()
         page.get_by_label("Key").wait_for()
@@ -295,16 +301,8 @@ def test_a_key_that_is_revoked_ends_the_pages_that_it_opened(chrome, keyed):
 
 def test_deleting_takes_the_name_typed(chrome, keyed):
     headers = {"authorization": f"Bearer {ADMIN}"}
-    body = {
-        "name": "passing",
-        "type": "protected",
-        "provider": {"vendor": "cloud", "region": "local"},
-        "compute": {"accelerator": "cpu", "instanceType": "x", "instanceSize": "x1", "scaling": {"minReplica": 0, "maxReplica": 1}},
-        "model": {"repository": "a/b", "framework": "custom", "task": "text-generation", "image": {"custom": {"url": "x"}}},
-    }
-    answer = httpx2.post(f"{keyed.url}/v2/endpoint/lamplighter", json=body, headers=headers)
-    if not answer.is_success:
-        pytest.fail(answer.text)
+    answer = httpx2.post(f"{keyed.url}/v2/endpoint/lamplighter", json=document("passing"), headers=headers)
+    assert answer.is_success, answer.text
     with signed_in(chrome, keyed, ADMIN) as (page, _):
         page.get_by_role("button", name="More for passing").click()
         page.get_by_role("menuitem", name="Delete").click()
@@ -330,7 +328,13 @@ def test_a_thousand_endpoints_stay_fluid(chrome, tmp_path):
 
 @pytest.mark.parametrize(
     ("origin", "cookie", "status"),
-    [(None, False, 401), ("https://evil.example", True, 403), ("null", True, 403), (None, True, 403), ("own", True, 202)],
+    [
+        (None, False, 401),
+        ("https://evil.example", True, 403),
+        ("null", True, 403),
+        (None, True, 403),
+        ("own", True, 202),
+    ],
 )
 def test_only_the_page_itself_can_act_with_its_session(keyed, origin, cookie, status):
     with httpx2.Client(base_url=keyed.url) as client:
@@ -349,10 +353,10 @@ def test_another_sites_page_gets_no_socket(keyed):
     with httpx2.Client(base_url=keyed.url) as client:
         client.post("/sign-in", data={"key": ADMIN}, headers={"origin": keyed.url})
         cookie = {"Cookie": f"lamplighter_session={client.cookies['lamplighter_session']}"}
-    with connect(address, origin=keyed.url, additional_headers=cookie) as socket:  # type: ignore[arg-type]
+    with connect(address, origin=keyed.url, additional_headers=cookie) as socket:
         assert str(socket.recv()).startswith("0{")
     for origin, headers in (("https://evil.example", cookie), (None, cookie), (keyed.url, {})):
-        with pytest.raises(InvalidStatus), connect(address, origin=origin, additional_headers=headers):  # type: ignore[arg-type]
+        with pytest.raises(InvalidStatus), connect(address, origin=origin, additional_headers=headers):
             pass
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Origin
 
 _QUERY = re.compile(r"query: (\{.*?\})")
 
@@ -45,7 +46,7 @@ class Pages:
         query["implicit_handshake"] = "true"
         address = f"{self._url.replace('http', 'ws')}/_nicegui_ws/socket.io/?{urlencode(query)}"
         headers = {"Cookie": cookie} if cookie else {}
-        socket = await connect(address, origin=self._url, additional_headers=headers, max_size=None)
+        socket = await connect(address, origin=Origin(self._url), additional_headers=headers, max_size=None)
         await socket.recv()
         await socket.send("40")
         while not (await socket.recv()).startswith("40"):  # type: ignore[arg-type]
@@ -61,12 +62,17 @@ class Pages:
                 self.heard += 1
 
 
+def _say(what: object) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
 async def _main(url: str, count: int, key: str | None) -> None:
     pages = Pages(url, key)
     tasks = await pages.open(count)
-    print("open", flush=True)
+    _say("open")
     while await asyncio.to_thread(sys.stdin.readline):
-        print(pages.heard, flush=True)
+        _say(pages.heard)
     for task in tasks:
         task.cancel()
 

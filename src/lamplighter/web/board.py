@@ -94,7 +94,10 @@ class Board:
         row = self.rows[name]
         for key, at in _moments(endpoint, wall).items():
             before = row.get(key)
-            if (at is None) is not (before is None) or (at is not None and abs(at - before) > _JITTER):
+            if at is None or before is None:
+                if at is not before:
+                    return True
+            elif abs(at - before) > _JITTER:
                 return True
         return False
 

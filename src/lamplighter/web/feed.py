@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -158,9 +158,7 @@ class Feed:
             await self._tell(self._message(delta))
 
     def _message(self, delta: Delta) -> dict[str, Any]:
-        spending = {
-            name: [one.cold_start, one.serving, one.idle, one.saved] for name, one in delta.spending.items()
-        }
+        spending = {name: [one.cold_start, one.serving, one.idle, one.saved] for name, one in delta.spending.items()}
         return {
             "number": self._board.number,
             "now": time.time(),

@@ -1,7 +1,7 @@
 """What the page may do in a browser, and what keeps others from using it. Pure.
 
-Scripts run that come from this server as files, or carry the nonce of their answer; nothing is evaluated, no text becomes
-HTML (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/), and no other host is asked.
+Scripts run that come from this server as files, or carry the nonce of their answer; nothing is evaluated, no text
+becomes HTML (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/), and no other host is asked.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class Visitor:
 class Sessions:
     """Seals cookies and opens them. They outlive the process: after a restart nobody has to sign in again.
 
-    A session ends with its key, when it is signed out, or when it was not used for `LIFETIME`. That it was signed out is
-    remembered in memory, of the last 10,000.
+    A session ends with its key, when it is signed out, or when it was not used for `LIFETIME`. That it was signed out
+    is remembered in memory, of the last 10,000.
     """
 
     def __init__(self, keyring: Keyring, seal: Seal, *, wall: Callable[[], float] = time.time) -> None:

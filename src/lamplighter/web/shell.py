@@ -1,7 +1,7 @@
 """What NiceGUI does for the page: the document that a browser loads, and the socket behind it.
 
-The only module that imports NiceGUI. Its elements with templates are not used: Vue would compile them in the browser, which
-takes a policy that lets text be evaluated. The page is one element, drawn by functions (`assets/app.js`).
+The only module that imports NiceGUI. Its elements with templates are not used: Vue would compile them in the browser,
+which takes a policy that lets text be evaluated. The page is one element, drawn by functions (`assets/app.js`).
 
 NiceGUI keeps what it serves in its modules: one page a process.
 """
@@ -110,7 +110,9 @@ class Shell:
     def _mount(self) -> FastAPI:
         """Tell NiceGUI, once a process, what to serve."""
         for screen in SCREENS:
-            self._ui.page(screen.path, title=f"{screen.title} · Lamplighter", favicon=self._icon, language="en-US")(_draw)
+            self._ui.page(screen.path, title=f"{screen.title} · Lamplighter", favicon=self._icon, language="en-US")(
+                _draw
+            )
         self._core.sio.on("follow", _follow)
         self._core.app.config.quasar_config["loadingBar"]["skipHijack"] = True  # no bar at each request
         parent = FastAPI()

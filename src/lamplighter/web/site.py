@@ -121,7 +121,9 @@ class Site:
         if (renewed := self._parts.sessions.renewed(visitor)) is not None:
             secure = (header(scope, b"x-forwarded-proto") or scope.get("scheme")) == "https"
             more.append((b"set-cookie", set_cookie(renewed, secure=secure).encode()))
-        plain = [pair for pair in scope["headers"] if pair[0] != b"accept-encoding"]  # what is compressed can't be marked
+        plain = [
+            pair for pair in scope["headers"] if pair[0] != b"accept-encoding"
+        ]  # what is compressed can't be marked
         asked = {**scope, "headers": plain, VISITOR: visitor}
         await self._parts.toolkit(asked, receive, _Rewritten(send, nonce, more))
 

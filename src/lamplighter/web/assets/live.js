@@ -101,6 +101,7 @@ export function follow(seesBoard) {
           else if (!loading && number !== board.number) load();
         });
     };
+    socket.io.reconnectionDelayMax(2000);
     socket.on("board", take);
     socket.on("signed_out", signIn);
     socket.on("connect", greet);

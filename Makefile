@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench soak clean
+.PHONY: help install browser demo test check bench soak clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -22,7 +22,13 @@ $(STAMP): pyproject.toml
 demo: install  ## wake a real language model with a request, and watch it go to sleep again
 	$(BIN)/lamplighter demo $(ARGS)
 
-test: install  ## run all tests
+browser:  ## install Chromium, which tests of the page are run in, where this may be done; without it they are skipped
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	       && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	  || echo "No Chromium, and no right to install it: tests of the page are skipped. apt-get install chromium"
+
+test: install browser  ## run all tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: install  ## lint, formatting, types, import direction

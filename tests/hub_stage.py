@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
-from tests.hf_stage import Asked, Reply, Script, Stage
+from tests.hf_stage import Asked, Reply, Script, Stage, stage
 
 HUB, ROUTER = "/api/models", "/v1/models"
 CHAT = "/v1/chat/completions"
@@ -98,3 +102,25 @@ def furnish(there: Stage) -> None:
     there.script("GET", f"{HUB}/{QWEN}", Reply(body=hub_model()))
     there.script("GET", ROUTER, listing())
     there.script("POST", CHAT, completion())
+
+
+@contextmanager
+def hub() -> Iterator[str]:
+    """A furnished Hugging Face in a thread, for a server that is another process; gives its address."""
+    said: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        async with stage() as there:
+            furnish(there)
+            over = asyncio.Event()
+            said.set_result((there.url, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    url, loop, over = said.result(10)
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(10)

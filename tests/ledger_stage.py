@@ -11,11 +11,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from lamplighter.control import outlay
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.bookkeeping import EVERY, Bookkeeper
-from lamplighter.control.costs import Accruals, Costs, Tariffs
+from lamplighter.control.budgets import Budgets
+from lamplighter.control.costs import Costs
 from lamplighter.control.demand import Caller
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
+from lamplighter.control.tariffs import Tariffs
+from lamplighter.domain.budgets import Budget
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import EngineSpec, Policy, Spec
 from lamplighter.domain.keys import ApiKey
@@ -54,6 +59,10 @@ class PriceList:
     def set(self, name: str, at: float, price: str) -> None:
         self._changes.setdefault(name, []).append((at, price))
 
+    def price_of(self, endpoint: str, at: float | None = None) -> Quote | None:
+        found = [(since, price) for since, price in self._changes.get(endpoint, []) if at is None or since <= at]
+        return _quote(endpoint, *found[-1]) if found else None
+
     def changes(self, endpoint: str, since: float, until: float) -> Sequence[Change]:
         return [
             Change(max(at, since), _quote(endpoint, at, price))
@@ -70,16 +79,33 @@ class Books:
     """One run of a server over a database that outlives it."""
 
     def __init__(
-        self, store: Store, provider: MemoryProvider, clock: VirtualClock, prices: PriceList, zone: str, every: float
+        self,
+        store: Store,
+        provider: MemoryProvider,
+        clock: VirtualClock,
+        prices: PriceList,
+        zone: str,
+        every: float,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         self.store, self.provider, self.clock, self.prices = store, provider, clock, prices
         self.journal = StoreJournal(store, clock)
         self.accruals = Accruals(self.journal)
-        self.fleet = Fleet({"memory": provider}, self.accruals, clock=clock)
+        self.budgets = Budgets(clock, budgets)
+        self.fleet = Fleet({"memory": provider}, self.accruals, clock=clock, purse=self.budgets)
         tariffs = Tariffs(self.fleet, prices, Calendar(zone), clock)
         self.keys: list[ApiKey] = []
         self.keeper = Bookkeeper(self.fleet, store, self.accruals, clock, tariffs, every=every)
         self.costs = Costs(store, tariffs, self.accruals, clock, keys=lambda: self.keys)
+
+    async def open(self, specs: Sequence[Spec]) -> None:
+        await self.journal.open()
+        await self.fleet.open(specs)
+        await self.keeper.start()
+        self.accruals.seed(await self.keeper.positions())
+        await self.budgets.open(
+            outlay.Books(fleet=self.fleet, ledger=self.costs, prices=self.prices, list_keys=lambda: self.keys)
+        )
 
     async def serve(self, name: str = "chat", *, key: str = "ann", seconds: float = 10.0, tokens: int = 0) -> None:
         """Send one request, and put on record what it used."""
@@ -125,6 +151,8 @@ async def books(
     zone: str = "UTC",
     every: float = EVERY,
     killed: bool = False,
+    budgets: Sequence[Budget] = (),
+    keys: Sequence[ApiKey] = (),
 ) -> AsyncIterator[Books]:
     """A run with these endpoints, `chat` by default. With `killed` it ends as a process does that is killed."""
     one = Books(
@@ -134,14 +162,14 @@ async def books(
         prices or PriceList(chat="3.6"),
         zone,
         every,
+        budgets,
     )
-    await one.journal.open()
-    await one.fleet.open(specs or [endpoint()])
-    await one.keeper.start()
-    one.accruals.seed(await one.keeper.positions())
+    one.keys += keys
+    await one.open(specs or [endpoint()])
     try:
         yield one
     finally:
+        await one.budgets.close()
         if killed:
             assert one.keeper._task is not None
             one.keeper._task.cancel()

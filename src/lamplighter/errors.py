@@ -13,6 +13,7 @@ LamplighterError                 500  exit 1
 │   ├── Forbidden                403  exit 4   the token is fine and may not do this; names the right that is missing
 │   └── ForeignPage              403  exit 4   a page of another web site, and this server has no keys
 ├── PaymentRequired              402  exit 1   the account can't pay, or has no payment method
+│   └── BudgetSpent              402  exit 1   a budget leaves nothing; renews after `retry_after` seconds
 ├── Conflict                     409  exit 1   another server holds the database, a port is taken
 │   └── EndpointExists           409  exit 1   an endpoint of that name is there already
 ├── EndpointPaused               400  exit 1   paused by somebody: requests do not wake it, `resume` does
@@ -208,6 +209,17 @@ class PaymentRequired(LamplighterError):
 
     status = 402
     code = "payment_required"
+
+
+class BudgetSpent(PaymentRequired):
+    """A budget leaves nothing for a wake, or for a request of its key. `retry_after`: seconds until it renews."""
+
+    code = "budget_spent"
+
+    def __init__(self, message: str, *, budget: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.retry_after = retry_after
 
 
 class Conflict(LamplighterError):

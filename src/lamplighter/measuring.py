@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from lamplighter import __version__
 from lamplighter.api.metrics import Measured
+from lamplighter.control.budgets import Budgets
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.meter import Meter
+from lamplighter.control.spending import Spending
 from lamplighter.control.tally import Tally
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.app import Gateway
@@ -25,6 +27,8 @@ class Measuring:
     meter: Meter
     usage: UsageWriter
     journal: StoreJournal
+    spending: Spending
+    budgets: Budgets
     access_log: AccessLog | None
     gateway: Gateway | None = None
 
@@ -41,6 +45,9 @@ class Measuring:
             errors=dict(gateway.refusals) if gateway is not None else {},
             endpoints=self.fleet.endpoints(),
             tallies=self.tally.of_all(),
+            spent=self.spending.counted(),
+            today=self.spending.today,
+            budgets=self.budgets.standings(),
             breakers=gateway.breakers if gateway is not None else {},
             waiting=waiting,
             dropped=dropped,

@@ -21,31 +21,39 @@ import uvicorn
 from lamplighter import __version__
 from lamplighter.api import management
 from lamplighter.api.access import Access
+from lamplighter.api.budgets import BudgetBook
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
 from lamplighter.config import Changes, Settings, diff
 from lamplighter.config.elsewhere import HUGGING_FACE
 from lamplighter.config.file import ProviderSettings, ServerSettings
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.alarms import FILE as ALARMS_FILE
 from lamplighter.control.alarms import AlarmKeeper, Rules, rules_of
 from lamplighter.control.bookkeeping import Bookkeeper
+from lamplighter.control.budgets import Budgets
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accruals, Costs, Tariffs
+from lamplighter.control.costs import Costs
 from lamplighter.control.deployments import DeploymentKeeper
+from lamplighter.control.explaining import Explainer
 from lamplighter.control.fleet import Fleet
 from lamplighter.control.journal import StoreJournal
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.leases import LeaseKeeper
 from lamplighter.control.market import Market
 from lamplighter.control.meter import Meter
+from lamplighter.control.outlay import Books
 from lamplighter.control.price_sources import price_sources
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.recorder import Recorder
+from lamplighter.control.reports import Reports
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.spending import Spending
 from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback
@@ -83,6 +91,7 @@ class Server:
 
     listener: _Listener
     access_log: AccessLog | None = None
+    spending: Spending
     page = False
     """Whether browsers are shown one."""
 
@@ -102,12 +111,14 @@ class Server:
         routes: RouteBook,
         prices: PriceBook,
         costs: Costs,
+        budgets: Budgets,
         stock: Stock,
     ) -> None:
         self.recorder = recorder
         self._stock = stock
         self._prices = prices
         self.costs = costs
+        self.budgets = budgets
         self._keyring = keyring
         self._routes = routes
         self.settings = settings
@@ -146,10 +157,11 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
+        self.budgets.apply(settings.budgets())
         await self._prices.apply(price_sources(settings, self.fleet.providers))
-        self._gateway.take(_routing(settings, self._prices))
+        self._gateway.take(_routing(settings, self._prices, self.fleet))
         self._routes.take(settings.routes(), settings.upstreams())
-        self._stock.take(settings.upstreams().values())
+        self._stock.take(settings.upstreams(), settings.routes())
         self._keyring.configure(settings.server.keys)
         _warn(settings)
         self.settings = settings
@@ -210,7 +222,8 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         usage = _open_usage(stack, store)
         providers = _providers(settings, data)
         tally = Tally(accruals := Accruals(journal), Clock())
-        fleet = Fleet(providers, tally)
+        budgets = Budgets(Clock(), settings.budgets())
+        fleet = Fleet(providers, tally, purse=budgets)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)
         deployments = DeploymentKeeper(
@@ -228,10 +241,22 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         costs = await _open_ledger(
             stack, store, fleet, settings=settings, accruals=accruals, prices=prices, keyring=keyring
         )
+        reports = Reports(costs, store, fleet, Clock(), keys=keyring.list, recorder=recorder)
+        spending = Spending(costs, Clock())
+        spending.start()
+        stack.push_async_callback(spending.close)
+        await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, list_keys=keyring.list))
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(
-            fleet.endpoints, rules, Clock(), memory=data / ALARMS_FILE, recorder=recorder, feeds=prices.feeds
+            fleet.endpoints,
+            rules,
+            Clock(),
+            memory=data / ALARMS_FILE,
+            recorder=recorder,
+            feeds=prices.feeds,
+            budgets=budgets.standings,
+            calendar=costs.calendar,
         )
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)
@@ -239,7 +264,14 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         if tracing is not None:
             stack.push_async_callback(tracing.close)
         measuring = Measuring(
-            fleet=fleet, tally=tally, meter=meter, usage=usage, journal=journal, access_log=access_log
+            fleet=fleet,
+            tally=tally,
+            meter=meter,
+            usage=usage,
+            journal=journal,
+            spending=spending,
+            budgets=budgets,
+            access_log=access_log,
         )
         served = ServedWire(
             operations=fleet,
@@ -253,26 +285,37 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             records=store,
             loads=Loads(fleet),
             prices=prices,
+            costs=costs,
+            spending=spending,
         )
         routes = _route_book(settings)
-        stock = Stock(fleet, meter, settings.upstreams().values())
+        stock = Stock(fleet, store, costs, usage, Clock())
+        stock.take(settings.upstreams(), settings.routes())
         market = Market(
             _marketplaces(stack, settings, providers), Clock(), own=stock, hardware=deployments.hardware, prices=prices
         )
-        access = Access(keyring, rate=settings.server.management_rate, recorder=recorder)
         api = management(
             fleet,
             health=health,
             held=leases,
             served=served,
             measured=measuring,
-            access=access,
+            access=Access(keyring, rate=settings.server.management_rate, recorder=recorder),
             version=__version__,
             alarms=alarms,
             audited=store,
             routes=routes,
             prices=prices,
             market=market,
+            explainer=Explainer(market, stock, Clock()),
+            reports=reports,
+            spending=spending,
+            budgeted=BudgetBook(
+                standings=budgets.standings,
+                configured=lambda: server.settings.budgets(),  # noqa: PLW0108 - the server is made later
+                keys=keyring.list,
+                calendar=costs.calendar,
+            ),
             trusted_proxies=settings.server.trusted_proxies,
         )
         site = await _open_page(
@@ -282,7 +325,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             fleet=fleet,
             prices=prices,
             costs=costs,
-            access=access,
+            access=api.state.access,
             settings=settings,
             gateway=lambda: gateway,
         )
@@ -292,9 +335,10 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             _gateway_settings(settings),
             site or api,
             keyring=keyring,
-            routing=_routing(settings, prices),
+            routing=_routing(settings, prices, fleet),
             access_log=access_log,
             tracing=tracing,
+            spent=budgets,
         )
         alarms.breakers = routes.breakers = api.state.door = gateway
         await alarms.start()
@@ -313,10 +357,10 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             routes=routes,
             prices=prices,
             costs=costs,
+            budgets=budgets,
             stock=stock,
         )
-        server.access_log = access_log
-        server.page = site is not None
+        server.access_log, server.spending, server.page = access_log, spending, site is not None
         async with _listening(
             gateway, listener, settings, hands_over=handed is not None, page=server.page
         ) as server.listener:
@@ -465,6 +509,11 @@ async def _open_ledger(
     stack.push_async_callback(bookkeeper.close)
     accruals.seed(await bookkeeper.positions())
     return Costs(store, tariffs, accruals, clock, keys=keyring.list)
+
+
+async def _open_budgets(stack: AsyncExitStack, budgets: Budgets, books: Books) -> None:
+    await budgets.open(books)
+    stack.push_async_callback(budgets.close)
 
 
 def _marketplaces(
@@ -680,12 +729,13 @@ def _policy(settings: Settings) -> Policy:
     return settings.defaults.over(settings.defaults)
 
 
-def _routing(settings: Settings, book: PriceBook) -> Routing:
+def _routing(settings: Settings, book: PriceBook, fleet: Fleet) -> Routing:
     return Routing(
         routes=settings.routes(),
         upstreams=settings.upstreams(),
         prices=book.rates,
         token_price=book.token_price,
+        sleeps_in=lambda name: fleet.endpoint(name).auto_sleep_in,
         breaker=settings.breaker,
         retry=settings.retry,
     )

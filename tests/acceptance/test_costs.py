@@ -72,7 +72,7 @@ def charged(database: Path) -> list[CostRow]:
         store = await Store.open(database)
         try:
             terms = Terms(calendar=Calendar(), prices={"chat": [(0, nanos(PRICE))]})
-            return await store.costs(CostFilter(by=("cause",)), micros(time.time()), terms)
+            return await store.costs(CostFilter(by=("cause",)), micros(time.time()), terms, list)
         finally:
             await store.close()
 

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.harness import lamplighter
+from tests.hub_stage import hub
 
 pytestmark = pytest.mark.acceptance
 
@@ -30,16 +31,25 @@ PARAMETERS = """
 "path.namespace" = "lamplighter"
 "query.wait" = 0
 "query.follow" = false
+
+[[operations]]
+include-path = "/api/offers/explain"
+parameters = {"query.name" = "chat"}
 """
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance"
 SECONDS = 10
+
+
+def environ(there: str, home: Path) -> dict[str, str]:
+    """Models and prices are at the stand-in `there`; nothing of whoever runs the tests is asked with."""
+    return {"FUZZ_KEY": KEY, "LAMPLIGHTER_CLOUD_URL": there, "HF_TOKEN": "hf_OfTheFuzzTest", "HF_HOME": str(home)}
 
 
 def test_no_request_to_the_management_api_ends_in_a_fault_or_in_an_answer_that_is_not_described(tmp_path: Path) -> None:
     settings = tmp_path / "schemathesis.toml"
     settings.write_text(PARAMETERS)
     report = tmp_path / "report.har"
-    with lamplighter(tmp_path, WORLD, server=SERVER, environ={"FUZZ_KEY": KEY}) as server:
+    with hub() as there, lamplighter(tmp_path, WORLD, server=SERVER, environ=environ(there, tmp_path)) as server:
         run = subprocess.run(
             [
                 *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()"),

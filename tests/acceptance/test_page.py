@@ -355,7 +355,8 @@ def test_another_sites_page_gets_no_socket(keyed):
         cookie = {"Cookie": f"lamplighter_session={client.cookies['lamplighter_session']}"}
     with connect(address, origin=keyed.url, additional_headers=cookie) as socket:
         assert str(socket.recv()).startswith("0{")
-    for origin, headers in (("https://evil.example", cookie), (None, cookie), (keyed.url, {})):
+    refused: list[Any] = [("https://evil.example", cookie), (None, cookie), (keyed.url, {})]
+    for origin, headers in refused:
         with pytest.raises(InvalidStatus), connect(address, origin=origin, additional_headers=headers):
             pass
 

@@ -126,12 +126,13 @@ def _one_thread(config: Path) -> None:
 
 
 def test_the_tour_works_as_pasted(reader: Reader) -> None:
-    curl, status, sleep, wake, logs = command_lines(blocks("sh")[1])
+    curl, status, sleep, wake, logs, cost = command_lines(blocks("sh")[1])
     assert '"role":"assistant"' in reader.paste(curl)
     assert re.search(r"chat\s+\S*\s*running", reader.paste(status))
     assert reader.paste(sleep).startswith("chat is sleeping")
     assert reader.paste(wake).startswith("chat is running")
     assert "ready on http://" in reader.paste(logs)
+    assert re.search(r"^chat +\$", reader.paste(cost), re.MULTILINE)
     reader.paste(sleep)
     (code,) = blocks("python")
     assert re.search(r"\w", reader.run_python(code))

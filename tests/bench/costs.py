@@ -9,22 +9,24 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
+from lamplighter.control.accruals import Accruals
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Accruals, CostQuery, Costs, Dimension, Tariffs
+from lamplighter.control.costs import CostQuery, Costs, Dimension
 from lamplighter.control.journal import MemoryJournal
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import Calendar
-from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.prices import Change
 from lamplighter.providers.base import Provider
-from lamplighter.store import Store, tables
-from lamplighter.store.charging import save_activity
+from lamplighter.store import Store
 from tests.bench.report import Figure
 
 ENDPOINTS = 1000
@@ -36,8 +38,16 @@ REPEATS = 5
 
 _DAY = 86400.0
 
-_Row: TypeAlias = dict[str, object]
-_Rows: TypeAlias = list[_Row]
+_TRANSITION = (
+    *("endpoint", "at", "before", "after", "reason", "actor", "duration", "cause", "route", "provider", "replicas"),
+)
+_USAGE = (
+    *("endpoint", "at", "route", "status", "outcome", "waited", "duration", "bytes_in", "bytes_out", "requests"),
+    *("model", "key", "tokens_in", "tokens_out"),
+)
+
+_Row: TypeAlias = tuple[object, ...]
+_Facts: TypeAlias = Iterator[tuple[float, _Row]]
 
 
 class _Prices:
@@ -50,8 +60,8 @@ class _Prices:
 class _NoFleet:
     providers: Mapping[str, Provider] = {}
 
-    def endpoints(self) -> Sequence[Endpoint]:
-        return ()
+    def places(self) -> Mapping[str, str]:
+        return {}
 
 
 def measure() -> Iterator[Figure]:
@@ -72,8 +82,10 @@ async def _measure(folder: Path) -> list[Figure]:
     what = f"{ENDPOINTS} endpoints, {DAYS} days, {transitions / 1e6:.1f} million transitions"
     figures = [Figure(figure=f"charged anew: {what}", value=took, unit="s")]
     for by in ((Dimension.ENDPOINT,), (Dimension.KEY,), (Dimension.DAY,), (Dimension.ENDPOINT, Dimension.KEY)):
-        name = " and ".join(by)
-        figures.append(Figure(figure=f"report by {name}, a year", value=await _time(costs, by), unit="s", target=1))
+        took = await _time(costs, CostQuery(by=by))
+        figures.append(Figure(figure=f"report by {' and '.join(by)}, a year", value=took, unit="s", target=1))
+    for name, query in _questions(datetime.now(UTC).date()):
+        figures.append(Figure(figure=name, value=await _time(costs, query) * 1000, unit="ms"))
     accrued = time.perf_counter()
     costs.accrued()
     figures.append(Figure(figure="what has accrued", value=time.perf_counter() - accrued, unit="s"))
@@ -81,14 +93,28 @@ async def _measure(folder: Path) -> list[Figure]:
     return figures
 
 
-async def _time(costs: Costs, by: tuple[Dimension, ...]) -> float:
+def _questions(today: date) -> Iterator[tuple[str, CostQuery]]:
+    """What is asked again and again, of the same year."""
+    month = today - timedelta(days=30)
+    one, key = frozenset({"endpoint-500"}), frozenset({"key-7"})
+    yield "30 days by day, all", CostQuery(by=(Dimension.DAY,), since=month)
+    yield "30 days by day, one endpoint", CostQuery(by=(Dimension.DAY,), since=month, endpoints=one)
+    yield "30 days by endpoint", CostQuery(by=(Dimension.ENDPOINT,), since=month)
+    yield "this month, all", CostQuery(since=today.replace(day=1))
+    yield "this month, one endpoint", CostQuery(since=today.replace(day=1), endpoints=one)
+    yield "this month, one key", CostQuery(since=today.replace(day=1), keys=key)
+    yield "this day, one endpoint", CostQuery(since=today, endpoints=one)
+    yield "this day, one key", CostQuery(since=today, keys=key)
+
+
+async def _time(costs: Costs, query: CostQuery) -> float:
     """The median of some reports; the first one is not counted."""
     took = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
-        found = await costs.report(CostQuery(by=by))
+        found = await costs.report(query)
         took.append(time.perf_counter() - began)
-        assert sum(line.total for line in found.lines) == found.total.total > 0
+        assert sum(line.total for line in found.lines) == found.total.total
     return statistics.median(took[1:])
 
 
@@ -98,41 +124,64 @@ async def _make_year(store: Store) -> int:
     now = time.time()
     lives = [_life(f"endpoint-{number}", now, chance) for number in range(ENDPOINTS)]
     waiting = [next(life) for life in lives]
+    indexes = await store._run(_without_indexes)
     count = 0
     for day in range(DAYS):
         until = now - (DAYS - 1 - day) * _DAY
-        transitions: _Rows = []
-        usage: _Rows = []
+        transitions: list[_Row] = []
+        usage: list[_Row] = []
         busy: dict[tuple[str, int], float] = {}
         for number, life in enumerate(lives):
-            while waiting[number][0] < until:
-                moment, row = waiting[number]
-                if "state_left" in row:
+            moment, row = waiting[number]
+            while moment < until:
+                if len(row) == len(_TRANSITION):
                     transitions.append(row)
                 else:
                     usage.append(row)
-                    key = (str(row["endpoint"]), int(moment // 3600) * 3600)
+                    key = (str(row[0]), int(moment // 3600) * 3600)
                     busy[key] = busy.get(key, 0.0) + 60
-                waiting[number] = next(life, _END)
+                moment, row = next(life, _END)
+            waiting[number] = moment, row
         await store._run(_write, transitions, usage, [(name, hour, took) for (name, hour), took in busy.items()])
         count += len(transitions)
+    await store._run(_run_all, indexes)
     return count
 
 
-_END: tuple[float, _Row] = (math.inf, {})
+_END: tuple[float, _Row] = (math.inf, ())
 
 
 def _write(
-    connection: Connection, transitions: _Rows, usage: _Rows, activity: Sequence[tuple[str, int, float]]
+    connection: Connection, transitions: list[_Row], usage: list[_Row], activity: list[tuple[str, int, float]]
 ) -> None:
-    for table, rows in ((tables.transitions, transitions), (tables.usage, usage)):
-        rows.sort(key=lambda row: float(str(row["at"])))
+    for table, columns, rows in (
+        ("transitions", _TRANSITION, sorted(transitions, key=itemgetter(1))),
+        ("usage", _USAGE, sorted(usage, key=itemgetter(1))),
+        ("activity", ("endpoint", "hour", "busy"), activity),
+    ):
+        values = ", ".join("?" * len(columns))
         if rows:
-            connection.execute(insert(table), [{k: v for k, v in row.items() if k != "state_left"} for row in rows])
-    save_activity(connection, activity)
+            connection.exec_driver_sql(
+                f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES ({values})", list(rows)
+            )
 
 
-def _life(name: str, now: float, chance: random.Random) -> Iterator[tuple[float, _Row]]:
+def _without_indexes(connection: Connection) -> list[str]:
+    """Facts are written several times as fast without them; tells how to make them again."""
+    query = (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('transitions', 'usage', 'activity')"
+    )
+    found = [row for row in connection.exec_driver_sql(query).all() if row.sql]
+    _run_all(connection, [f"DROP INDEX {row.name}" for row in found])
+    return [row.sql for row in found]
+
+
+def _run_all(connection: Connection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+def _life(name: str, now: float, chance: random.Random) -> _Facts:
     """What is recorded of one endpoint in a year: transitions and use, each with its moment."""
     at = now - DAYS * _DAY
     keys = [f"key-{chance.randrange(KEYS)}" for _ in range(USERS)]
@@ -153,38 +202,10 @@ def _life(name: str, now: float, chance: random.Random) -> Iterator[tuple[float,
         yield at, _transition(name, at, "running", "scaledToZero", awake, "")
 
 
-def _transition(
-    name: str, at: float, before: str | None, after: str, lasted: float | None, cause: str
-) -> dict[str, object]:
-    return {
-        "endpoint": name,
-        "at": at,
-        "before": before,
-        "after": after,
-        "reason": "demand",
-        "actor": "request",
-        "duration": lasted,
-        "cause": cause,
-        "route": name,
-        "provider": "local",
-        "state_left": True,
-    }
+def _transition(name: str, at: float, before: str | None, after: str, lasted: float | None, cause: str) -> _Row:
+    return (name, at, before, after, "demand", "request", lasted, cause, name, "local", 1)
 
 
-def _usage(name: str, at: float, key: str) -> dict[str, object]:
-    return {
-        "endpoint": name,
-        "at": at,
-        "route": "/v1/chat/completions",
-        "status": 200,
-        "outcome": "served",
-        "waited": 0.0,
-        "duration": 60.0,
-        "bytes_in": 100,
-        "bytes_out": 1000,
-        "requests": 20,
-        "model": name,
-        "key": key,
-        "tokens_in": 1000,
-        "tokens_out": 5000,
-    }
+def _usage(name: str, at: float, key: str) -> _Row:
+    route = "/v1/chat/completions"
+    return (name, at, route, 200, "served", 0.0, 60.0, 100, 1000, 20, name, key, 1000, 5000)

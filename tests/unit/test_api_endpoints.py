@@ -229,6 +229,7 @@ async def test_a_server_without_endpoints_has_nothing_to_do(health):
             "success": True,
             "endpoints": {},
             "routes": [],
+            "today": None,
         }
         assert (await http.post("/api/endpoints/sleep")).json()["done"] is True
 

@@ -10,10 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from pydantic import create_model
 
 from lamplighter.api import management
+from lamplighter.api.app import _describe_together
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.translate import Translator
+from lamplighter.domain.inference import FailureKind
 from tests.wire_stage import NAMESPACE, configured, wire_stage
 
 
@@ -61,6 +64,21 @@ async def test_failures_are_described_as_they_are_answered(http):
     assert {"200", "202", "401", "403", "404", "422", "429", "502", "503"} == set(wake)
     for status in ("401", "404", "422", "429", "503"):
         assert wake[status]["content"]["application/json"]["schema"]["$ref"].endswith("/Problem")
+
+
+async def test_what_an_inference_fails_with_is_one_of_eight_words(http):
+    schemas = (await http.get("/openapi.json")).json()["components"]["schemas"]
+    assert set(schemas["FailureKind"]["enum"]) == {kind.value for kind in FailureKind}
+    assert set(schemas["Failure"]["properties"]) == {"error", "code", "reason"}
+
+
+def test_two_schemas_of_one_name_are_no_document():
+    one, other = FastAPI(), FastAPI()
+    one.get("/one", response_model=create_model("Answer", text=(str, ...)))(lambda: {"text": ""})
+    other.get("/other", response_model=create_model("Answer", number=(int, ...)))(lambda: {"number": 1})
+    _describe_together(one, other)
+    with pytest.raises(ValueError, match="one name: Answer"):
+        one.openapi()
 
 
 async def test_the_page_loads_nothing_from_elsewhere(http):
@@ -151,6 +169,7 @@ async def test_what_is_no_json_is_said_to_be_none(http):
         f"{one}/logs/sse": {"text/event-stream"},
         "/v3/endpoint/{namespace}/{name}/logs/sse": {"text/event-stream"},
         f"{one}/open-metrics": {"application/openmetrics-text"},
+        "/api/cost": {"application/json", "text/csv"},
         "/metrics": {"text/plain", "application/openmetrics-text"},
     }
     told = {path: set(verbs["get"]["responses"]["200"]["content"]) for path, verbs in api.items() if "get" in verbs}

@@ -143,6 +143,7 @@ def test_it_lists_what_is_billed_in_all_namespaces_with_what_it_costs(cloud: Scr
     said = cloud("guard")
     assert said.code == 0, said.err
     assert "3 endpoints billed at Hugging Face: $4.00 an hour" in said.out
+    assert "2 endpoints used by nobody: $3.20 an hour" in said.out
     assert "me/chat" in said.out
     assert "org/prod" in said.out
     assert "kept: used 1 min ago" in said.out
@@ -156,7 +157,8 @@ def test_it_pauses_what_nothing_keeps_and_nothing_else(cloud: ScriptedCloud) -> 
     said = cloud("guard", "--pause", "--keep", "prod*")
     assert said.code == 0, said.err
     assert cloud.asked("pause") == ["POST /v2/endpoint/me/chat/pause"]
-    assert "paused" in said.out
+    assert "1 endpoint paused, and billed no longer: $0.80 an hour" in said.out
+    assert "used by nobody" not in said.out
 
 
 def test_a_dry_run_pauses_nothing(cloud: ScriptedCloud) -> None:
@@ -171,6 +173,7 @@ def test_json_tells_everything(cloud: ScriptedCloud) -> None:
     two_namespaces(cloud)
     told = cloud("guard", "--json").json
     assert told["price_per_hour"] == pytest.approx(4.0)
+    assert (told["unused_per_hour"], told["paused_per_hour"]) == (pytest.approx(3.2), 0)
     assert {(one["namespace"], one["name"], one["done"]) for one in told["running"]} == {
         ("me", "chat", "unwanted"),
         ("org", "busy", "kept"),

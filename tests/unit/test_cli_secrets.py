@@ -36,6 +36,7 @@ def cloud(
         one.have({"me": []})
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("LAMPLIGHTER_PASSPHRASE", "open sesame")
+        monkeypatch.setenv("LAMPLIGHTER_SECRETS_COST", "14")
         for name in ("LAMPLIGHTER_SECRETS", "LAMPLIGHTER_TOKEN_SOURCE", "VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE"):
             monkeypatch.delenv(name, raising=False)
         usual_secrets.cache_clear()
@@ -165,6 +166,21 @@ def test_the_doctor_reads_every_place_and_shows_none(
     assert any(verdict == "bad" and "there is no nope" in said for verdict, said in found)
     assert any(verdict == "note" and "without encryption" in said for verdict, said in found)
     assert VALUE not in str(found)
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_plain_file_that_everybody_can_read_is_told(
+    mode: int, is_open: bool, cloud: ScriptedCloud, tmp_path: Path
+) -> None:
+    file = tmp_path / "admin.key"
+    file.write_text(VALUE)
+    file.chmod(mode)
+    (tmp_path / "lamplighter.yaml").write_text(f"server: {{keys: ['file:{file}']}}\n")
+    told = f"every user of this machine can read it (mode {mode:04o})"
+    said = cloud("secrets", "test")
+    assert (said.code, "can be read, from the file" in said.out, told in said.out) == (0, True, is_open)
+    findings = [(one.verdict.value, told in one.said) for one in sources.examine(Secrets())]
+    assert findings == [("note", True) if is_open else ("good", False)]
 
 
 def test_a_damaged_file_is_a_finding(cloud: ScriptedCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,7 @@ def test_an_error_names_line_key_value_and_what_is_right(line, told):
     [
         (
             "foo: 1",
-            "line 1: foo: unknown key; known are alarms, breaker, defaults, endpoints, groups, ledger, prices, providers, retry,",
+            "line 1: foo: unknown key; known are alarms, breaker, budgets, defaults, endpoints, groups, ledger, prices, providers,",
         ),
         ("- a\n- b", "line 1: should be a mapping of keys to values"),
         ("endpoints: []", "line 1: endpoints: [] should be a mapping"),

@@ -243,6 +243,10 @@ def test_an_error_in_an_upstream_names_line_key_and_what_is_right_and_no_secret(
         ("{targets: [big, rented], rent: ja}", "rent: 'ja' should be true or false"),
         ("{targets: [big], rent: true}", "rent: needs an endpoint to wake and an upstream to rent among the targets"),
         ("{targets: [small, rented], rent: true}", "rent: needs endpoints.small.price_per_hour"),
+        ("{targets: [big, rented], choose: best}", "choose: 'best'"),
+        ("{targets: [big], choose: cheapest}", "choose: needs a second target to choose from"),
+        ("{targets: [big, rented], choose: cheapest, rent: true}", "choose: decides about every wake already"),
+        ("{targets: [small, rented], choose: cheapest}", "choose: needs endpoints.small.price_per_hour"),
     ],
 )
 def test_an_error_in_a_route_names_line_key_and_what_is_right(line: str, told: str) -> None:

@@ -21,6 +21,7 @@ from lamplighter.cli.base.lazy import Session
 from lamplighter.cli.checking import check_engines
 from lamplighter.cli.main import root
 from lamplighter.config import EndpointSettings, PolicySettings, ProviderSettings, ServerSettings, parse
+from lamplighter.config.budgets import BudgetSettings
 from lamplighter.config.environment import _FALLBACK, _KEYS, _OVERRIDES
 from lamplighter.config.file import AlarmSettings, known_keys
 from lamplighter.config.ledger import LedgerSettings
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "retry": RetrySettings,
     "prices": PricesSettings,
     "ledger": LedgerSettings,
+    "budgets": BudgetSettings,
 }
 """Each section of the file, and the model whose keys may stand in it (in each entry, where entries have names)."""
 _PATHS = {"routes.targets": ("routes", "chat", "targets")}
@@ -60,6 +62,7 @@ _REQUIRED: dict[str, dict[str, object]] = {
     "upstreams": {"base_url": "https://api.example.com/v1"},
     "routes": {"targets": ["chat"]},
     "routes.targets": {"name": "chat"},
+    "budgets": {"limit": 1, "per": "day"},
 }
 
 by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -176,7 +179,10 @@ def parse_command(words: list[str]) -> None:
     """What click does before it runs a command. A lone verb names the command, as prose does."""
     context: click.Context = root.make_context("lamplighter", list(words), obj=Session())
     while isinstance(context.command, click.Group):
-        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        left = [*context._protected_args, *context.args]
+        if not left and context.command.invoke_without_command:
+            return
+        name, command, rest = context.command.resolve_command(context, left)
         assert command is not None
         if len(words) == 1:
             return

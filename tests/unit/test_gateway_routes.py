@@ -11,6 +11,7 @@ import pytest
 
 from lamplighter.domain.routing import (
     BreakerPolicy,
+    Choose,
     Fit,
     Repeat,
     RetryPolicy,
@@ -124,6 +125,110 @@ async def test_without_prices_an_endpoint_is_woken() -> None:
         async with stage(StageDemand(), routing=config) as s:
             await s.ask(body=ASK)
             assert s.demand.wanted == 1
+
+
+# choose: cheapest.
+
+
+def cheapest(*targets: Any, upstreams: dict[str, Upstream], price: float | None = 4.0, **more: Any) -> Routing:
+    config = routing(tuple(targets), upstreams=upstreams, choose=Choose.CHEAPEST, **more)
+    return dataclasses.replace(config, prices={} if price is None else {"lamp": price})
+
+
+CHEAP, DEAR = TokenPrice(input=0.1, output=1.0), TokenPrice(input=1.0, output=10.0)
+SAID = answer(b'{"usage":{"prompt_tokens":10,"completion_tokens":1000}}')
+
+
+async def test_the_upstream_whose_tokens_cost_least_answers_and_the_header_says_why() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"dear": upstream("dear", there.url, price=DEAR), "low": upstream("low", there.url, price=CHEAP)}
+        async with stage(routing=cheapest("dear", "low", upstreams=ups)) as s:
+            first = await s.ask(body=ASK)
+            second = await s.ask(body=ASK)
+    assert first.headers["x-lamplighter-target"] == second.headers["x-lamplighter-target"] == "low"
+    assert "x-lamplighter-fallback" not in first.headers
+    assert first.headers["x-lamplighter-choice"].startswith("cheapest; low=")
+    # By now it is known how long answers are: 1000 tokens, at $1 and $10 a million.
+    assert second.headers["x-lamplighter-choice"] == "cheapest; low=0.001 tokens; dear=0.01 tokens"
+
+
+async def test_what_a_request_itself_allows_bounds_what_its_answer_is_expected_to_cost() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"dear": upstream("dear", there.url, price=DEAR), "low": upstream("low", there.url, price=CHEAP)}
+        async with stage(routing=cheapest("dear", "low", upstreams=ups)) as s:
+            await s.ask(body=ASK)
+            told = (await s.ask(body=ASK | {"max_tokens": 10})).headers["x-lamplighter-choice"]
+    assert told.startswith("cheapest; low=1.")
+    assert "e-05" in told
+
+
+async def test_a_sleeping_endpoint_is_left_asleep_until_enough_requests_come() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"far": upstream("far", there.url, price=TokenPrice(input=0.0, output=500.0))}  # $0.50 an answer
+        config = cheapest("lamp", "far", upstreams=ups, while_waking=WhileWaking.BRIDGE)  # a wake: about $1.01
+        async with stage(StageDemand(), routing=config) as s:
+            await s.ask(body=ASK | {"max_tokens": 1000})
+            reply = await s.ask(body=ASK)
+            assert reply.headers["x-lamplighter-target"] == "far"
+            assert reply.headers["x-lamplighter-choice"] == "cheapest; far=0.5 tokens; lamp=0.805 asleep"
+            for _ in range(2):
+                await s.ask(body=ASK)
+            assert s.demand.wanted == 0
+            for _ in range(2):
+                reply = await s.ask(body=ASK)
+            assert s.demand.wanted
+            assert reply.headers["x-lamplighter-choice"].startswith("cheapest; lamp=0.4")
+            assert reply.headers["x-lamplighter-target"] == "far"  # which answers while it wakes
+
+
+async def test_an_awake_endpoint_costs_what_it_is_kept_awake_for() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"far": upstream("far", there.url, price=TokenPrice(input=0.0, output=10.0))}  # $0.01 an answer
+        config = cheapest("lamp", "far", upstreams=ups)
+        for sleeps_in, target, told in (
+            (899.0, "lamp", "lamp=0.00111 awake; far=0.01 tokens"),
+            (300.0, "far", "far=0.01 tokens; lamp=0.667 awake"),
+            (None, "lamp", "lamp=0 awake; far=0.01 tokens"),
+        ):
+            now = dataclasses.replace(config, sleeps_in={"lamp": sleeps_in}.__getitem__)
+            async with stage(StageDemand(there.url), routing=now) as s:
+                reply = await s.ask(body=ASK | {"max_tokens": 1000})
+            assert (reply.headers["x-lamplighter-target"], reply.headers["x-lamplighter-choice"]) == (
+                target,
+                f"cheapest; {told}",
+            )
+
+
+async def test_what_has_no_price_comes_last_and_the_next_answers_where_the_cheapest_fails() -> None:
+    async with endpoint(always(answer(status="503 No"))) as bad, endpoint(always(SAID)) as good:
+        ups = {
+            "odd": upstream("odd", good.url),
+            "bad": upstream("bad", bad.url, price=CHEAP),
+            "dear": upstream("dear", good.url, price=DEAR),
+        }
+        async with stage(routing=cheapest("odd", "dear", "bad", upstreams=ups)) as s:
+            reply = await s.ask(body=ASK)
+    assert reply.headers["x-lamplighter-target"] == "dear"
+    names = [part.partition("=")[0] for part in reply.headers["x-lamplighter-choice"].split("; ")]
+    assert names == ["cheapest", "bad", "dear", "odd"]
+    assert reply.headers["x-lamplighter-choice"].endswith("odd=unknown no-price")
+
+
+async def test_a_target_that_can_not_serve_the_request_is_no_bargain() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"small": upstream("small", there.url, price=CHEAP), "large": upstream("large", there.url, price=DEAR)}
+        small = RouteTarget(name="small", fit=Fit(context=10))
+        async with stage(routing=cheapest(small, "large", upstreams=ups)) as s:
+            reply = await s.ask(body=ASK | {"max_tokens": 1000})
+    assert reply.headers["x-lamplighter-target"] == "large"
+    assert reply.headers["x-lamplighter-choice"].endswith("small=unknown does-not-fit")
+
+
+async def test_a_route_that_goes_in_order_says_nothing_of_a_choice() -> None:
+    async with endpoint(always(SAID)) as there:
+        ups = {"far": upstream("far", there.url, price=CHEAP)}
+        async with stage(routing=routing("far", upstreams=ups)) as s:
+            assert "x-lamplighter-choice" not in (await s.ask(body=ASK)).headers
 
 
 @pytest.mark.parametrize("status", [429, 503, 529, 401, 403])

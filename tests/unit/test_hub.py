@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lamplighter.domain.inference import Failure, InferenceRequest, failure_of
+from lamplighter.domain.inference import FailureKind, InferenceRequest, failure_of
 from lamplighter.domain.model_filter import ModelFilter
 from lamplighter.domain.money import Unit
 from lamplighter.domain.offers import ModelRecord
@@ -323,6 +323,15 @@ async def test_a_task_goes_to_who_takes_it_by_the_models_mapping() -> None:
         assert answer.json() == [[0.5]]
 
 
+async def test_a_name_that_leads_elsewhere_is_no_name_whoever_tells_it() -> None:
+    mapping = [{"provider": "hf-inference", "providerId": "../../whoami-v2", "status": "live", "task": "fill-mask"}]
+    async with stage() as there, market(there) as ours:
+        there.script("GET", f"{HUB}/{QWEN}", Reply(body=hub_model(inferenceProviderMapping=mapping)))
+        with pytest.raises(ProviderError, match="a name of it that is none"):
+            await ours.run_inference(InferenceRequest(model=QWEN, body={"inputs": "x"}))
+        assert there.questions("POST") == []
+
+
 async def test_an_image_comes_back_as_it_is() -> None:
     own = {"hf-inference": {"providerId": "org/draw", "status": "live", "task": "text-to-image"}}
     async with stage() as there, market(there) as one:
@@ -368,24 +377,24 @@ NOT_SUPPORTED = {
 @pytest.mark.parametrize(
     ("reply", "failure"),
     [
-        (Reply(401, {"error": "Invalid credentials in Authorization header"}), Failure.AUTH),
-        (Reply(403, {"error": "missing permissions: inference.serverless.write"}), Failure.AUTH),
-        (Reply(402, {"error": "You have exceeded your monthly included credits"}), Failure.PAYMENT),
-        (Reply(429, {"error": "too many"}, headers={"Retry-After": "100"}), Failure.RATE_LIMIT),
-        (Reply(400, NOT_SUPPORTED), Failure.NOT_FOUND),
-        (Reply(404, {"error": "Not Found"}), Failure.NOT_FOUND),
-        (Reply(400, {"error": {"message": "messages: field required"}}), Failure.BAD_INPUT),
-        (Reply(422, {"error": ["temperature must be positive"]}), Failure.BAD_INPUT),
-        (Reply(413, "too large"), Failure.BAD_INPUT),
-        (Reply(503, {"error": "Model too busy"}), Failure.OVERLOADED),
-        (Reply(529, {"error": "overloaded"}), Failure.OVERLOADED),
-        (Reply(504, "<html>Gateway Timeout</html>"), Failure.TIMEOUT),
-        (Reply(500, {"error": "boom"}), Failure.UNAVAILABLE),
-        (Reply(502, ""), Failure.UNAVAILABLE),
-        (DROPPED, Failure.UNAVAILABLE),
+        (Reply(401, {"error": "Invalid credentials in Authorization header"}), FailureKind.AUTH),
+        (Reply(403, {"error": "missing permissions: inference.serverless.write"}), FailureKind.AUTH),
+        (Reply(402, {"error": "You have exceeded your monthly included credits"}), FailureKind.PAYMENT),
+        (Reply(429, {"error": "too many"}, headers={"Retry-After": "100"}), FailureKind.RATE_LIMIT),
+        (Reply(400, NOT_SUPPORTED), FailureKind.NOT_FOUND),
+        (Reply(404, {"error": "Not Found"}), FailureKind.NOT_FOUND),
+        (Reply(400, {"error": {"message": "messages: field required"}}), FailureKind.BAD_INPUT),
+        (Reply(422, {"error": ["temperature must be positive"]}), FailureKind.BAD_INPUT),
+        (Reply(413, "too large"), FailureKind.BAD_INPUT),
+        (Reply(503, {"error": "Model too busy"}), FailureKind.OVERLOADED),
+        (Reply(529, {"error": "overloaded"}), FailureKind.OVERLOADED),
+        (Reply(504, "<html>Gateway Timeout</html>"), FailureKind.TIMEOUT),
+        (Reply(500, {"error": "boom"}), FailureKind.UNAVAILABLE),
+        (Reply(502, ""), FailureKind.UNAVAILABLE),
+        (DROPPED, FailureKind.UNAVAILABLE),
     ],
 )
-async def test_every_refusal_is_one_of_the_set_and_is_not_sent_twice(reply: Reply, failure: Failure) -> None:
+async def test_every_refusal_is_one_of_the_set_and_is_not_sent_twice(reply: Reply, failure: FailureKind) -> None:
     async with stage() as there, market(there) as one:
         there.script("POST", CHAT, reply)
         with pytest.raises(LamplighterError) as caught:

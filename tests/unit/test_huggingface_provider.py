@@ -813,3 +813,18 @@ async def test_a_paused_endpoint_refuses_to_be_poked(both: Both) -> None:
 def test_a_spec_of_another_kind_needs_no_place() -> None:
     plain: Spec = dataclasses.replace(SPEC, remote=None)
     assert plain.same_process(SPEC)
+
+
+async def test_who_asks_for_hardware_side_by_side_gets_one_answer_and_a_failure_is_not_kept(both: Both) -> None:
+    ours, play = both
+    compute = {"instanceType": "nvidia-l4", "instanceSize": "x1", "status": "available", "pricePerHour": 0.8}
+    listed = {"vendors": [{"name": "aws", "regions": [{"name": "us-east-1", "computes": [compute]}]}]}
+    play.cloud.script("GET", "/v2/provider/me", Reply(403, {"error": "no"}), Reply(body=listed))
+    with pytest.raises(Forbidden):
+        await ours.hardware()
+    one, other = await asyncio.gather(ours.hardware(), ours.hardware())
+    assert one == other
+    assert [hardware.instance_type for hardware in one] == ["nvidia-l4"]
+    assert len(play.cloud.questions("GET", "/v2/provider/me")) == 2
+    await ours.hardware()  # who comes later is told how it is then
+    assert len(play.cloud.questions("GET", "/v2/provider/me")) == 3

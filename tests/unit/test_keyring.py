@@ -184,6 +184,13 @@ async def test_to_revoke_twice_is_no_error_and_keeps_the_first_moment(ring, wall
         await ring.revoke("cdd", actor="api")
 
 
+async def test_a_key_may_be_for_models_here_and_elsewhere(ring):
+    key, _ = await ring.make("both", actor="api", routes=["smollm2", "org/model"])
+    assert key.routes == {"chat", "org/model"}
+    assert (key.may_call("chat"), key.may_call_elsewhere("chat")) == (True, False)
+    assert key.may_call_elsewhere("org/model")
+
+
 @pytest.mark.parametrize(
     ("field", "given"),
     [
@@ -202,6 +209,10 @@ async def test_to_revoke_twice_is_no_error_and_keeps_the_first_moment(ring, wall
         ("expires_in", {"expires_in": float("nan")}),
         ("expires_in", {"expires_in": float("inf")}),
         ("routes", {"routes": ["chatt"]}),
+        ("routes", {"routes": ["org/a b"]}),
+        ("routes", {"routes": ["/model"]}),
+        ("routes", {"routes": ["org/"]}),
+        ("routes", {"routes": ["org/" + "x" * 300]}),
         ("routes", {"routes": [f"r{n}" for n in range(1001)]}),
         ("tags", {"tags": {"a b": "c"}}),
         ("tags", {"tags": {"a": "line\nbreak"}}),

@@ -20,7 +20,7 @@ from lamplighter.config import parse
 from lamplighter.control.clock import Clock
 from lamplighter.control.kept import Kept
 from lamplighter.control.market import Market
-from lamplighter.domain.inference import Failure, InferenceAnswer, InferenceRequest, failure_of
+from lamplighter.domain.inference import FailureKind, InferenceAnswer, InferenceRequest, failure_of
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.money import Quote
 from lamplighter.domain.offer_choice import OfferFilter
@@ -325,6 +325,8 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/api/models", {"market": "bazaar"}, 400, "market", "bazaar"),
     ("/api/models", {"cursor": "x"}, 400, "cursor", "begin anew"),
     ("/api/models", {"search": "a\nb"}, 400, "search", "'a\\nb'"),
+    ("/api/models", {"id": "a/../../whoami-v2"}, 400, "id", "no name of a model"),
+    ("/api/models", {"id": "a//b"}, 400, "id", "no name of a model"),
 ]
 
 
@@ -340,6 +342,45 @@ async def test_a_query_that_is_wrong_is_told_by_field_and_value(
         assert here.there.questions("GET", HUB) == []
 
 
+async def test_a_task_that_is_none_is_told_where_the_hub_just_lists_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        here.there.script("GET", HUB, Reply(body=[]))
+        answered = await here.http.get("/api/models", params={"task": "text-to-imige"})
+        error = answered.json()["error"]
+        assert (answered.status_code, error["field"]) == (400, "task")
+        assert "did you mean text-to-image" in error["message"]
+        assert (await here.get("/api/models", task="text-to-image"))["models"] == []
+
+
+WRONG_CALLS: list[tuple[str, dict[str, Any], bytes, str, str]] = [
+    (f"/api/inference/{DEEP}", {}, b'{"messages": [{"content": NaN}]}', "payload", "NaN"),
+    ("/api/inference/chat", {}, b'{"messages": [{"content": Infinity}]}', "payload", "NaN"),
+    (f"/api/inference/{DEEP}", {}, b'{"messages": [{"content": "\\ud800"}]}', "payload", "half a character"),
+    ("/api/inference/chat", {}, b'{"messages": [{"content": "\\ud800"}]}', "payload", "half a character"),
+    ("/api/inference/a%00b", {}, b'{"messages": []}', "model", "no name of a model"),
+    ("/api/inference/%2e%2e/whoami-v2", {}, b'{"inputs": "x"}', "model", "no name of a model"),
+    ("/api/inference/a/%2e%2e%2f%2e%2e/whoami-v2", {}, b'{"inputs": "x"}', "model", "no name of a model"),
+    (f"/api/inference/{DEEP}", {"provider": "a:b\r\nx"}, b'{"messages": []}', "provider", "should be a name"),
+    (f"/api/inference/{DEEP}", {"timeout": "0"}, b'{"messages": []}', "timeout", "should be more than 0; got '0'"),
+]
+
+
+async def test_a_call_that_can_not_be_made_is_told_and_goes_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        for path, query, content, field, says in WRONG_CALLS:
+            url = f"{here.server.url}{path}"
+            answered = await here.http.post(url, content=content, params=query)
+            error = answered.json()["error"]
+            assert (answered.status_code in {400, 422}, error["kind"]) == (True, "bad_input"), (path, error)
+            assert error["field"] == field
+            assert says in error["message"]
+        assert here.there.asked == []
+
+
 async def test_a_feed_that_is_down_is_told_and_the_rest_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +391,7 @@ async def test_a_feed_that_is_down_is_told_and_the_rest_is_there(
         assert "404" in next(one["trouble"] for one in found["sources"] if one["name"] == "huggingface")
 
 
-async def test_an_infer_key_reads_and_calls_and_nobody_without_one_does(
+async def test_an_infer_key_reads_and_calls_what_is_here_and_nobody_without_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch, keys=True) as here:
@@ -360,8 +401,49 @@ async def test_an_infer_key_reads_and_calls_and_nobody_without_one_does(
         made = await here.http.post("/api/keys", json={"name": "ci"}, headers={"x-api-key": ADMIN})
         mine = {"authorization": f"Bearer {made.json()['secret']}"}
         assert (await here.http.get("/api/offers", headers=mine)).status_code == 200
-        for model in (DEEP, "chat"):
-            assert (await here.http.post(f"/api/inference/{model}", json=ASK, headers=mine)).status_code == 200
+        assert (await here.http.post("/api/inference/chat", json=ASK, headers=mine)).status_code == 200
+
+
+async def made_key(here: World, **form: Any) -> dict[str, str]:
+    """The header that shows a new key."""
+    made = await here.http.post("/api/keys", json={"name": "ci", **form}, headers={"x-api-key": ADMIN})
+    assert made.status_code == 201, made.text
+    return {"authorization": f"Bearer {made.json()['secret']}"}
+
+
+@pytest.mark.parametrize("query", [{}, {"market": "huggingface"}, {"provider": "novita"}])
+async def test_a_key_spends_the_servers_token_only_where_somebody_decided_so(
+    query: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        infer = await made_key(here, name="infer")
+        local = await made_key(here, name="local", routes=["chat"])
+        named = await made_key(here, name="named", routes=["chat", DEEP])
+        operate = await made_key(here, name="operate", role="operate")
+        bound = await made_key(here, name="bound", role="operate", routes=["chat"])
+
+        async def call(key: dict[str, str], model: str) -> tuple[int, str | None]:
+            answered = await here.http.post(f"/api/inference/{model}", json=ASK, headers=key, params=query)
+            return answered.status_code, answered.json().get("error", {}).get("kind")
+
+        assert await call(infer, DEEP) == (403, "auth")
+        assert await call(local, DEEP) == await call(bound, DEEP) == (404, "not_found")
+        assert await call(named, QWEN) == await call(named, f"{DEEP}:fastest") == (404, "not_found")
+        if query:  # then it is no name of this server, and the right to call that one is no right to this
+            assert await call(local, "chat") == (404, "not_found")
+        assert here.there.questions("POST") == []
+        assert await call(named, DEEP) == await call(operate, DEEP) == (200, None)
+
+
+async def test_why_a_key_may_not_call_what_is_elsewhere_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        refused = await here.http.post(f"/api/inference/{DEEP}", json=ASK, headers=await made_key(here))
+        error = refused.json()["error"]
+        assert error["code"] == "role_missing"
+        assert DEEP in error["message"]
+        assert "'operate', or one that was made for this very model" in error["message"]
 
 
 async def test_a_key_for_some_models_calls_no_others_wherever_they_are(
@@ -380,7 +462,7 @@ async def test_calls_elsewhere_count_towards_the_limits_of_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch, keys=True) as here:
-        form = {"name": "ci", "limits": {"requests_per_minute": 1}}
+        form = {"name": "ci", "routes": ["chat", DEEP], "limits": {"requests_per_minute": 1}}
         made = await here.http.post("/api/keys", json=form, headers={"x-api-key": ADMIN})
         mine = {"authorization": f"Bearer {made.json()['secret']}"}
         assert (await here.http.post(f"/api/inference/{DEEP}", json=ASK, headers=mine)).status_code == 200
@@ -479,11 +561,18 @@ async def test_a_client_of_a_server_has_models_offers_and_answers(
         assert (await client.run_inference(DEEP, ASK)).provider == "novita"
 
 
+async def test_a_client_sends_nothing_that_is_no_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(tmp_path, monkeypatch) as here, AsyncClient(here.server.url) as client:
+        for wrong in (float("nan"), "\ud800", {1, 2}):
+            with pytest.raises(InvalidInput, match="payload: it holds what JSON can't"):
+                await client.run_inference("chat", {"messages": [], "more": wrong})
+
+
 async def test_a_client_of_a_server_is_told_failures_by_the_same_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world(tmp_path, monkeypatch) as here, AsyncClient(here.server.url) as client:
-        for status, failure in ((402, Failure.PAYMENT), (503, Failure.OVERLOADED), (504, Failure.TIMEOUT)):
+        for status, failure in ((402, FailureKind.PAYMENT), (503, FailureKind.OVERLOADED), (504, FailureKind.TIMEOUT)):
             here.there.script("POST", CHAT, Reply(status, {"error": "no"}))
             with pytest.raises(LamplighterError) as caught:
                 await client.run_inference(DEEP, ASK)

@@ -207,6 +207,7 @@ def labels_in(query: str) -> set[str]:
 
 
 KNOWN_LABELS = {
+    "budget",
     "cause",
     "code",
     "direction",
@@ -215,9 +216,11 @@ KNOWN_LABELS = {
     "job",
     "kind",
     "le",
+    "member",
     "model",
     "outcome",
     "phase",
+    "provider",
     "result",
     "state",
     "status",

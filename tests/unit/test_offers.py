@@ -10,7 +10,7 @@ import pytest
 
 from lamplighter import errors
 from lamplighter.domain.hardware import Hardware
-from lamplighter.domain.inference import Failure, InferenceAnswer, InferenceRequest, failure_of, surface_of
+from lamplighter.domain.inference import FailureKind, InferenceAnswer, InferenceRequest, failure_of, surface_of
 from lamplighter.domain.model_filter import ModelFilter
 from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.offer_choice import OfferFilter, chosen
@@ -298,22 +298,22 @@ def every_error(kind: type[LamplighterError] = LamplighterError) -> set[type[Lam
 
 def test_every_error_is_one_of_the_eight() -> None:
     by_kind = {kind: failure_of(kind.__new__(kind)) for kind in every_error() if kind.__module__ == errors.__name__}
-    assert set(by_kind.values()) == set(Failure)
+    assert set(by_kind.values()) == set(FailureKind)
     expected = {
-        errors.TokenWrong: Failure.AUTH,
-        errors.Forbidden: Failure.AUTH,
-        errors.RateLimited: Failure.RATE_LIMIT,
-        errors.PaymentRequired: Failure.PAYMENT,
-        errors.QuotaExceeded: Failure.PAYMENT,
-        ModelNotFound: Failure.NOT_FOUND,
-        InvalidInput: Failure.BAD_INPUT,
-        errors.Overloaded: Failure.OVERLOADED,
-        errors.QueueFull: Failure.OVERLOADED,
-        errors.WakeTimeout: Failure.TIMEOUT,
-        errors.ProviderTimeout: Failure.TIMEOUT,
-        errors.UpstreamTimeout: Failure.TIMEOUT,
-        errors.ProviderUnreachable: Failure.UNAVAILABLE,
-        errors.EndpointPaused: Failure.UNAVAILABLE,
-        LamplighterError: Failure.UNAVAILABLE,
+        errors.TokenWrong: FailureKind.AUTH,
+        errors.Forbidden: FailureKind.AUTH,
+        errors.RateLimited: FailureKind.RATE_LIMIT,
+        errors.PaymentRequired: FailureKind.PAYMENT,
+        errors.QuotaExceeded: FailureKind.PAYMENT,
+        ModelNotFound: FailureKind.NOT_FOUND,
+        InvalidInput: FailureKind.BAD_INPUT,
+        errors.Overloaded: FailureKind.OVERLOADED,
+        errors.QueueFull: FailureKind.OVERLOADED,
+        errors.WakeTimeout: FailureKind.TIMEOUT,
+        errors.ProviderTimeout: FailureKind.TIMEOUT,
+        errors.UpstreamTimeout: FailureKind.TIMEOUT,
+        errors.ProviderUnreachable: FailureKind.UNAVAILABLE,
+        errors.EndpointPaused: FailureKind.UNAVAILABLE,
+        LamplighterError: FailureKind.UNAVAILABLE,
     }
     assert {kind: by_kind[kind] for kind in expected} == expected

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lamplighter.domain.renting import MEMORY, Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
+from lamplighter.domain.renting import (
+    MEMORY,
+    Arrivals,
+    Rent,
+    cheaper_to_rent,
+    cost_asleep,
+    cost_awake,
+    cost_of_tokens,
+    cost_of_wake,
+)
 from lamplighter.domain.routing import TokenPrice
 
 
@@ -94,3 +103,67 @@ def test_it_never_costs_more_than_about_twice_the_best_in_hindsight(
 def test_no_better_bound_can_be_promised_than_twice() -> None:
     requests = [(0.0, 0.001)] * 1001
     assert by_the_rule(requests, 1200.0) / in_hindsight(requests, 1200.0) == pytest.approx(2.0, abs=0.01)
+
+
+# Where a request is expected to cost least.
+
+
+def test_a_sleeping_endpoint_shares_its_wake_with_those_who_are_expected() -> None:
+    assert cost_asleep(1.0, lasts=1000.0, rate=0.0) == 1.0
+    assert cost_asleep(1.0, lasts=1000.0, rate=0.009) == pytest.approx(0.1)
+
+
+def test_an_awake_endpoint_costs_what_its_sleep_is_put_off_by() -> None:
+    assert cost_awake(3.6, idle_for=0.0, asleep=5.0) == 0.0
+    assert cost_awake(3.6, idle_for=60.0, asleep=5.0) == pytest.approx(0.06)
+    assert cost_awake(3.6, idle_for=60.0, asleep=0.01) == 0.01  # never more than if it slept
+    assert cost_awake(3.6, idle_for=-1.0, asleep=5.0) == 0.0
+
+
+def test_requests_are_counted_over_about_an_hour() -> None:
+    arrivals = Arrivals()
+    assert (arrivals.rate(0.0), arrivals.tokens_out) == (0.0, None)
+    for _ in range(36):
+        arrivals.come(0.0)
+    assert arrivals.rate(0.0) == pytest.approx(0.01)
+    assert arrivals.rate(MEMORY) == pytest.approx(0.01 * 0.3679, rel=1e-3)
+    arrivals.answered(100, MEMORY)
+    arrivals.answered(300, MEMORY)
+    assert arrivals.tokens_out == pytest.approx(200)
+    arrivals.answered(1000, 20 * MEMORY)
+    assert arrivals.tokens_out == pytest.approx(1000)
+
+
+def test_the_rate_comes_to_be_that_of_steady_requests() -> None:
+    arrivals = Arrivals()
+    for second in range(0, 40_000, 10):
+        arrivals.come(float(second))
+    assert arrivals.rate(40_000.0) == pytest.approx(0.1, rel=0.01)
+
+
+def by_the_cheapest(gap: float, rent: float, count: int) -> tuple[float, float]:
+    """What steady requests cost where each goes to the cheapest, and what the better of renting and waking all would.
+
+    An hour awake costs $3.60; a wake lasts 100 s, and 900 s after the last request.
+    """
+    price, start, tail = 3.6, 100.0, 900.0
+    arrivals, now, paid, sleeps_at = Arrivals(), 0.0, 0.0, -inf
+    for _ in range(count):
+        asleep = cost_asleep(cost_of_wake(price, start=start, tail=tail), lasts=start + tail, rate=arrivals.rate(now))
+        here = cost_awake(price, idle_for=tail - (sleeps_at - now), asleep=asleep) if now < sleeps_at else asleep
+        arrivals.come(now)
+        if here <= rent:
+            paid += start * 0.001 + tail * 0.001 if now >= sleeps_at else (tail - (sleeps_at - now)) * 0.001
+            sleeps_at = now + tail
+        else:
+            paid += rent
+        now += gap
+    awake = 1.0 + (count - 1) * min(gap * 0.001, 1.0)
+    return paid, min(awake, rent * count)
+
+
+@pytest.mark.parametrize("gap", [1.0, 10.0, 60.0, 300.0, 800.0, 2000.0])
+@pytest.mark.parametrize("rent", [0.0005, 0.005, 0.02, 0.1, 0.5, 0.99, 2.0])
+def test_steady_requests_cost_hardly_more_than_the_better_of_both_ways(gap: float, rent: float) -> None:
+    paid, best = by_the_cheapest(gap, rent, 4000)
+    assert paid <= 1.6 * best + 2.0

@@ -64,6 +64,8 @@ def test_what_is_no_place_is_left_alone(text: str) -> None:
         ("vault:a?version=x#c", "version=3"),
         ("vault:a?version=0#c", "count from 1"),
         ("vault:a b#c", "vault:MOUNT:PATH#FIELD"),
+        ("vault:a\ud800#c", "no place has"),
+        ("file:/a\0b", "no place has"),
     ],
 )
 def test_one_that_is_not_well_written_is_told(text: str, told: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from lamplighter.errors import ConfigError, NotAllowed, TokenMissing, TokenWrong
 from lamplighter.hf.token import find_cloud_token, look_for_cloud_token, look_in_environment
 from lamplighter.providers.huggingface.options import Options
 from lamplighter.secrets.passphrase import Passphrase
-from lamplighter.secrets.places import StorePlace
+from lamplighter.secrets.places import EnvironmentPlace, FilePlace, StorePlace
+from lamplighter.secrets.problems import SecretMissing
 from lamplighter.secrets.sources import Secrets
 from lamplighter.secrets.store import SecretStore
 from tests.vault_server import ROOT, VaultServer, vault_server
@@ -182,6 +185,52 @@ def test_a_plain_file_is_never_an_encrypted_one(environ: dict[str, str]) -> None
     path = Secrets(environ).store.path
     with pytest.raises(ConfigError, match="is an encrypted store: write secret:NAME"):
         read(f"server: {{keys: ['file:{path}']}}", environ)
+
+
+def test_what_can_not_be_written_or_read_twice_is_no_secret(environ: dict[str, str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it: who waited for that would wait for ever
+    here = Secrets({**environ, "TOKEN": "hush\udcff"})
+    for place, told in (
+        (EnvironmentPlace("TOKEN"), "can't be written as UTF-8"),
+        (FilePlace(tmp_path / "pipe"), "no regular file"),
+    ):
+        with pytest.raises(SecretMissing, match=told) as raised:
+            here.read(place)
+        assert "hush" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "told"),
+    [
+        ("headers", {"X-Key": "Bearer ${env:K}"}, "headers.X-Key: has line ends"),
+        ("headers", {"X-Key": "${K}"}, "headers.X-Key: has line ends"),
+        ("headers", {"X-Key": "euro €"}, "headers.X-Key: has line ends or other characters"),
+        ("headers", {"X-Key: a": "b"}, "should be the name of a header"),
+        ("headers", {"Host": "b"}, "belongs to each connection"),
+        ("env", {"A=B": "c"}, "should be the name of an environment variable"),
+        ("env", {"": "c"}, "should be the name of an environment variable"),
+        ("env", {"A": "b\0c"}, "env.A: has characters that no environment variable"),
+        ("env", {"A": "${ODD}"}, "env.A: has characters that no environment variable"),
+    ],
+)
+def test_what_an_engine_can_not_be_given_is_told_before_it_is_started(
+    key: str, given: dict[str, str], told: str
+) -> None:
+    endpoint = {"command": "run {port}", "health_route": "/h", key: given}
+    with pytest.raises(ConfigError) as raised:
+        parse(
+            json.dumps({"endpoints": {"mine": endpoint}}),
+            "x.yaml",
+            {"K": "hush\r\nX-Admin: hush", "ODD": "hush\udcff"},
+        )
+    assert told in str(raised.value)
+    assert "hush" not in str(raised.value)
+
+
+def test_a_key_of_the_server_that_no_header_can_show_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"server\.keys\[0\]: names a key with line ends") as raised:
+        parse('server: {keys: ["env:K"]}', "x.yaml", {"K": "hush\nhush"})
+    assert "hush" not in str(raised.value)
 
 
 def test_what_is_named_is_listed_and_nothing_is_read(vault: VaultServer, environ: dict[str, str]) -> None:

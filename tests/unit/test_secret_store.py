@@ -32,7 +32,8 @@ from lamplighter.secrets.problems import (
     SourceLocked,
     SourceUnfit,
 )
-from lamplighter.secrets.store import SecretStore, _digest, default_path, is_store
+from lamplighter.secrets.sources import Secrets
+from lamplighter.secrets.store import COST, COST_VARIABLE, SecretStore, _digest, default_path, is_store
 
 VALUE = "hf_hush-hush-hush"
 CHEAP = 14
@@ -180,7 +181,10 @@ def test_the_passphrase_comes_from_a_descriptor_that_is_closed_afterwards(tmp_pa
     assert store.get("a") == Secret(VALUE)
 
 
-@pytest.mark.parametrize(("number", "told"), [("x", "number of an open file"), ("987654", "can't be read")])
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [("x", "number of an open file"), ("9" * 30, "number of an open file"), ("987654", "can't be read")],
+)
 def test_a_descriptor_of_no_use_is_told(number: str, told: str, tmp_path: Path) -> None:
     opened(tmp_path).set("a", Secret(VALUE))
     passphrase = Passphrase({"LAMPLIGHTER_PASSPHRASE_FD": number})
@@ -205,6 +209,10 @@ def _other_format(text: str) -> str:
     return text.replace("lamplighter-secrets/1", "lamplighter-secrets/9")
 
 
+def _endless(_: str) -> str:
+    return '{"format": "lamplighter-secrets/1", "key": ' + "[" * 100_000
+
+
 def _no_store(_: str) -> str:
     return '{"a": 1}'
 
@@ -213,7 +221,7 @@ def _huge_cost(text: str) -> str:
     return text.replace(f'"cost": {CHEAP}', '"cost": 40')
 
 
-@pytest.mark.parametrize("damage", [_cut, _empty, _one_letter, _other_format, _no_store, _huge_cost])
+@pytest.mark.parametrize("damage", [_cut, _empty, _one_letter, _other_format, _no_store, _endless, _huge_cost])
 def test_a_damaged_file_is_told_as_that_and_never_written_over(damage: Callable[[str], str], tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.set("a", Secret(VALUE))
@@ -280,6 +288,67 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", code, str(path), name]) for name in "abc"]
     assert [writer.wait(30) for writer in writers] == [0, 0, 0]
     assert len(opened(tmp_path).entries()) == 16
+
+
+def test_a_writer_that_is_killed_leaves_the_old_file_and_what_it_left_is_cleared_away(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.set("a", Secret(VALUE))
+    before = store.path.read_bytes()
+    code = (
+        "import os, sys; from pathlib import Path; from lamplighter.domain.secret import Secret;"
+        "from lamplighter.secrets.passphrase import Passphrase; from lamplighter.secrets.store import SecretStore;"
+        "store = SecretStore(Path(sys.argv[1]), passphrase=Passphrase({'LAMPLIGHTER_PASSPHRASE': 'open sesame'}));"
+        "os.fsync = lambda _: os.kill(os.getpid(), 9);"
+        "store.set('b', Secret('x'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path)], timeout=30, check=False)
+    assert done.returncode == -9
+    assert store.path.read_bytes() == before
+    assert len(list(store.path.parent.iterdir())) == 3
+    store.set("c", Secret("y"))
+    assert [entry.name for entry in store.entries()] == ["a", "c"]
+    assert sorted(path.name for path in store.path.parent.iterdir()) == ["secrets.json", "secrets.json.lock"]
+
+
+def test_writers_by_a_link_and_by_the_file_itself_take_turns(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.set("a", Secret(VALUE))
+    link = tmp_path / "link.json"
+    link.symlink_to(store.path)
+    passphrase = Passphrase({"LAMPLIGHTER_PASSPHRASE": "open sesame"})
+    with FileLock(f"{store.path}.lock"), pytest.raises(SourceDown, match="another program"):
+        SecretStore(link, passphrase=passphrase, patience=0.1).set("b", Secret("x"))
+
+
+def test_a_new_file_is_as_dear_to_open_as_is_documented_unless_the_environment_says_otherwise(tmp_path: Path) -> None:
+    assert (COST, COST_VARIABLE) == (16, "LAMPLIGHTER_SECRETS_COST")
+    environ = {"LAMPLIGHTER_PASSPHRASE": "open sesame", "LAMPLIGHTER_SECRETS": str(tmp_path / "dear.json")}
+    Secrets(environ).store.set("a", Secret(VALUE))
+    assert json.loads((tmp_path / "dear.json").read_text())["key"]["cost"] == 16
+    cheap = {**environ, "LAMPLIGHTER_SECRETS": str(tmp_path / "cheap.json"), COST_VARIABLE: "14"}
+    Secrets(cheap).store.set("a", Secret(VALUE))
+    assert json.loads((tmp_path / "cheap.json").read_text())["key"]["cost"] == 14
+    for wrong in ("13", "21", "-1", "x", "9" * 50):
+        none = {**environ, "LAMPLIGHTER_SECRETS": str(tmp_path / "none.json"), COST_VARIABLE: wrong}
+        with pytest.raises(SourceUnfit, match=r"LAMPLIGHTER_SECRETS_COST.*from 14 to 20"):
+            Secrets(none).store.set("a", Secret(VALUE))
+        assert not (tmp_path / "none.json").exists()
+
+
+def test_a_user_without_a_home_has_a_place_for_the_file_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert default_path({}).name == "secrets.json"
+    assert Secrets({}).store.entries() == []
+    assert default_path({"LAMPLIGHTER_SECRETS": "~nobody-of-that-name/x"}).name == "x"
+
+
+def test_a_passphrase_that_is_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnfit, match="LAMPLIGHTER_PASSPHRASE is not UTF-8 text"):
+        opened(tmp_path, "open \udcff").set("a", Secret(VALUE))
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,9 @@ def test_no_right_and_a_wrong_token_are_told_and_show_neither(server: VaultServe
         ((200, b'{"data": {"token": "hush"}}'), SourceUnfit),
         ((200, b'{"data": {"data": [1], "metadata": {}}}'), SourceUnfit),
         ((200, b"x" * 2_000_000), SourceUnfit),
+        ((200, b'{"data": ' + b"[" * 100_000), SourceUnfit),
+        ((200, b'{"data": {"data": {"token": "a\\ud800b"}, "metadata": {}}}'), SecretMissing),
+        ((200, b'{"data": {"data": {"token": "' + b"x" * 900_000 + b'"}, "metadata": {}}}'), SecretMissing),
         ((418, b"teapot"), SourceUnfit),
         ((400, b'{"errors":["echo ' + ROOT.encode() + b'"]}'), SourceUnfit),
     ],
@@ -156,7 +159,7 @@ def test_no_right_and_a_wrong_token_are_told_and_show_neither(server: VaultServe
 def test_answers_of_no_use_are_told(server: VaultServer, raw: tuple[int, bytes], kind: type[SecretError]) -> None:
     server.raw = raw
     with pytest.raises(kind) as raised:
-        by_token(server).read(PLACE)
+        of({"VAULT_ADDR": server.url, "VAULT_TOKEN": ROOT}).read(PLACE)
     assert ROOT not in raised.value.message
     assert len(raised.value.message) < 500
 
@@ -173,6 +176,17 @@ def test_one_that_is_not_there_is_told() -> None:
     vault = Vault(VaultSettings(address="http://127.0.0.1:9", token=Secret(ROOT)), deadline=5.0)
     with pytest.raises(SourceDown, match="can't be reached"):
         vault.read(PLACE)
+
+
+def test_a_token_of_a_login_is_not_told_either_where_the_vault_repeats_it(server: VaultServer) -> None:
+    here = of({"VAULT_ADDR": server.url, "VAULT_ROLE_ID": ROLE, "VAULT_SECRET_ID": SECRET_ID})
+    here.read(PLACE)
+    (token,) = (token for token in server.tokens if token.startswith("hvs.login-"))
+    server.raw = (400, b'{"errors": ["echo %s"]}' % token.encode())
+    with pytest.raises(SourceUnfit) as raised:
+        here.check(PLACE)
+    assert "echo" in raised.value.message
+    assert token not in raised.value.message
 
 
 def test_a_standby_sends_to_the_active_one(server: VaultServer) -> None:
@@ -308,6 +322,10 @@ def test_the_environment_says_where_it_is_and_who_asks(server: VaultServer, tmp_
         ({"VAULT_ADDR": "https://me:hush@vault.example.com"}, "VAULT_ADDR should be a URL without user"),
         ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "vault:a#b"}, "in the Vault that it is to open"),
         ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "file:/nope"}, "can't be read"),
+        ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "hüsh"}, "VAULT_TOKEN holds what none does"),
+        ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "hush\nhush"}, "VAULT_TOKEN holds what none does"),
+        ({"VAULT_ADDR": "https://x", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "hush\udcff"}, "VAULT_SECRET_ID holds"),
+        ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "t", "VAULT_NAMESPACE": "tèam"}, "VAULT_NAMESPACE holds"),
         ({"VAULT_ADDR": "https://x", "VAULT_TOKEN": "t", "VAULT_CACERT": "/nope"}, "VAULT_CACERT: /nope can't be read"),
     ],
 )

@@ -42,9 +42,9 @@ class StandingAlarm(_Wire):
 
     alarm: str
     """What: `awake_too_long`, `stop_failed`, `wake_failed`, `breaker_open`, `nobody_holds`, `state_unknown`,
-    `price_refused` or `prices_old`."""
+    `price_refused`, `prices_old`, `budget_50`, `budget_80` or `budget_100`."""
     endpoint: str
-    """With which endpoint, target of a route, or source of prices."""
+    """With which endpoint, target of a route, source of prices, or budget."""
     since: float
     """Since when, in Unix seconds."""
     text: str

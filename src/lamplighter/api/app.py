@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 
 from lamplighter.api import alarms as alarm_routes
-from lamplighter.api import audit, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import audit, budgets, cost, endpoints, keys, leases, metrics, pages, pricing, problems
+from lamplighter.api import explain as explain_routes
 from lamplighter.api import market as market_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
+from lamplighter.api.budgets import BudgetBook
 from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.control.demand import Leases, Operations
+from lamplighter.control.explaining import Explainer
 from lamplighter.control.keyring import Keyring
 from lamplighter.control.market import Market
 from lamplighter.control.prices import PriceBook
+from lamplighter.control.reports import Reports
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
+from lamplighter.control.spending import Spending
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
@@ -44,6 +49,10 @@ def management(
     routes: RouteBook | None = None,
     prices: PriceBook | None = None,
     market: Market | None = None,
+    explainer: Explainer | None = None,
+    reports: Reports | None = None,
+    spending: Spending | None = None,
+    budgeted: BudgetBook | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -54,9 +63,11 @@ def management(
     of sessions; without them their routes find nothing. `served` is what the management API of Inference Endpoints
     works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
-    configured ones to models. `prices` are what things cost; without it nothing is known of that. `market` is behind
-    the routes of the marketplace, which find nothing without it; what `state.door` of the application is set to serves
-    the calls of models here. `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
+    configured ones to models. `prices` are what things cost; without it nothing is known of that. `reports` are behind
+    the routes of costs, which find nothing without it; `spending` tells what was spent today. `budgeted` is what is
+    told of budgets; without it their route finds nothing. `market` is behind the routes of the marketplace, which find
+    nothing without it; what `state.door` of the application is set to serves the calls of models here.
+    `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
     """
@@ -69,7 +80,11 @@ def management(
     app.state.audit = audited
     app.state.routes = routes or RouteBook()
     app.state.market = market
+    app.state.explainer = explainer
     app.state.door = None
+    app.state.reports = reports
+    app.state.spending = spending
+    app.state.budgets = budgeted
     app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
@@ -79,6 +94,9 @@ def management(
         alarm_routes.router,
         audit.router,
         pricing.router,
+        cost.router,
+        budgets.router,
+        explain_routes.router,
         market_routes.router,
         health_router,
         metrics.router,
@@ -101,7 +119,15 @@ def _describe_together(app: FastAPI, other: FastAPI) -> None:
     def document() -> dict[str, Any]:
         mine, theirs = own(), other.openapi()
         mine["paths"] |= theirs["paths"]
-        mine["components"]["schemas"] |= theirs["components"]["schemas"]
+        mine["components"]["schemas"] = _joined(mine["components"]["schemas"], theirs["components"]["schemas"])
         return mine
 
     app.openapi = document  # type: ignore[method-assign]  # this is how FastAPI wants it changed
+
+
+def _joined(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """The schemas of both. Two by one name that differ would describe answers that nobody gives."""
+    twice = [name for name in mine if name in theirs and mine[name] != theirs[name]]
+    if twice:
+        raise ValueError(f"two schemas have one name: {', '.join(twice)}")
+    return {**mine, **theirs}

@@ -13,10 +13,11 @@ from lamplighter.api.access import Operator
 from lamplighter.api.media import TEXT, answers
 from lamplighter.api.problems import FAILED, NAMED, RESPONSES, ErrorDetails, Responses, answer, details
 from lamplighter.api.verbs import Outcome, Verb
-from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus, routes_of
+from lamplighter.api.wire import AllBegun, AllStatuses, EndpointStatus, OneBegun, OneStatus, TodayStatus, routes_of
 from lamplighter.control.demand import Operations
 from lamplighter.control.prices import PriceBook
 from lamplighter.control.routebook import RouteBook
+from lamplighter.control.spending import Spending
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import LamplighterError
 
@@ -53,6 +54,7 @@ async def status_of_all(request: Request, operations: Asked, _: Operator) -> All
     return AllStatuses(
         endpoints={e.spec.name: _status(e, request, breakers) for e in operations.endpoints()},
         routes=routes_of(book.routes, book, breakers),
+        today=TodayStatus.of(spending.today if (spending := _spending(request)) is not None else None),
     )
 
 
@@ -127,7 +129,14 @@ async def _lines(operations: Operations, name: str, tail: int, *, follow: bool) 
 def _status(endpoint: Endpoint, request: Request, breakers: Mapping[str, str]) -> EndpointStatus:
     name, prices = endpoint.spec.name, _prices(request)
     price = prices.priced(name) if prices is not None else None
-    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(name), price)
+    spending = _spending(request)
+    spent = spending.of(name, is_priced=price is not None) if spending is not None else None
+    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(name), price, spent)
+
+
+def _spending(request: Request) -> Spending | None:
+    spending: Spending | None = request.app.state.spending
+    return spending
 
 
 def _prices(request: Request) -> PriceBook | None:

@@ -46,15 +46,19 @@ class Passed(Response):
     """The answer of a model here, as it comes; a failure in the shape of all of them."""
 
     def __init__(self, door: ASGIApp, payload: InferenceRequest, *, hold: float | None = None) -> None:
-        """`hold`: how many seconds it may be held while the model wakes; None leaves that to the model's policy."""
+        """`hold`: how many seconds it may be held while the model wakes; None leaves that to the model's policy.
+
+        Raises InvalidInput for a payload that can't be passed on.
+        """
         super().__init__()
         self._door = door
         self._payload = payload
         self._hold = hold
+        self._content = payload.written(model=payload.model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it as a request to the model's own surface would be."""
-        content = json.dumps({**self._payload.body, "model": self._payload.model}, ensure_ascii=False).encode()
+        content = self._content
         reworded = _Reworded(send, self._payload.model)
         await self._door(_scope(scope, self._payload, content, self._hold), _behind(content, receive), reworded)
         await reworded.finish(scope, receive)

@@ -47,7 +47,10 @@ class KeyForm(_Wire):
     role: Role = Role.INFER
     """`infer` calls models, `operate` also wakes, puts to sleep and looks, `admin` may do everything."""
     routes: Annotated[list[str], Field(max_length=_LONGEST)] = []
-    """The models that it may call, by name or alias; none: all."""
+    """The models that it may call: here by name or alias, elsewhere as `organization/model`; none: all that are here.
+
+    Without any, those elsewhere are for the roles `operate` and `admin`.
+    """
     may_wake: StrictBool = True
     """Whether its requests wake what sleeps."""
     priority: StrictInt = 0

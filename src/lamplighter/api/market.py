@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
@@ -18,7 +19,7 @@ from lamplighter.api.market_shapes import ModelsShape, OffersShape
 from lamplighter.api.problems import FAILED, INVALID, RESPONSES, Problem, Responses
 from lamplighter.control.market import Market
 from lamplighter.domain.inference import DEFAULT_TIMEOUT, LONGEST_TIMEOUT, InferenceAnswer, InferenceRequest
-from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.keys import ApiKey, Role
 from lamplighter.domain.model_filter import LONGEST_CURSOR, MOST_PER_PAGE, ModelFilter
 from lamplighter.domain.offer_choice import OfferFilter
 from lamplighter.errors import InvalidInput, NotAllowed, NotFound, ProviderError
@@ -136,7 +137,7 @@ async def list_models(
 
 @router.get("/offers", operation_id="offers")
 async def list_offers(
-    _: AnyKey,
+    key: AnyKey,
     market: Kept,
     *,
     model: Annotated[
@@ -175,7 +176,10 @@ async def list_offers(
         tools=tools,
         sort=sort,
     )
-    return OffersShape.of(await market.offers(wanted), offset=offset, limit=limit)
+    found = await market.offers(wanted)
+    if not key.role.covers(Role.OPERATE):  # what is spent here is for those who may see the costs
+        found = replace(found, offers=[replace(offer, cost=None) for offer in found.offers])
+    return OffersShape.of(found, offset=offset, limit=limit)
 
 
 @router.post("/inference/{model:path}", operation_id="run_inference", response_class=Response, responses=_CALLED)
@@ -229,7 +233,8 @@ async def _elsewhere(market: Market, payload: InferenceRequest, name: str | None
 
 
 def _answer(answered: InferenceAnswer) -> Response:
-    headers = {"x-lamplighter-provider": answered.provider.encode("ascii", "replace").decode()[:200]}
+    shown = "".join(one if one.isascii() and one.isprintable() else "?" for one in answered.provider[:200])
+    headers = {"x-lamplighter-provider": shown}
     if answered.content_type:
         headers["content-type"] = answered.content_type
     return Response(answered.body, headers=headers)

@@ -14,7 +14,7 @@ from lamplighter.control.kept import Told
 from lamplighter.control.market import MarketSource, Offers
 from lamplighter.domain.model_filter import ModelPage
 from lamplighter.domain.money import Quote
-from lamplighter.domain.offers import HardwareFit, ModelRecord, Offer, ServedBy, Throughput
+from lamplighter.domain.offers import HardwareFit, MeasuredCost, ModelRecord, Offer, ServedBy, Throughput
 from lamplighter.domain.prices import money
 
 
@@ -175,11 +175,45 @@ class ThroughputShape(_Wire):
     """The one by the other; null where too little was answered to say."""
     source: str
     """Where and how that was measured."""
+    first_token: float | None
+    """Mean seconds to the first byte of answers that came in pieces; null where none did."""
 
     @classmethod
     def of(cls, measured: Throughput) -> ThroughputShape:
         """Describe what was measured."""
         return cls.model_validate(measured)
+
+
+class MeasuredCostShape(_Wire):
+    """What use of an endpoint has cost here, with starts and idling."""
+
+    dollars: str
+    """All that was charged, as an exact decimal."""
+    requests: int
+    """For so many requests."""
+    tokens_in: int
+    """With so many tokens in."""
+    tokens_out: int
+    """And so many out."""
+    per_million_tokens: str | None
+    """$ per million tokens, in and out together; null where too few were told to say."""
+    per_request: str | None
+    """$ per request."""
+    source: str
+    """Since when, and what is not in it."""
+
+    @classmethod
+    def of(cls, cost: MeasuredCost) -> MeasuredCostShape:
+        """Describe what use has cost."""
+        tokens, request = cost.per_million_tokens, cost.per_request
+        return cls.model_validate(
+            {
+                **{name: getattr(cost, name) for name in cls.model_fields},
+                "dollars": money(cost.dollars),
+                "per_million_tokens": None if tokens is None else money(tokens),
+                "per_request": None if request is None else money(request),
+            }
+        )
 
 
 class OfferShape(_Wire):
@@ -194,7 +228,11 @@ class OfferShape(_Wire):
     source: str
     """Who told of it: a marketplace, `here` for an endpoint of this server, or `configuration`."""
     quotes: list[QuoteShape]
-    """What it costs."""
+    """What it costs: the prices that count."""
+    others: list[QuoteShape]
+    """What other sources say of the same."""
+    disagrees: bool
+    """Whether any of them names another amount."""
     status: str
     """How it is: `live` or `error`, the hardware's status, or the phase of an endpoint."""
     is_free: bool
@@ -227,6 +265,10 @@ class OfferShape(_Wire):
     """The hardware it runs on, by its id."""
     fit: FitShape | None
     """Whether it fits on that."""
+    cost: MeasuredCostShape | None
+    """What use of it has cost here."""
+    cost_basis: str
+    """Where `cost` comes from, or why there is none."""
     price_per_million: str | None
     """$ per million tokens out, as an exact decimal: quoted, or an hour's price over what was measured."""
     price_basis: str
@@ -241,6 +283,8 @@ class OfferShape(_Wire):
                 **{name: getattr(offer, name) for name in cls.model_fields},
                 "kind": offer.kind.value,
                 "quotes": [QuoteShape.of(quote) for quote in offer.quotes],
+                "others": [QuoteShape.of(quote) for quote in offer.others],
+                "cost": MeasuredCostShape.of(offer.cost) if offer.cost is not None else None,
                 "tags": list(offer.tags),
                 "measured": ThroughputShape.of(offer.measured) if offer.measured is not None else None,
                 "fit": FitShape.of(offer.fit) if offer.fit is not None else None,

@@ -13,7 +13,9 @@ from lamplighter.api.access import Operator
 from lamplighter.api.media import OPENMETRICS, TEXT, answers
 from lamplighter.api.problems import RESPONSES, Problem, Responses
 from lamplighter.control.meter import Series
+from lamplighter.control.spending import Counted, Today
 from lamplighter.control.tally import Tallied
+from lamplighter.domain.budgets import Standing
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import NotFound
 
@@ -30,6 +32,8 @@ _ANSWERS: Responses = {
 class Measured:
     """What a server knows of itself at one moment.
 
+    `spent` is what was spent since the start, `today` since midnight; None: not known yet. `budgets` tells how those
+    are used.
     `errors` counts what clients were told, by code. `breakers` are states (closed, open, half-open) by target.
     `waiting` and `dropped` tell of records by their kind (usage, journal, access_log, log): how many wait to be
     written, how many were lost since the start.
@@ -41,6 +45,9 @@ class Measured:
     errors: Mapping[str, int] = field(default_factory=dict)
     endpoints: Sequence[Endpoint] = ()
     tallies: Sequence[Tallied] = ()
+    spent: Sequence[Counted] = ()
+    today: Today | None = None
+    budgets: Sequence[Standing] = ()
     breakers: Mapping[str, str] = field(default_factory=dict)
     waiting: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)

@@ -13,15 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from lamplighter.api.findings import findings, told
-from lamplighter.domain.inference import Failure, failure_of
+from lamplighter.domain.inference import FailureKind, failure_of
 from lamplighter.errors import (
     EndpointNotFound,
     InvalidInput,
     LamplighterError,
     NotAllowed,
-    Overloaded,
-    RateLimited,
-    Unavailable,
 )
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -50,7 +47,7 @@ class ErrorDetails(BaseModel):
     """Seconds after which another attempt makes sense, where that is known."""
     known: list[str] | None = None
     """Where a name was not found: those that are there, at most 100."""
-    kind: Failure | None = None
+    kind: FailureKind | None = None
     """Where a model was called: why that failed, in one of eight words, whoever refused it."""
 
 
@@ -88,7 +85,7 @@ def details(error: LamplighterError, *, called: bool = False) -> ErrorDetails:
         code=error.code,
         message=error.message,
         field=error.field if isinstance(error, InvalidInput) else None,
-        retry_after=error.retry_after if isinstance(error, Unavailable | RateLimited | Overloaded) else None,
+        retry_after=getattr(error, "retry_after", None),
         known=error.known[:_MOST_KNOWN] if isinstance(error, EndpointNotFound) else None,
         kind=failure_of(error) if called else None,
     )
@@ -128,7 +125,7 @@ async def _on_invalid_input(request: Request, error: Exception) -> JSONResponse:
     if message := _about_the_body(request, first):
         return answer(ErrorDetails(status=422, code=InvalidInput.code, message=message))
     found = findings(request, error.errors())
-    kind = Failure.BAD_INPUT if _calls_model(request) else None
+    kind = FailureKind.BAD_INPUT if _calls_model(request) else None
     text = f"{told(found)}."
     return answer(ErrorDetails(status=422, code=InvalidInput.code, message=text, field=found[0].field, kind=kind))
 

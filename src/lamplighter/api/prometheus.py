@@ -20,7 +20,9 @@ from prometheus_client.registry import Collector
 
 from lamplighter.api.metrics import Measured
 from lamplighter.control.meter import Series
+from lamplighter.control.spending import Counted, Today
 from lamplighter.control.tally import CAUSES, RESULTS, Tallied
+from lamplighter.domain.budgets import Standing
 from lamplighter.domain.endpoint import Endpoint, Phase
 from lamplighter.domain.latency import Histogram
 
@@ -57,6 +59,8 @@ class _Families(Collector):
         yield from _times(measured.series)
         yield from _endpoints(measured.endpoints)
         yield from _lives(measured.tallies)
+        yield from _costs(measured.spent, measured.today)
+        yield from _budgets(measured.budgets)
         yield _states("lamplighter_breaker_state", _BREAKERS, "target", measured.breakers, _BREAKER_STATES)
 
 
@@ -179,6 +183,34 @@ def _lives(tallies: Sequence[Tallied]) -> Iterator[Metric]:
         awake.add_metric([one.endpoint], one.awake_seconds)
         _add(starts, [one.endpoint], one.starts)
     yield from (wakes, sleeps, changes, failed, awake, starts)
+
+
+def _costs(spent: Sequence[Counted], today: Today | None) -> Iterator[Metric]:
+    text = "Dollars that an endpoint has cost, by what they went into."
+    family = CounterMetricFamily("lamplighter_cost_dollars", text, labels=["endpoint", "provider", "kind"])
+    for one in spent:
+        family.add_metric([one.endpoint, one.provider, one.kind.value], float(one.dollars))
+    yield family
+    for name, text, attribute in (
+        ("cost", "Dollars that an endpoint has cost since midnight.", "cost"),
+        ("saved", "Dollars that staying awake since midnight would have cost on top.", "saved"),
+    ):
+        gauge = GaugeMetricFamily(f"lamplighter_today_{name}_dollars", text, labels=["endpoint"])
+        for endpoint, amount in today.endpoints.items() if today is not None else ():
+            gauge.add_metric([endpoint], float(getattr(amount, attribute)))
+        yield gauge
+
+
+def _budgets(standings: Sequence[Standing]) -> Iterator[Metric]:
+    for name, text, amounts in (
+        ("limit", "Dollars that may be spent in a period.", [one.budget.limit for one in standings]),
+        ("spent", "Dollars that are spent in this period.", [one.spent for one in standings]),
+        ("reserved", "Dollars that are set aside for wakes.", [one.reserved for one in standings]),
+    ):
+        family = GaugeMetricFamily(f"lamplighter_budget_{name}_dollars", text, labels=["budget", "member"])
+        for one, amount in zip(standings, amounts, strict=True):
+            family.add_metric([one.budget.name, one.member], float(amount))
+        yield family
 
 
 def _states(name: str, text: str, label: str, states: Mapping[str, str], known: Sequence[str]) -> Metric:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.control.prices import Priced
 from lamplighter.control.routebook import RouteBook
+from lamplighter.control.spending import Spent, Today
 from lamplighter.domain.endpoint import Endpoint, Phase, State
+from lamplighter.domain.prices import money
 from lamplighter.domain.routing import Route
 
 BreakerWord: TypeAlias = Literal["closed", "open", "half-open"]
@@ -80,10 +83,19 @@ class EndpointStatus(_Wire):
     """Who said so."""
     price_estimate: bool = False
     """Whether less or more may be paid."""
+    cost_today: str | None = None
+    """What it has cost today in $, an exact decimal some seconds old; null where no price is known."""
+    saved_today: str | None = None
+    """What staying awake today would have cost on top in $; below 0 where sleeping cost more."""
 
     @classmethod
     def of(
-        cls, endpoint: Endpoint, base: str, breaker: str | None = None, price: Priced | None = None
+        cls,
+        endpoint: Endpoint,
+        base: str,
+        breaker: str | None = None,
+        price: Priced | None = None,
+        spent: Spent | None = None,
     ) -> EndpointStatus:
         """Describe `endpoint`, on the server that clients call `base`."""
         spec = endpoint.spec
@@ -117,6 +129,8 @@ class EndpointStatus(_Wire):
             price_per_hour=None if price is None else float(price.amount),
             price_source=None if price is None else price.source,
             price_estimate=price is not None and price.estimate,
+            cost_today=None if spent is None else money(spent.cost),
+            saved_today=None if spent is None else money(spent.saved),
         )
 
 
@@ -192,11 +206,36 @@ class _All(_Wire):
     """How they are now, by name."""
 
 
+class TodayStatus(_Wire):
+    """What all endpoints have come to today; also those that are here no more."""
+
+    day: date
+    """Which day that is."""
+    time_zone: str
+    """Whose day."""
+    at: float
+    """Up to when that counts, in Unix seconds."""
+    cost: str
+    """What was paid in $, an exact decimal."""
+    saved: str
+    """What staying awake would have cost on top in $."""
+
+    @classmethod
+    def of(cls, today: Today | None) -> TodayStatus | None:
+        """Describe it, where it is known."""
+        if today is None:
+            return None
+        cost, saved = money(today.total.cost), money(today.total.saved)
+        return cls(day=today.day, time_zone=today.time_zone, at=today.at, cost=cost, saved=saved)
+
+
 class AllStatuses(_All):
     """All endpoints, and all routes."""
 
     routes: list[RouteStatus]
     """The configured ones, by name."""
+    today: TodayStatus | None = None
+    """What was spent today; null where that is not known yet. `/api/cost` tells more."""
 
 
 class OneBegun(_One):

@@ -10,7 +10,7 @@ import click
 from lamplighter.cli.base.helping import examples
 from lamplighter.cli.show.words import count, whole
 from lamplighter.domain.endpoint import Spec
-from lamplighter.domain.routing import Route, RouteTarget, Upstream, WhileWaking
+from lamplighter.domain.routing import Choose, Route, RouteTarget, Upstream, WhileWaking
 from lamplighter.errors import Conflict
 
 _FILE_NAME = "lamplighter.yaml"
@@ -100,6 +100,7 @@ def _upstream(upstream: Upstream) -> str:
 def _route(route: Route) -> str:
     names = f" (also {', '.join(route.aliases)})" if route.aliases else ""
     way = ", then ".join(" or ".join(map(_target, tier)) for tier in route.tiers)
+    way = f"the cheapest of {way}" if route.choose is Choose.CHEAPEST else way
     return f"route {route.name}{names}: {way}{_WAITS[route.while_waking]}{', rents' if route.rent else ''}"
 
 

@@ -84,7 +84,8 @@ _bound = click.IntRange(min=1)
     multiple=True,
     metavar="MODEL",
     shell_complete=complete_name,
-    help="A model that it may call, by name or alias; give it again for more. By default all.",
+    help="A model that it may call, by name or alias; give it again for more. By default all that the server has. "
+    "ORGANIZATION/MODEL lets it call that one elsewhere, with the server's token.",
 )
 @click.option("--rpm", type=_bound, metavar="NUMBER", help="At most so many requests a minute.")
 @click.option("--tpm", type=_bound, metavar="NUMBER", help="At most so many tokens a minute, in and out.")

@@ -49,6 +49,8 @@ VERBS = {
     "serve": Verb(f"{_CLI}.serve:serve", "Run the server.", _SERVE),
     "wake": Verb(f"{_CLI}.operate:wake", "Wake an endpoint of a server ahead of its first request.", _SERVE),
     "sleep": Verb(f"{_CLI}.operate:sleep", "Put an endpoint of a server to sleep.", _SERVE),
+    "cost": Verb(f"{_CLI}.cost.command:cost", "Show what endpoints cost, by key, tag or day; check bills.", _SERVE),
+    "budgets": Verb(f"{_CLI}.budgets:budgets", "Show what of each budget is spent, and when it renews.", _SERVE),
     "alarms": Verb(f"{_CLI}.alarms:alarms", "Show what costs money for nobody, or fails; test who is told.", _SERVE),
     "audit": Verb(f"{_CLI}.audit:audit", "Show who operated what, when, from where, and how it went.", _SERVE),
     "key": Verb(f"{_CLI}.key:key", "Make, list and revoke the keys of a server.", _SERVE),

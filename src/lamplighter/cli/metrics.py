@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
@@ -59,12 +60,25 @@ def metrics(asked: Asked, name: str, *, window: float, as_json: bool, quiet: boo
 
 
 def _said(found: Metrics) -> Iterator[tuple[str, str]]:
-    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.cli.show.words import whole  # noqa: PLC0415
+    from lamplighter.cli.show.words import whole  # noqa: PLC0415 - help should not pay for it
 
     yield "uptime", _UNKNOWN if found.uptime is None else f"{whole(found.uptime)} ({found.uptime / found.window:.0%})"
     for word, count in (("requests", found.requests), ("errors", found.errors), ("tokens", found.tokens)):
         yield word, _UNKNOWN if count is None else f"{count:,}"
+    yield "cost", _cost(found)
+
+
+def _cost(found: Metrics) -> str:
+    """What it cost, and how that is known."""
+    from lamplighter.cli.show.amounts import shown  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.portrayal import dollars  # noqa: PLC0415
+    from lamplighter.cli.show.words import whole  # noqa: PLC0415
+
     rate = dollars(found.price_per_hour, " per replica and hour")
-    cost = dollars(None if found.cost is None else round(found.cost, 2))
-    yield "cost", f"about {cost}, at {rate}" if cost and rate else cost or _UNKNOWN
+    if found.cost is None:
+        return _UNKNOWN
+    if found.cost_source == "ledger":
+        unpriced = f"; for {whole(found.unpriced)} no price was known" if found.unpriced else ""
+        return f"{shown(Decimal(str(found.cost)))}, charged by the server's ledger{unpriced}"
+    cost = dollars(round(found.cost, 2))
+    return f"about {cost}, estimated" + (f" at {rate}" if rate else "")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -81,9 +81,21 @@ def _print(reply: Reply, name: str | None, as_json: bool, quiet: bool) -> None:
         picture.one(console, views[0], time.time()) if name else picture.overview(console, views, time.time())
     )
 
+    if not name and (spent := _today(reply.body)):
+        console.print(spent, soft_wrap=True, style="dim")
     routes = reply.body.get("routes") or []
     for line in routing.lines(routes if name else routing.troubled(routes)):
         console.print(line, soft_wrap=True)
+
+
+def _today(body: Mapping[str, Any]) -> str | None:
+    """What all of them have come to today; nothing of a server that charges for none."""
+    from lamplighter.cli.show.amounts import amount  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.cli.show.portrayal import today  # noqa: PLC0415
+
+    told = body.get("today") or {}
+    cost, saved = amount(told, "cost"), amount(told, "saved")
+    return f"\nToday ({told.get('time_zone')}): {today(cost, saved)}." if cost or saved else None
 
 
 def _print_routes(connection: Connection, name: str, missing: LamplighterError, *, as_json: bool, quiet: bool) -> None:

@@ -17,8 +17,8 @@ _READ_WHEN_USED = frozenset({"drain_timeout", "takeover_wait"})
 class Changes:
     """The difference of two configurations.
 
-    Endpoints, groups, upstreams and routes by name; `access` is `server.keys`; `policies` are sections that hold for
-    all targets (`breaker`, `retry`); `restart` are dotted keys that take effect at the next start.
+    Endpoints, groups, upstreams, routes and budgets by name; `access` is `server.keys`; `policies` are sections that
+    hold for all targets (`breaker`, `retry`); `restart` are dotted keys that take effect at the next start.
     """
 
     added: tuple[str, ...] = ()
@@ -27,6 +27,7 @@ class Changes:
     groups: tuple[str, ...] = ()
     upstreams: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    budgets: tuple[str, ...] = ()
     access: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -56,6 +57,7 @@ def diff(old: Settings, new: Settings) -> Changes:
         groups=_unequal(old.groups, new.groups),
         upstreams=_unequal(old.upstreams(), new.upstreams()),
         routes=_unequal(old.routes(), new.routes()),
+        budgets=_unequal(old.budget_settings, new.budget_settings),
         access=_access(old, new),
         policies=tuple(name for name in ("breaker", "retry", "prices") if getattr(old, name) != getattr(new, name)),
         restart=(

@@ -10,6 +10,7 @@ from lamplighter.config import elsewhere, route_checks, tariff
 from lamplighter.config.document import Document
 from lamplighter.config.file import EndpointSettings, File, ServerSettings
 from lamplighter.config.problems import Path, Problem, dotted, near
+from lamplighter.domain.budgets import EACH
 from lamplighter.domain.loopback import is_loopback
 
 ALWAYS_THERE = "local"
@@ -59,6 +60,17 @@ def _groups(file: File) -> Iterator[tuple[Path, str]]:
         for index, name in enumerate(names):
             if name not in file.endpoints:
                 yield ("groups", group, index), f"there is no endpoint {name!r}; {near(name, file.endpoints)}"
+
+
+def budget_warnings(file: File) -> Iterator[str]:
+    """Budgets of endpoints that the file does not name: somebody may make them later, or it is a slip."""
+    for name, budget in file.budgets.items():
+        wanted = budget.endpoint
+        if wanted is None or wanted == EACH or wanted in file.endpoints:
+            continue
+        owner = next((one for one, endpoint in file.endpoints.items() if wanted in endpoint.aliases), None)
+        hint = near(wanted, file.endpoints) if owner is None else f"it is an alias; give the name, {owner}"
+        yield f"budgets.{name}.endpoint: there is no endpoint {wanted!r} in this file; {hint}"
 
 
 def _alarms(file: File, document: Document) -> Iterator[tuple[Path, str]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from lamplighter.config.budgets import BudgetSettings
 from lamplighter.config.ledger import LedgerSettings
 from lamplighter.config.prices import PricesSettings
 from lamplighter.config.routes import (
@@ -29,6 +30,8 @@ from lamplighter.config.values import (
     Duration,
     FilePath,
     Flag,
+    HeaderName,
+    HeaderText,
     IdleTimeout,
     KeyDigest,
     LogPlace,
@@ -40,7 +43,8 @@ from lamplighter.config.values import (
     RemotePlace,
     SecretText,
     Size,
-    Substituted,
+    VariableName,
+    VariableText,
     Whole,
     Words,
 )
@@ -159,6 +163,8 @@ class AlarmSettings(Section):
     """Tell of one whose provider could not say for this long how it is."""
     prices_older_than: PositiveDuration = 86400.0
     """Tell of a source of prices that has told none for this long."""
+    budget_levels: tuple[Literal[50, 80, 100], ...] = (50, 80, 100)
+    """Tell of a budget of which so many percent are spent. An empty list: never."""
 
 
 class ProviderSettings(Section):
@@ -204,7 +210,7 @@ class EndpointSettings(PolicySettings):
     """The command to run instead of the engine's own. {port}, {host}, {model} and {name} are filled in."""
     args: Words = ()
     """Arguments behind the engine's own."""
-    env: dict[str, Substituted] = Field(default={}, repr=False)
+    env: dict[VariableName, VariableText] = Field(default={}, repr=False)
     """Environment variables of the engine."""
     cwd: FilePath | None = None
     """The folder that the engine runs in."""
@@ -214,7 +220,7 @@ class EndpointSettings(PolicySettings):
     """How long a start may take."""
     stop_grace: Duration = _ENGINE.stop_grace
     """How long the engine may take to end before it is killed."""
-    headers: dict[str, Substituted] = Field(default={}, repr=False)
+    headers: dict[HeaderName, HeaderText] = Field(default={}, repr=False)
     """Headers for every request to the engine, such as its own API key."""
     remote: RemotePlace | None = None
     """Which endpoint of the provider it is: namespace/name, a name, or a URL. By default the one of the same name."""
@@ -289,10 +295,12 @@ class File(Section):
     """Where prices come from."""
     ledger: LedgerSettings = LedgerSettings()
     """Whose days count where costs are told."""
+    budgets: dict[Name, BudgetSettings] = Field(default={})
+    """How much may be spent, by name."""
 
     @field_validator(
         *("server", "defaults", "alarms", "providers", "endpoints", "groups", "upstreams", "routes", "retry", "prices"),
-        "ledger",
+        *("ledger", "budgets"),
         mode="before",
     )
     @classmethod
@@ -312,6 +320,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "retry": RetrySettings,
     "prices": PricesSettings,
     "ledger": LedgerSettings,
+    "budgets": BudgetSettings,
 }
 _INNER: dict[str, type[BaseModel]] = {"targets": TargetSettings, "price": PriceSettings}
 

@@ -28,7 +28,13 @@ def complaints(file: File, document: Document) -> Iterator[Complaint]:
     yield from _literal_secrets(document)
     yield from _names(file)
     for name, route in file.routes.items():
-        found = (*_targets(name, route, named), *_duplicates(route), *_waiting(route), *_renting(route, file))
+        found = (
+            *_targets(name, route, named),
+            *_duplicates(route),
+            *_waiting(route),
+            *_renting(route, file),
+            *_choosing(route),
+        )
         yield from ((("routes", name, *path), text) for path, text in found)
 
 
@@ -139,3 +145,12 @@ def _renting(route: RouteSettings, file: File) -> Iterator[Complaint]:
     names = [target.leads_to for _, target in _placed(route)]
     if not any(name in file.endpoints for name in names) or not any(name in file.upstreams for name in names):
         yield ("rent",), "needs an endpoint to wake and an upstream to rent among the targets"
+
+
+def _choosing(route: RouteSettings) -> Iterator[Complaint]:
+    if route.choose != "cheapest":
+        return
+    if len(list(_placed(route))) < 2:
+        yield ("choose",), "needs a second target to choose from"
+    if route.rent:
+        yield ("choose",), "decides about every wake already; leave out `rent`"

@@ -24,6 +24,7 @@ from lamplighter.config.values import (
 )
 from lamplighter.domain.routing import (
     BreakerPolicy,
+    Choose,
     Fit,
     Repeat,
     RetryPolicy,
@@ -209,6 +210,9 @@ class RouteSettings(Section):
     rent: Flag = _ROUTE.rent
     """Whether an endpoint that sleeps is left asleep as long as an upstream with a price is cheaper than waking it."""
 
+    choose: Literal["order", "cheapest"] = "order"
+    """Which target comes first: as they are named, or the one where a request is expected to cost least."""
+
     def tiers(self) -> tuple[tuple[TargetSettings, ...], ...]:
         """The targets in order, those that are equals together."""
         return tuple(
@@ -218,9 +222,12 @@ class RouteSettings(Section):
 
     def route(self, name: str) -> Route:
         """The route as the rest of the program knows it."""
+        tiers = tuple(tuple(one.target() for one in tier) for tier in self.tiers())
+        if self.choose == "cheapest":
+            tiers = (tuple(target for tier in tiers for target in tier),)  # whose turn it is the cost alone says
         return Route(
             name=name,
-            tiers=tuple(tuple(one.target() for one in tier) for tier in self.tiers()),
+            tiers=tiers,
             aliases=self.aliases,
             while_waking=WhileWaking(self.while_waking),
             bridge_after=self.bridge_after,
@@ -231,6 +238,7 @@ class RouteSettings(Section):
             sticky=self.sticky and self.sticky.lower(),
             feedback=self.feedback,
             rent=self.rent,
+            choose=Choose(self.choose),
         )
 
 

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from lamplighter.config import document as documents
 from lamplighter.config import elsewhere
-from lamplighter.config.checks import ALWAYS_THERE, check
+from lamplighter.config.budgets import BudgetSettings
+from lamplighter.config.checks import ALWAYS_THERE, budget_warnings, check
 from lamplighter.config.complaints import problems_of
 from lamplighter.config.document import Document
 from lamplighter.config.environment import apply, names_endpoints
@@ -35,6 +36,7 @@ from lamplighter.config.routes import BreakerSettings, RetrySettings, RouteSetti
 from lamplighter.config.secret_places import places_of, variables_of
 from lamplighter.config.tariff import tariff_of
 from lamplighter.config.values import Context, path_of
+from lamplighter.domain.budgets import Budget
 from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.prices import Tariff
 from lamplighter.domain.routing import BreakerPolicy, RetryPolicy, Route, Upstream
@@ -67,6 +69,7 @@ class Settings:
     retry_settings: RetrySettings = field(default_factory=RetrySettings)
     prices: PricesSettings = field(default_factory=PricesSettings)
     ledger: LedgerSettings = field(default_factory=LedgerSettings)
+    budget_settings: Mapping[str, BudgetSettings] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     secret_variables: frozenset[str] = frozenset()
     places: Mapping[str, Spot] = field(default_factory=dict, repr=False, compare=False)
@@ -88,6 +91,10 @@ class Settings:
     def tariff(self) -> Tariff:
         """The prices that stand in the configuration."""
         return tariff_of(self.endpoints, self.providers, self.upstream_settings)
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets, in the order of the file."""
+        return tuple(budget.budget(name) for name, budget in self.budget_settings.items())
 
     @property
     def breaker(self) -> BreakerPolicy | None:
@@ -182,7 +189,8 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         retry_settings=file.retry,
         prices=file.prices,
         ledger=file.ledger,
-        warnings=tuple(warnings),
+        budget_settings=file.budgets,
+        warnings=(*warnings, *budget_warnings(file)),
         secret_variables=variables_of(document, environ),
         secrets=secrets,
         places={dotted(path): place for path, place in document.places.items()},
@@ -257,7 +265,9 @@ def _without(data: dict[str, Any], paths: list[tuple[int | str, ...]]) -> dict[s
         match path:
             case ("groups", name, *_) if isinstance(rest.get("groups"), dict):
                 rest["groups"].pop(name, None)
-            case ("endpoints" | "upstreams" | "routes" as section, name, *_) if isinstance(rest.get(section), dict):
+            case ("endpoints" | "upstreams" | "routes" | "budgets" as section, name, *_) if isinstance(
+                rest.get(section), dict
+            ):
                 rest[section].pop(name, None)
             case ("providers", name, *_):
                 rest["providers"][name] = {}

@@ -63,8 +63,9 @@ def complaints(file: File) -> Iterator[Complaint]:
     for name, provider in file.providers.items():
         yield from ((("providers", name, *path), text) for path, text in _provider(provider))
     for name, route in file.routes.items():
-        if route.rent:
-            yield from ((("routes", name, "rent"), text) for text in _renting(route, file))
+        if route.rent or route.choose == "cheapest":
+            key = "rent" if route.rent else "choose"
+            yield from ((("routes", name, key), text) for text in _renting(route, file))
 
 
 def _provider(provider: ProviderSettings) -> Iterator[Complaint]:

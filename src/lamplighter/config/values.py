@@ -21,7 +21,7 @@ from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
 from lamplighter.domain.endpoint import Remote
 from lamplighter.domain.secret import Secret
-from lamplighter.secrets.places import BRACED, PLACES, is_place, named_in, parse_place
+from lamplighter.secrets.places import BRACED, PLACES, is_place, is_writable, named_in, parse_place
 from lamplighter.secrets.problems import SecretError
 from lamplighter.secrets.sources import Secrets
 
@@ -192,6 +192,8 @@ def _log_place(value: object, info: ValidationInfo) -> Path | str:
 def _key_digest(value: object, info: ValidationInfo) -> str:
     text = value if isinstance(value, str) else ""
     if key := _secret_at(text, info):
+        if not _HEADER_VALUE.fullmatch(key.reveal()):
+            raise ValueError("names a key with line ends or other characters that no header can have")
         return digest(key.reveal())
     if match := _SHA256.fullmatch(text):
         return match[1].lower()
@@ -257,6 +259,31 @@ def _header_value(value: object, info: ValidationInfo) -> str:
     if not _HEADER_VALUE.fullmatch(text):
         raise ValueError("has line ends or other characters that a header can't have")
     return text
+
+
+def _header_text(value: object, info: ValidationInfo) -> str:
+    """Of an engine: a text with places within it alone, for a place as a whole would be sent as it is written."""
+    text = _substituted(value, info)
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("has line ends or other characters that a header can't have")
+    return text
+
+
+def _variable_name(value: object) -> str:
+    if not isinstance(value, str) or not value or "=" in value or not _is_for_processes(value):
+        raise ValueError("should be the name of an environment variable")
+    return value
+
+
+def _variable_text(value: object, info: ValidationInfo) -> str:
+    text = _substituted(value, info)
+    if not _is_for_processes(text):
+        raise ValueError("has characters that no environment variable can have")
+    return text
+
+
+def _is_for_processes(text: str) -> bool:
+    return "\0" not in text and is_writable(text)
 
 
 def _secret_text(value: object, info: ValidationInfo) -> Secret:
@@ -328,7 +355,6 @@ Alias: TypeAlias = Annotated[
 Words: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(_words), _schema("Words, or one text to be split.", "array", "string")
 ]
-Substituted: TypeAlias = Annotated[str, BeforeValidator(_substituted), _schema(_TEXT, "string")]
 FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_path), _schema("A path; a relative one begins at this file's folder.", "string")
 ]
@@ -345,6 +371,11 @@ SecretPlace: TypeAlias = Annotated[InstanceOf[Secret], BeforeValidator(_secret),
 BaseUrl: TypeAlias = Annotated[
     str, BeforeValidator(_base_url), _schema("A URL; ${NAME} stands for an environment variable.", "string")
 ]
+HeaderText: TypeAlias = Annotated[str, BeforeValidator(_header_text), _schema(_TEXT, "string")]
+VariableName: TypeAlias = Annotated[
+    str, BeforeValidator(_variable_name), _schema("The name of an environment variable.", "string")
+]
+VariableText: TypeAlias = Annotated[str, BeforeValidator(_variable_text), _schema(_TEXT, "string")]
 HeaderName: TypeAlias = Annotated[
     str, BeforeValidator(_header_name), _schema("The name of a header.", "string", pattern=f"^{_HEADER_NAME.pattern}$")
 ]

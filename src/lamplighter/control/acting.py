@@ -7,15 +7,19 @@ import asyncio
 import structlog
 
 from lamplighter.control import portrait
+from lamplighter.control.demand import Caller
 from lamplighter.control.ledger import SLEEP_NOT_CONFIRMED, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
 from lamplighter.domain.accounts import KEY, LEASE, OPERATOR, Account
 from lamplighter.domain.endpoint import ASLEEP, State
 from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
-from lamplighter.errors import EndpointNotFound, InvalidInput, WakeFailed
+from lamplighter.errors import BudgetSpent, EndpointNotFound, InvalidInput, WakeFailed
 
 log = structlog.get_logger("lamplighter.control")
+
+BUDGET_LOOK = 10.0
+"""How long after a wake that a budget did not allow the next one is tried, where nothing is told before (seconds)."""
 
 _NEVER_DONE = "the provider accepted it and never did it"
 
@@ -29,6 +33,8 @@ class Acting:
     async def take_room(self) -> None:
         """Ask for the provider's resources, or find that they can never be had."""
         here = self._here
+        if self._is_refused(here.purse.refusal(here.name, account_of(here)[0])):
+            return  # before anybody is put to sleep to make room
         here.room_look_at = here.clock.now() + ROOM_LOOK
         never = here.room.never(here)
         asker = here.wishes.asker if here.wishes.wake_asked else None
@@ -53,9 +59,11 @@ class Acting:
             here.wake_lost()
             await here.ledger.settle()
             return
+        healing = here.known is State.RUNNING
+        if not healing and self._is_refused(here.purse.reserve(here.name, account_of(here)[0])):
+            return
         if not here.wishes.retiring:
             here.wishes.end_sleep()
-        healing = here.known is State.RUNNING
         if healing:
             here.trouble.healing(here.clock.now())
         else:
@@ -69,6 +77,21 @@ class Acting:
             here.stale = True
             if not healing:  # the failed call is on record
                 here.wake_failed(text_of(error), permanent=is_lasting(error), pause=pause_of(error))
+
+    def _is_refused(self, refused: BudgetSpent | None) -> bool:
+        """Whether a budget does not allow a wake: tells those on whose account it may not be.
+
+        Others who wait are looked at again, now that it would be on theirs.
+        """
+        here = self._here
+        if refused is None:
+            return False
+        purse, name = here.purse, here.name
+        here.gate.fail_callers(lambda caller: purse.refusal(name, account_of_caller(caller)))
+        if not here.gate.waiting:
+            here.refuse(refused, here.clock.now() + BUDGET_LOOK)
+        here.show()
+        return True
 
     async def _bring_up(self) -> None:
         here = self._here
@@ -150,10 +173,19 @@ def account_of(here: Situation) -> Account:
     """On whose account an endpoint is woken now, and for which route: a person's word comes before a request."""
     wishes = here.wishes
     if wishes.operated and wishes.asker:
-        by_key = wishes.asker.startswith(KEY)
-        return (f"{LEASE}{wishes.holder}" if wishes.holder and not by_key else f"{OPERATOR}{wishes.asker}", "")
+        return account_of_operator(wishes.asker, wishes.holder), ""
     caller = here.gate.first_caller() or (wishes.called_by if here.called else None)
     if caller is not None:
-        return (KEY + caller.key if caller.key else "", caller.route)
+        return account_of_caller(caller), caller.route
     holder = next(iter(wishes.leases.values()), "")
     return (LEASE + holder if holder else "", "")
+
+
+def account_of_caller(caller: Caller) -> str:
+    """On whose account a request's wake is; empty where it came without a key."""
+    return KEY + caller.key if caller.key else ""
+
+
+def account_of_operator(actor: str, holder: str = "") -> str:
+    """On whose account a wake is that somebody asked for, by a key or for a lease if one is `holder`."""
+    return f"{LEASE}{holder}" if holder and not actor.startswith(KEY) else f"{OPERATOR}{actor}"

@@ -19,8 +19,10 @@ from lamplighter.config.file import AlarmSettings
 from lamplighter.control.clock import Clock
 from lamplighter.control.places import NotDelivered, Place, places_of
 from lamplighter.control.recorder import Recorder
-from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Watch
+from lamplighter.domain.alarms import Alarm, AlarmKind, Bounds, Key, Watch
+from lamplighter.domain.budgets import Standing
 from lamplighter.domain.bulletin import Bulletin, Case, Notice
+from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.prices import FeedState
 
@@ -84,6 +86,7 @@ def rules_of(settings: AlarmSettings) -> Rules:
             idle=settings.idle_longer_than,
             unknown=settings.unknown_longer_than,
             prices=settings.prices_older_than,
+            budgets=settings.budget_levels,
         ),
         repeat_every=settings.repeat_every,
         places=places_of(settings.urls, settings.webhook),
@@ -103,16 +106,21 @@ class AlarmKeeper:
         memory: Path | None = None,
         recorder: Recorder | None = None,
         feeds: Callable[[], Sequence[FeedState]] = tuple,
+        budgets: Callable[[], Sequence[Standing]] = tuple,
+        calendar: Calendar | None = None,
         delivery: Delivery | None = None,
     ) -> None:
         """`memory` is the file that keeps what was told; without one it is forgotten with the process.
 
-        `feeds` tells how the sources of prices are; asked every few seconds on the event loop.
+        `feeds` tells how the sources of prices are, `budgets` how those are used, by that `calendar`; both are asked
+        every few seconds on the event loop.
         """
         self._recorder = recorder
         self._endpoints = endpoints
         self.breakers: Breakers = breakers or NoBreakers()
         self._feeds = feeds
+        self._budgets = budgets
+        self._calendar = calendar or Calendar()
         self._clock = clock
         self._memory = memory
         self._delivery = delivery or Delivery()
@@ -155,7 +163,7 @@ class AlarmKeeper:
     @property
     def standing(self) -> Sequence[Case]:
         """The alarms that were told and stand at this moment. One that has just ended is told as over a while later."""
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, self._clock.wall(), feeds=self._feeds())
+        found = self._found(self._clock.wall())
         return [
             replace(case, alarm=found[case.alarm.key]) for case in self._bulletin.standing if case.alarm.key in found
         ]
@@ -200,13 +208,22 @@ class AlarmKeeper:
 
     async def _look(self) -> None:
         now = self._clock.wall()
-        found = self._watch.look(self._endpoints(), self.breakers.breakers, now, feeds=self._feeds())
-        for notice in self._bulletin.news(found, now):
+        for notice in self._bulletin.news(self._found(now), now):
             _log(notice)
             for post in self._posts:
                 post.add(notice)
         if self._memory is not None:
             await self._remember(self._memory)
+
+    def _found(self, now: float) -> Mapping[Key, Alarm]:
+        return self._watch.look(
+            self._endpoints(),
+            self.breakers.breakers,
+            now,
+            feeds=self._feeds(),
+            budgets=self._budgets(),
+            calendar=self._calendar,
+        )
 
     async def _remember(self, memory: Path) -> None:
         """Write what was told, where that changed; a text that only counts on is no change."""
@@ -316,7 +333,7 @@ def _log_failure(place: str, notice: Notice, error: NotDelivered, *, tries: int)
 
 
 def _gist(case: Case) -> tuple[Any, ...]:
-    return (*case.alarm.key, case.told_at, case.calm, case.ended_at)
+    return (case.alarm.kind, case.alarm.endpoint, case.told_at, case.calm, case.ended_at)
 
 
 def _write(memory: Path, text: str) -> None:
@@ -349,6 +366,7 @@ def _case(saved: Mapping[str, Any]) -> Case:
             advice=str(alarm.get("advice", "")),
         ),
         told_at=float(saved["told_at"]),
+        told=AlarmKind(saved.get("told") or alarm["kind"]),
         calm=float(saved["calm"]),
         ended_at=None if saved["ended_at"] is None else float(saved["ended_at"]),
     )

@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 import structlog
 
 from lamplighter.control.clock import Clock
-from lamplighter.control.costs import Tariffs
 from lamplighter.control.gate import Gate
 from lamplighter.control.journal import Journal
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.calendar import HOUR
 from lamplighter.domain.closing import Position
 from lamplighter.domain.endpoint import Endpoint, Transition

@@ -7,19 +7,22 @@ people, other endpoints that need room) leaves a word here and nudges it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Callable
 
 from lamplighter.control import portrait
-from lamplighter.control.acting import Acting
+from lamplighter.control.acting import Acting, account_of_caller
 from lamplighter.control.changing import Changing
 from lamplighter.control.clock import Clock
 from lamplighter.control.demand import SOMEBODY, Caller
 from lamplighter.control.gate import ActiveClaim
 from lamplighter.control.journal import Journal, Memory
 from lamplighter.control.looking import Looking
+from lamplighter.control.purse import Purse
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.situation import Situation
+from lamplighter.domain.budgets import AtLimit
 from lamplighter.domain.endpoint import ASLEEP, Endpoint, Spec, State, Status
 from lamplighter.domain.lifecycle import (
     Action,
@@ -53,9 +56,12 @@ class Controller:
         *,
         clock: Clock,
         memory: Memory,
+        purse: Purse | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._here = here = Situation(spec, provider, room, journal, clock=clock, memory=memory, jitter=jitter)
+        self._here = here = Situation(
+            spec, provider, room, journal, clock=clock, memory=memory, purse=purse, jitter=jitter
+        )
         self.gate = here.gate
         self._looking = Looking(here)
         self._acting = Acting(here)
@@ -88,6 +94,7 @@ class Controller:
         self._bar()
         if not caller.may_wake and not here.view().comes_up:
             raise portrait.may_not_wake(self.name)
+        caller = self._funded(caller)
         began = here.clock.now()
         try:
             async with asyncio.timeout(here.spec.policy.wake_timeout if timeout is None else timeout):
@@ -109,6 +116,8 @@ class Controller:
                 return
             if here.given_up and now < here.trouble.retry_at:
                 return
+            if not here.is_starting():
+                self._check_funds(account_of_caller(caller))
             here.nudge.set()
         here.wishes.call(now + here.spec.policy.wake_timeout, caller)
 
@@ -187,6 +196,36 @@ class Controller:
         Until the provider has been told, requests go where they went.
         """
         self._changing.replace(spec)
+
+    def funds_changed(self) -> None:
+        """A budget was spent or has renewed: look again whether it may run, and let in whom."""
+        here = self._here
+        if here.purse.at_limit(self.name) in {AtLimit.DRAIN, AtLimit.CUT}:
+            self.gate.shut()
+        here.funds_changed()
+
+    def check_funds(self, account: str) -> None:
+        """Refuse to wake it for somebody whose budget leaves nothing. Raises BudgetSpent."""
+        here = self._here
+        if not self.gate.is_open and not here.is_starting():
+            self._check_funds(account)
+
+    def _check_funds(self, account: str) -> None:
+        refused = self._here.purse.refusal(self.name, account)
+        if refused is not None:
+            raise refused
+
+    def _funded(self, caller: Caller) -> Caller:
+        """A caller who may not wake it for want of money waits where it comes up for others. Raises BudgetSpent."""
+        here = self._here
+        if not caller.may_wake or self.gate.is_open:
+            return caller
+        refused = here.purse.refusal(self.name, account_of_caller(caller))
+        if refused is None:
+            return caller
+        if here.is_starting():
+            return dataclasses.replace(caller, may_wake=False)
+        raise refused
 
     def retire(self) -> None:
         """Serve what waits and what is in flight, sleep, be deleted, end."""
@@ -280,6 +319,10 @@ class Controller:
     def expected_wait(self) -> float:
         """Seconds until a request has a chance; 0.0 where it would be let through now."""
         return self._here.expected_wait()
+
+    def expected_start(self) -> float | None:
+        """How long a start takes, from earlier ones (seconds); None where there were none."""
+        return self._here.history.expected_start()
 
     def is_starting(self) -> bool:
         """Whether it is asleep and on its way."""

@@ -6,34 +6,32 @@ docs/costs.md says what is billed, how it is split, and who is charged.
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from lamplighter.control.accruals import Accruals, Accrued
 from lamplighter.control.clock import Clock
-from lamplighter.control.journal import Journal, Memory
+from lamplighter.control.tariffs import Tariffs
 from lamplighter.domain.accounts import KEY, OPERATOR
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.closing import Position
-from lamplighter.domain.endpoint import Endpoint, Transition
 from lamplighter.domain.keys import ApiKey
-from lamplighter.domain.ledger import FRACTION, Carried, Hour, Kind, Prices, close
-from lamplighter.domain.money import dollars, nanos
-from lamplighter.domain.prices import Change
+from lamplighter.domain.ledger import Kind
+from lamplighter.domain.money import dollars
 from lamplighter.domain.reconciling import Difference, read_bill, reconcile
-from lamplighter.domain.timeline import SECOND, Sighting, micros
+from lamplighter.domain.timeline import SECOND, micros
 from lamplighter.errors import InvalidInput
-from lamplighter.providers.base import Provider
-from lamplighter.store import AuditRecord
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
+from lamplighter.store.windows import Charged
+
+T = TypeVar("T")
 
 NOBODY = ""
 _MILLION = 1_000_000
-_MOST_PENDING = 1000
 
 
 class Dimension(enum.StrEnum):
@@ -145,70 +143,29 @@ class CostReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accrued:
-    """What an awake period has come to so far. `began` is Unix time, `account` who is charged for its beginning.
+class WindowCost:
+    """What an endpoint cost in a stretch of time, in $.
 
-    What rounding adds at its end is not in it.
+    `estimated` is the part of a time in which nobody looked. Of `unpriced` seconds no price was known.
     """
 
-    endpoint: str
-    began: float
-    account: str
-    nanos: int
-
-    @property
-    def amount(self) -> Decimal:
-        """In $."""
-        return dollars(self.nanos)
-
-
-class Pricing(Protocol):
-    """What endpoints cost: `PriceBook` is one."""
-
-    def changes(self, endpoint: str, since: float, until: float) -> Sequence[Change]:
-        """What an hour of one replica cost in a time: from `since` on the first one, then each from its moment on."""
-
-
-class PricedFleet(Protocol):
-    """What costs need of the fleet."""
-
-    @property
-    def providers(self) -> Mapping[str, Provider]: ...
-
-    def endpoints(self) -> Sequence[Endpoint]: ...
+    amount: Decimal
+    estimated: Decimal
+    unpriced: Decimal
 
 
 class CostStore(Protocol):
     """Where costs are kept: `Store` is one. Every method raises StoreError."""
 
-    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]: ...
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms, made: Callable[[list[CostRow]], T]) -> T: ...
 
     async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]: ...
 
     async def ledger_names(self) -> list[str]: ...
 
+    async def charged_between(self, name: str, since: int, until: int, terms: Terms) -> Charged | None: ...
+
     async def rebuild_charges(self, until: int, terms: Terms) -> date | None: ...
-
-
-class Tariffs:
-    """By what hours are charged now: what the price book says, and how each provider bills."""
-
-    def __init__(self, fleet: PricedFleet, prices: Pricing, calendar: Calendar, clock: Clock) -> None:
-        self._fleet = fleet
-        self._prices = prices
-        self._clock = clock
-        self.calendar = calendar
-        """Whose days count."""
-
-    def terms(self, names: Iterable[str]) -> Terms:
-        """For these endpoints."""
-        until = self._clock.wall() + 1.0
-        return Terms(
-            calendar=self.calendar,
-            prices={name: _steps(self._prices.changes(name, 0.0, until)) for name in names},
-            rules={name: provider.capabilities.billing for name, provider in self._fleet.providers.items()},
-            providers={endpoint.spec.name: endpoint.spec.provider for endpoint in self._fleet.endpoints()},
-        )
 
 
 class Costs:
@@ -249,9 +206,24 @@ class Costs:
             causes=None if query.keys is None else people.accounts(query.keys),
             providers=query.providers,
         )
-        terms = self._tariffs.terms(await self._store.ledger_names())
-        rows = await self._store.costs(wanted, micros(now), terms)
-        return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+        names = await self._store.ledger_names() if query.endpoints is None else sorted(query.endpoints)
+
+        def made(rows: Sequence[CostRow]) -> CostReport:
+            return _report(query, columns, rows, people, time_zone=self._calendar.name, at=now)
+
+        return await self._store.costs(wanted, micros(now), self._tariffs.terms(names), made)
+
+    async def between(self, endpoint: str, since: float, until: float) -> WindowCost | None:
+        """What an endpoint cost from one moment (Unix time) to another; None where facts of then are kept no more.
+
+        Raises StoreError.
+        """
+        terms = self._tariffs.terms([endpoint])
+        found = await self._store.charged_between(endpoint, micros(since), micros(until), terms)
+        if found is None:
+            return None
+        unpriced = Decimal(found.unpriced) / SECOND
+        return WindowCost(amount=dollars(found.nanos), estimated=dollars(found.estimated), unpriced=unpriced)
 
     def accrued(self, now: float | None = None) -> Mapping[str, Accrued]:
         """What each awake period that lasts has come to at the Unix time `now`, by endpoint. From memory."""
@@ -275,82 +247,6 @@ class Costs:
         """
         until = self._calendar.hour_of(int(self._clock.wall()))
         return await self._store.rebuild_charges(until, self._tariffs.terms(await self._store.ledger_names()))
-
-
-class Accruals(Journal):
-    """A journal that follows the awake periods as they go on record, and passes on.
-
-    It is the ledger's own account, from memory and without who used what: for those who have to know at once.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._carried: dict[str, Carried] = {}
-        self._news: dict[str, deque[Sighting]] = {}
-
-    def seed(self, positions: Mapping[str, Position]) -> None:
-        """Begin with what is on record; what is not yet, counts on top."""
-        self._carried = {name: position.carried for name, position in positions.items()}
-        for name, news in self._news.items():
-            since = self._carried.get(name, Carried()).standing.since
-            self._news[name] = deque((one for one in news if one.at > since), maxlen=_MOST_PENDING)
-
-    def accrued(self, now: float, tariffs: Tariffs) -> dict[str, Accrued]:
-        """See `Costs.accrued`."""
-        names = [name for name, carried in self._carried.items() if carried.period or self._news.get(name)]
-        names += [name for name in self._news if name not in self._carried]
-        terms = tariffs.terms(names)
-        found: dict[str, Accrued] = {}
-        for name in names:
-            news = self._news.pop(name, ())
-            hour = Hour(0, micros(now), tuple(news))
-            _, carried = close(self._carried.get(name, Carried()), hour, terms.prices[name], terms.rules)
-            self._carried[name] = carried
-            if (period := carried.period) is not None:
-                found[name] = Accrued(
-                    endpoint=name,
-                    began=period.began / SECOND,
-                    account=period.account[0],
-                    nanos=period.cost // FRACTION,
-                )
-        return found
-
-    async def transition(self, transition: Transition) -> None:
-        self._news.setdefault(transition.endpoint, deque(maxlen=_MOST_PENDING)).append(_sighting(transition))
-        await self._journal.transition(transition)
-
-    async def recall(self, endpoint: str) -> Memory:
-        return await self._journal.recall(endpoint)
-
-    async def started(self, endpoint: str, at: float, duration: float) -> None:
-        await self._journal.started(endpoint, at, duration)
-
-    async def operation(self, record: AuditRecord) -> None:
-        await self._journal.operation(record)
-
-    async def remember(self, endpoints: Sequence[Endpoint]) -> None:
-        await self._journal.remember(endpoints)
-
-    async def forget(self, endpoint: str) -> None:
-        self._carried.pop(endpoint, None)
-        self._news.pop(endpoint, None)
-        await self._journal.forget(endpoint)
-
-
-def _sighting(transition: Transition) -> Sighting:
-    lasted, seen = transition.duration, transition.seen_until
-    return Sighting(
-        number=0,
-        at=micros(transition.at),
-        before=transition.before,
-        after=transition.after,
-        lasted=None if lasted is None else micros(lasted),
-        replicas=transition.replicas,
-        provider=transition.provider,
-        cause=transition.cause,
-        route=transition.route,
-        seen_until=None if seen is None else micros(seen),
-    )
 
 
 class _People:
@@ -467,7 +363,3 @@ def _check(query: CostQuery) -> None:
     if query.since is not None and query.until is not None and query.since >= query.until:
         text = f"until: {query.until} is not after {query.since}; it is the day before which a report ends."
         raise InvalidInput(text, field="until")
-
-
-def _steps(changes: Sequence[Change]) -> Prices:
-    return [(micros(one.at), None if one.quote is None else nanos(one.quote.amount)) for one in changes]

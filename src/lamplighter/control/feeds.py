@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Protocol
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.list_prices import ListPrices
-from lamplighter.domain.hardware import Hardware
-from lamplighter.domain.prices import LIST_PRICES, RESERVED, ROUTER, Kind, Told, hardware_subject
+from lamplighter.domain.prices import LIST_PRICES, RESERVED, ROUTER, Kind, Told, told_of_hardware
 from lamplighter.errors import ProviderError
 from lamplighter.hf.router import RouterApi, ServedModel
 from lamplighter.providers.base import Provider, RunsHere
@@ -62,7 +60,7 @@ class HardwareFeed:
         return f"provider {self._name}"
 
     async def ask(self) -> Heard:
-        told = [one for hardware in await self._provider.hardware() if (one := _of_hardware(hardware)) is not None]
+        told = [one for hardware in await self._provider.hardware() if (one := told_of_hardware(hardware)) is not None]
         if not told:
             raise ProviderError(f"{self._name} tells no price of any hardware.")
         return Heard(told)
@@ -74,23 +72,6 @@ class HardwareFeed:
 def has_prices(provider: Provider) -> bool:
     """Whether a provider may tell what its hardware costs. For this machine the configuration does."""
     return provider.capabilities.deploys and not isinstance(provider, RunsHere)
-
-
-def _of_hardware(one: Hardware) -> Told | None:
-    amount: object = one.price
-    if amount is None and one.price_per_hour is not None:
-        amount = Decimal(str(one.price_per_hour))  # the shortest text that means this number: what somebody wrote
-    if amount is None:
-        return None
-    return Told(
-        kind=Kind.HARDWARE,
-        provider=one.vendor,
-        subject=hardware_subject(one.vendor, one.region, one.instance_type, one.instance_size),
-        amount=amount,
-        per=one.price_unit,
-        currency=one.price_currency,
-        region=one.region,
-    )
 
 
 class RouterFeed:

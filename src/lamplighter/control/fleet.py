@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 
 import structlog
 
+from lamplighter.control.acting import account_of_operator
 from lamplighter.control.clock import Clock
 from lamplighter.control.controller import Controller
 from lamplighter.control.demand import SOMEBODY, Caller, Listing
 from lamplighter.control.gate import ActiveClaim, Gate
 from lamplighter.control.journal import Journal
 from lamplighter.control.names import Names, names_of
+from lamplighter.control.purse import NoBudgets, Purse
 from lamplighter.control.recorder import Recorder
 from lamplighter.control.room import RoomKeeper
 from lamplighter.domain.endpoint import Endpoint, Phase, Spec, State
@@ -51,7 +53,15 @@ _BRINGS_UP = frozenset({"wake", "resume"})
 class Fleet:
     """Implements `Demand` for the gateway and `Operations` for the management routes."""
 
-    def __init__(self, providers: Mapping[str, Provider], journal: Journal, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        journal: Journal,
+        *,
+        clock: Clock | None = None,
+        purse: Purse | None = None,
+    ) -> None:
+        self._purse: Purse = purse or NoBudgets()
         self._providers = dict(providers)
         self._journal = journal
         self._clock = clock or Clock()
@@ -223,7 +233,13 @@ class Fleet:
             self._stay_paused.discard(spec.name)
             memory = dataclasses.replace(memory, paused=True)
         controller = Controller(
-            spec, provider, self._rooms[spec.provider], self._journal, clock=self._clock, memory=memory
+            spec,
+            provider,
+            self._rooms[spec.provider],
+            self._journal,
+            clock=self._clock,
+            memory=memory,
+            purse=self._purse,
         )
         self._controllers[spec.name] = controller
         self._names.learn(spec)
@@ -470,7 +486,9 @@ class Fleet:
         return await self._operate("pause", name, actor, lambda controller: controller.ask_pause(actor))
 
     async def resume(self, name: str, *, actor: str, lease: str | None = None, holder: str = "") -> Endpoint:
-        return await self._operate("resume", name, actor, lambda controller: controller.ask_wake(actor, lease, holder))
+        return await self._operate(
+            "resume", name, actor, lambda controller: controller.ask_wake(actor, lease, holder), holder
+        )
 
     async def scale_to_zero(self, name: str, *, actor: str) -> Endpoint:
         to_zero = State.SCALED_TO_ZERO
@@ -509,10 +527,14 @@ class Fleet:
         controller = self._controllers.get(name)
         return controller is not None and controller.holds(lease)
 
-    async def _operate(self, verb: str, name: str, actor: str, ask: Callable[[Controller], None]) -> Endpoint:
+    async def _operate(
+        self, verb: str, name: str, actor: str, ask: Callable[[Controller], None], holder: str = ""
+    ) -> Endpoint:
         try:
             controller = self._find(name)
-            _refuse_flawed(verb, controller.spec)
+            if verb in _BRINGS_UP:
+                _refuse_flawed(controller.spec)
+                controller.check_funds(account_of_operator(actor, holder))
         except LamplighterError as error:
             await self._recorder.write(f"ask {verb}", name, actor, error=error)
             raise
@@ -525,7 +547,27 @@ class Fleet:
             await self._journal.remember([controller.keepsake()])
         return controller.endpoint()
 
-    # For the ledger.
+    # For the ledger and the budgets.
+
+    def names(self) -> Sequence[str]:
+        """The endpoints that there are, those that are being taken out included."""
+        return sorted(self._leaving | self._controllers)
+
+    def places(self) -> Mapping[str, str]:
+        """The name of each endpoint's provider, by its own; those that are being taken out included."""
+        return {name: one.spec.provider for name, one in (self._leaving | self._controllers).items()}
+
+    def start_of(self, name: str) -> tuple[Spec, float | None]:
+        """What is started by a wake, and how long that is expected to take (seconds). Raises EndpointNotFound."""
+        controller = self._find(name)
+        return controller.spec, controller.expected_start()
+
+    def funds_changed(self, names: Iterable[str]) -> None:
+        """Have these endpoints look at their budgets again; those that there are not are no error."""
+        for name in names:
+            controller = self._controllers.get(name)
+            if controller is not None:
+                controller.funds_changed()
 
     def gates(self) -> Mapping[str, Gate]:
         """The gate of each endpoint, those that are being taken out included."""
@@ -630,9 +672,9 @@ async def _make(provider: Provider, spec: Spec, patience: float | None) -> Lampl
     return None
 
 
-def _refuse_flawed(verb: str, spec: Spec) -> None:
+def _refuse_flawed(spec: Spec) -> None:
     """Refuse to bring up what can't be. Raises InvalidInput."""
-    if spec.flaw is not None and verb in _BRINGS_UP:
+    if spec.flaw is not None:
         raise InvalidInput(f"Endpoint {spec.name!r} can't be brought up: {spec.flaw}")
 
 

@@ -318,6 +318,15 @@ class Gate:
         self._turnover.stop()
         return _fail(waiting, error)
 
+    def fail_callers(self, error: Callable[[Caller], LamplighterError | None]) -> int:
+        """Give those who may wake it the errors that there are for them; tells how many that were."""
+        told = [(one, why) for one in self._queue if one.caller.may_wake and (why := error(one.caller)) is not None]
+        for waiter, why in told:
+            self._take_out(waiter)
+            if not waiter.future.done():
+                waiter.future.set_exception(why)
+        return len(told)
+
     def fail_bystanders(self, error: Callable[[], LamplighterError]) -> int:
         """Give those who may not wake it an error of their own; tells how many that were."""
         bystanders = list(self._bystanders)

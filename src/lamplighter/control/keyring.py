@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import structlog
 
 from lamplighter.control.recorder import Note, Recorder
-from lamplighter.domain.keyrules import check_new_key, described, written
+from lamplighter.domain.keyrules import check_new_key, described, is_elsewhere, written
 from lamplighter.domain.keys import ApiKey, KeyLimits, Role
 from lamplighter.domain.secret import Secret
 from lamplighter.errors import (
@@ -316,9 +316,15 @@ class Keyring:
         return fresh
 
     def _resolved(self, routes: Iterable[str]) -> frozenset[str]:
+        return frozenset(map(self._resolved_one, routes))
+
+    def _resolved_one(self, name: str) -> str:
+        """What a name leads to here, else the name itself where it may be that of a model elsewhere."""
         try:
-            return frozenset(self._resolve(name) for name in routes)
+            return self._resolve(name)
         except EndpointNotFound as error:
+            if is_elsewhere(name):
+                return name
             raise InvalidInput(f"routes: {error.message}", field="routes") from None
 
     def _check_place(self, name: str, role: Role, expires_in: float | None, now: float) -> None:

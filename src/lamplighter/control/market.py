@@ -11,17 +11,17 @@ from typing import Any, Protocol
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.kept import Kept, Told
+from lamplighter.control.stock import Measured
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.inference import InferenceAnswer, InferenceRequest
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.money import Quote, Unit
-from lamplighter.domain.offer_choice import OfferFilter, chosen
+from lamplighter.domain.offer_choice import OfferFilter, check_task, chosen
 from lamplighter.domain.offers import (
     ModelRecord,
     Offer,
     OfferKind,
-    Throughput,
     hardware_offers,
     hardware_quotes,
     serverless_offers,
@@ -30,6 +30,7 @@ from lamplighter.domain.prices import CONFIGURATION
 from lamplighter.domain.regions import region_tags
 from lamplighter.domain.routing import TokenPrice, Upstream
 from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderTimeout
+from lamplighter.providers.guarded import Guarded
 from lamplighter.providers.market import Marketplace
 
 HERE = "here"
@@ -37,9 +38,6 @@ HERE = "here"
 
 HARDWARE = "hardware"
 """Who tells what endpoints can be made on."""
-
-PRICE_BOOK = "price book"
-"""The source of a price that the configuration does not tell, and several feeds may."""
 
 PRICES_AGE = 300.0
 """How long what marketplaces tell of their offers is taken for true (seconds)."""
@@ -57,13 +55,22 @@ HardwareSource = Callable[[], Awaitable[Sequence[tuple[str, Hardware]]]]
 
 
 class OwnPrices(Protocol):
-    """Who knows what this server's models cost: the price book does."""
+    """Who knows what is said of prices: the price book does. Of each unit the quote that counts comes first."""
 
-    def price_of(self, endpoint: str, at: float | None = None) -> Quote | None:
-        """What an hour of one replica cost at the Unix time `at`; now for None. None where nobody told a price."""
+    def told_of_endpoint(self, endpoint: Endpoint) -> Sequence[Quote]:
+        """What an hour of one replica costs."""
 
-    def token_price(self, upstream: Upstream, model: str | None) -> TokenPrice | None:
-        """What an upstream charges; None where nobody told a price."""
+    def told_of_upstream(self, upstream: Upstream, model: str | None) -> Sequence[Quote]:
+        """What an upstream charges for what it calls so; None: for its own model."""
+
+    def told_of_model(self, subject: str, unit: Unit) -> Sequence[Quote]:
+        """What somebody charges for a model: `subject` is what his quotes are about."""
+
+    def told_of_hardware(self, provider: str, place: tuple[str, str, str, str]) -> Sequence[Quote]:
+        """What an hour of one replica costs: on vendor, region, instance type and size."""
+
+    def age(self, quote: Quote) -> float:
+        """How many seconds ago a quote was last found to hold."""
 
 
 class OwnModels(Protocol):
@@ -75,7 +82,7 @@ class OwnModels(Protocol):
     def upstreams(self) -> Sequence[Upstream]:
         """The model APIs of its configuration."""
 
-    def measured(self) -> Mapping[str, Throughput]:
+    async def measured(self) -> Mapping[str, Measured]:
         """What was measured of endpoints and upstreams, by their names."""
 
 
@@ -113,7 +120,7 @@ class Market:
         hardware: HardwareSource | None = None,
         prices: OwnPrices | None = None,
     ) -> None:
-        self._markets = markets
+        self._markets = {key: Guarded(key, market) for key, market in markets.items()}
         self._clock = clock
         self._own = own
         self._hardware = hardware
@@ -144,6 +151,8 @@ class Market:
         key, cursor = self._place(wanted.cursor, keys)
         mine = replace(wanted, cursor=cursor)
         page = await self._pages.get((key, mine), lambda: _first_page(self._markets[key], mine))
+        if not page.value.models and wanted.task is not None:
+            check_task(wanted.task)  # nobody says of a task that there is none: they list nothing
         onward = self._onward(key, page.value.next, keys)
         return Told(ModelPage(models=page.value.models, next=onward), page.at, page.age, page.trouble)
 
@@ -182,17 +191,18 @@ class Market:
 
     # Offers.
 
-    async def offers(self, wanted: OfferFilter) -> Offers:
+    async def offers(self, wanted: OfferFilter, *, all_sizes: bool = False) -> Offers:
         """Everything on offer that is wanted, sorted, with who told of it. Raises InvalidInput.
 
-        With `wanted.model`, each hardware that the model fits on is an offer, too.
+        With `wanted.model`, each hardware that the model fits on is an offer, too; with `all_sizes` each other one.
         """
         needed = self._own is not None or wanted.model is not None
         hardware, trouble = await self._all_hardware() if needed else ((), None)
         found, sources = list[Offer](), list[MarketSource]()
         if self._own is not None:
-            found += self._own_offers(self._own, [one for _, one in hardware])
-            sources.append(MarketSource(name=HERE, at=self._clock.wall(), age=0.0))
+            measured, missing = await self._measured(self._own)
+            found += self._own_offers(self._own, [one for _, one in hardware], measured)
+            sources.append(MarketSource(name=HERE, at=self._clock.wall(), age=0.0, trouble=missing))
         if trouble is not None:
             sources.append(MarketSource(name=HARDWARE, trouble=trouble))
         asked = await asyncio.gather(*(self._offers_at(key) for key in self._markets))
@@ -200,10 +210,25 @@ class Market:
             found += offers
             sources.append(source)
         if wanted.model is not None and wanted.kind in {None, OfferKind.HARDWARE}:
-            fitting, failed = await self._on_hardware(wanted.model, hardware)
+            fitting, failed = await self._on_hardware(wanted.model, hardware, all_sizes=all_sizes)
             found += fitting
             sources += [failed] if failed is not None else []
-        return Offers(offers=chosen(found, wanted), sources=tuple(sources))
+        all_told = not any(source.trouble for source in sources)
+        return Offers(offers=chosen(found, wanted, all_told=all_told), sources=tuple(sources))
+
+    def age(self, quote: Quote) -> float:
+        """How many seconds ago a quote was last found to hold."""
+        if self._prices is not None and quote.source != HERE:
+            return self._prices.age(quote)
+        return max(0.0, self._clock.wall() - quote.at)
+
+    @staticmethod
+    async def _measured(own: OwnModels) -> tuple[Mapping[str, Measured], str | None]:
+        """What was measured, or why that can't be told: the offers are of use without it."""
+        try:
+            return await own.measured(), None
+        except LamplighterError as error:
+            return {}, f"what was measured is missing: {error.message}"
 
     async def _all_hardware(self) -> tuple[Sequence[tuple[str, Hardware]], str | None]:
         """What there is, or why that is not known: the other offers are of use without it."""
@@ -217,10 +242,21 @@ class Market:
             told = await self._served.get(key, lambda: _offers_of(key, self._markets[key]))
         except LamplighterError as error:
             return (), MarketSource(name=key, trouble=error.message)
-        return told.value, MarketSource(name=key, at=told.at, age=told.age, trouble=told.trouble)
+        offers = [self._with_others(offer) for offer in told.value]
+        return offers, MarketSource(name=key, at=told.at, age=told.age, trouble=told.trouble)
+
+    def _with_others(self, offer: Offer) -> Offer:
+        """An offer of a marketplace with what the book's other sources say of the same."""
+        if self._prices is None:
+            return offer
+        told = self._prices.told_of_model
+        others = tuple(
+            one for quote in offer.quotes for one in told(quote.subject, quote.unit) if one.source != quote.source
+        )
+        return replace(offer, others=others) if others else offer
 
     async def _on_hardware(
-        self, name: str, hardware: Sequence[tuple[str, Hardware]]
+        self, name: str, hardware: Sequence[tuple[str, Hardware]], *, all_sizes: bool
     ) -> tuple[Sequence[Offer], MarketSource | None]:
         """What the model can be made on. One that no marketplace knows may still be served: that is no failure."""
         if not hardware:
@@ -236,59 +272,75 @@ class Market:
             by_provider.setdefault(provider, []).append(one)
         offers: list[Offer] = []
         for provider, listed in by_provider.items():
-            quotes = hardware_quotes(listed, source=provider, at=at)
-            offers += hardware_offers(model, listed, quotes, provider=provider)
+            told = {one.id: self._told_of(provider, one, at) for one in listed}
+            quotes = [quotes[0] for quotes in told.values() if quotes]
+            found = hardware_offers(model, listed, quotes, provider=provider, all_sizes=all_sizes)
+            offers += [replace(offer, others=tuple(told[offer.hardware or ""][1:])) for offer in found]
         return offers, None
 
-    def _own_offers(self, own: OwnModels, hardware: Sequence[Hardware]) -> Iterator[Offer]:
-        measured = own.measured()
+    def _told_of(self, provider: str, one: Hardware, at: float) -> Sequence[Quote]:
+        """What is said of an hour of hardware, first what counts: as the book says, else the hardware's listing."""
+        place = (one.vendor, one.region, one.instance_type, one.instance_size)
+        known = self._prices.told_of_hardware(provider, place) if self._prices is not None else ()
+        if known:
+            return [replace(quote, subject=one.id) for quote in known]
+        return hardware_quotes([one], source=provider, at=at)
+
+    def _own_offers(
+        self, own: OwnModels, hardware: Sequence[Hardware], measured: Mapping[str, Measured]
+    ) -> Iterator[Offer]:
         for endpoint in own.endpoints():
             if not endpoint.leaving:
-                yield self._endpoint(endpoint, hardware, measured.get(endpoint.spec.name))
+                yield self._endpoint(endpoint, hardware, measured.get(endpoint.spec.name, Measured()))
         for upstream in own.upstreams():
-            yield self._upstream(upstream, measured.get(upstream.name))
+            yield self.upstream_offer(upstream, None, measured.get(upstream.name, Measured()))
 
-    def _endpoint(self, endpoint: Endpoint, hardware: Sequence[Hardware], measured: Throughput | None) -> Offer:
+    def _endpoint(self, endpoint: Endpoint, hardware: Sequence[Hardware], measured: Measured) -> Offer:
         spec, document = endpoint.spec, _document(endpoint)
         one = hardware_of(endpoint, hardware)
-        quote = self._price_of(endpoint, one)
+        quotes = self._quotes_of(endpoint, one)
         region = one.region if one is not None else _text(_part(document, "provider").get("region")) or ""
         return Offer(
-            model=spec.engine.model or _text(_part(document, "model").get("repository")) or spec.name,
+            model=model_of(endpoint) or spec.name,
             provider=spec.provider,
             kind=OfferKind.HARDWARE,
             source=HERE,
-            quotes=() if quote is None else (quote,),
+            quotes=tuple(quotes[:1]),
+            others=tuple(quotes[1:]),
             status=endpoint.phase.value,
             endpoint=spec.name,
             region=region,
             tags=region_tags(region),
             task=spec.task or _text(_part(document, "model").get("task")),
-            measured=measured,
+            measured=measured.throughput,
+            cost=measured.cost,
             cold_start=endpoint.expected_start,
             hardware=one.id if one is not None else None,
         )
 
-    def _price_of(self, endpoint: Endpoint, hardware: Hardware | None) -> Quote | None:
+    def _quotes_of(self, endpoint: Endpoint, hardware: Hardware | None) -> Sequence[Quote]:
         """What an hour of a replica costs: as the price book says, else the hardware's listing."""
-        known = self._prices.price_of(endpoint.spec.name) if self._prices is not None else None
-        if known is not None or hardware is None:
+        known = self._prices.told_of_endpoint(endpoint) if self._prices is not None else ()
+        if known or hardware is None:
             return known
-        return next(iter(hardware_quotes([hardware], source=endpoint.spec.provider, at=self._clock.wall())), None)
+        return hardware_quotes([hardware], source=endpoint.spec.provider, at=self._clock.wall())
 
-    def _upstream(self, upstream: Upstream, measured: Throughput | None) -> Offer:
-        price = upstream.price
-        source = CONFIGURATION
-        if price is None and self._prices is not None:
-            price, source = self._prices.token_price(upstream, None), PRICE_BOOK
+    def upstream_offer(self, upstream: Upstream, model: str | None, measured: Measured | None = None) -> Offer:
+        """What an upstream has on offer under a name of its own; None: its own model."""
+        told = list(self._prices.told_of_upstream(upstream, model)) if self._prices is not None else []
+        if not told and upstream.price is not None:
+            told = list(_token_quotes(upstream.name, upstream.price, CONFIGURATION, self._clock.wall()))
+        first = {quote.unit: quote for quote in reversed(told)}
+        quotes = tuple(first[unit] for unit in (Unit.MILLION_TOKENS_IN, Unit.MILLION_TOKENS_OUT) if unit in first)
         return Offer(
-            model=upstream.model or upstream.name,
+            model=model or upstream.model or upstream.name,
             provider=upstream.name,
             kind=OfferKind.SERVERLESS,
             source=CONFIGURATION,
-            quotes=_token_quotes(upstream.name, price, source, self._clock.wall()) if price is not None else (),
+            quotes=quotes,
+            others=tuple(quote for quote in told if quote not in quotes),
             endpoint=upstream.name,
-            measured=measured,
+            measured=measured.throughput if measured is not None else None,
         )
 
     # Inference.
@@ -301,9 +353,10 @@ class Market:
         """
         keys = [self._known(market)] if market is not None else list(self._markets)
         missing: ModelNotFound | None = None
+        until = asyncio.get_running_loop().time() + payload.timeout
         for key in keys:
             try:
-                async with asyncio.timeout(payload.timeout):
+                async with asyncio.timeout_at(until):
                     return await self._markets[key].run_inference(payload)
             except ModelNotFound as error:
                 missing = error
@@ -350,6 +403,11 @@ def hardware_of(endpoint: Endpoint, hardware: Sequence[Hardware]) -> Hardware | 
     if None in wanted:
         return None
     return next((o for o in hardware if (o.vendor, o.region, o.instance_type, o.instance_size) == wanted), None)
+
+
+def model_of(endpoint: Endpoint) -> str | None:
+    """Which model an endpoint runs; None where that is not told."""
+    return endpoint.spec.engine.model or _text(_part(_document(endpoint), "model").get("repository"))
 
 
 def _document(endpoint: Endpoint) -> Mapping[str, Any]:

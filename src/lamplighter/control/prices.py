@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
@@ -307,16 +307,42 @@ class PriceBook:
                 confirmed_at=now - self.age(quote),
             )
 
+    def told_of_endpoint(self, endpoint: Endpoint) -> Sequence[Quote]:
+        """What is said of a replica's hour of an endpoint: first the one that counts, then what others say."""
+        spec = endpoint.spec
+        said = candidates(endpoint, source_of(spec.provider), self._sources.tariff, self._catalogue)
+        return _in_order(said, self.price_of(spec.name))
+
+    def told_of_upstream(self, upstream: Upstream, model: str | None) -> Sequence[Quote]:
+        """The same for the tokens of what an upstream calls so: one quote for each unit and source."""
+        name = model or upstream.model
+        subject = self._subject(upstream, name) if name else None
+        found: list[Quote] = []
+        for unit in (Unit.MILLION_TOKENS_IN, Unit.MILLION_TOKENS_OUT):
+            said = self._catalogue.about(Kind.MODEL, upstream.name, unit)
+            said += self._catalogue.about(Kind.MODEL, subject, unit) if subject is not None else []
+            found += _in_order(said)
+        return found
+
+    def told_of_model(self, subject: str, unit: Unit) -> Sequence[Quote]:
+        """The same for a model at somebody who charges by the token, by its name in the book."""
+        return _in_order(self._catalogue.about(Kind.MODEL, subject, unit))
+
+    def told_of_hardware(self, provider: str, place: tuple[str, str, str, str]) -> Sequence[Quote]:
+        """The same for a replica's hour of hardware: `place` is vendor, region, instance type and size."""
+        return _in_order(self._of_hardware(provider, place))
+
     def hardware_price(self, provider: str, place: tuple[str, str, str, str]) -> Listing | None:
         """What hardware costs a replica and hour: `place` is vendor, region, instance type and size."""
+        return counting(self._of_hardware(provider, place))
+
+    def _of_hardware(self, provider: str, place: tuple[str, str, str, str]) -> Iterator[Listing]:
         published = provider in self._sources.tariff.published
         source = source_of(provider)
         about = self._catalogue.about(Kind.HARDWARE, hardware_subject(*place), Unit.REPLICA_HOUR, place[1])
-        return counting(
-            one
-            for one in about
-            if one.quote.source == source or (published and rank(one.quote.source) is Rank.SNAPSHOT)
-        )
+        for one in about:
+            if one.quote.source == source or (published and rank(one.quote.source) is Rank.SNAPSHOT):
+                yield one
 
     def token_price(self, upstream: Upstream, model: str | None) -> TokenPrice | None:
         """What an upstream charges for requests that call its model so: configured, else known."""
@@ -447,6 +473,15 @@ class PriceBook:
             except StoreError as error:
                 log.warning("prices not on record", count=len(rows), error=error.message)
                 self._pending = deque([*rows, *self._pending], maxlen=_MOST_PENDING)
+
+
+def _in_order(said: Iterable[Listing], counts: Quote | None = None) -> list[Quote]:
+    """Of each source what it says, in the order in which they are believed."""
+    listings = sorted(said, key=lambda one: (rank(one.quote.source), not one.quote.region, -one.quote.at, one.key))
+    quotes = [one.quote for one in listings]
+    if counts is not None:
+        quotes = [counts, *(one for one in quotes if one.source != counts.source)]
+    return quotes
 
 
 class _Rates(Mapping[str, float]):

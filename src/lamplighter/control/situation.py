@@ -18,13 +18,14 @@ from lamplighter.control.gate import Gate
 from lamplighter.control.history import History
 from lamplighter.control.journal import Journal, Memory
 from lamplighter.control.ledger import Ledger
+from lamplighter.control.purse import NoBudgets, Purse
 from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
-from lamplighter.domain.endpoint import STARTING, Endpoint, Replica, Spec, State, Status
+from lamplighter.domain.endpoint import ASLEEP, STARTING, Endpoint, Replica, Spec, State, Status
 from lamplighter.domain.lifecycle import QUIET_LOOK, SETTLE_TIME, Room, Verb, View, is_barred, is_given_up
-from lamplighter.errors import EndpointPaused, Unavailable
+from lamplighter.errors import BudgetSpent, EndpointPaused, Unavailable
 from lamplighter.providers.base import Provider
 
 log = structlog.get_logger("lamplighter.control")
@@ -45,8 +46,12 @@ class Situation:
         *,
         clock: Clock,
         memory: Memory,
+        purse: Purse | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self.purse: Purse = purse or NoBudgets()
+        self.refused: BudgetSpent | None = None  # why it was not woken when that was last tried
+        self.refused_until = 0.0
         self.revision = Revision(spec)
         self.name = spec.name
         self.gate = Gate(
@@ -143,10 +148,11 @@ class Situation:
             awake_since=history.awake_since,
             failures=trouble.failures,
             permanent=trouble.permanent,
-            retry_at=trouble.retry_at,
+            retry_at=max(trouble.retry_at, self.refused_until),
             heal_at=trouble.heal_at,
             sleep_retry_at=trouble.sleep_retry_at,
             update_at=trouble.update_at,
+            at_limit=self.purse.at_limit(self.name),
         )
 
     def endpoint(self) -> Endpoint:
@@ -196,9 +202,15 @@ class Situation:
         return portrait.too_late(self.name, waited, what, goes_on=goes_on, retry_after=self.retry_after())
 
     def message(self, view: View) -> str | None:
-        return portrait.message(
-            view, status=self.status.message, error=self.trouble.error, blocked_by=self.room.blocked_by(self)
-        )
+        refused = self._refused(view)
+        error = self.trouble.error if refused is None else refused.message
+        return portrait.message(view, status=self.status.message, error=error, blocked_by=self.room.blocked_by(self))
+
+    def _refused(self, view: View) -> BudgetSpent | None:
+        """Why nothing wakes it, where a budget is in the way."""
+        if self.known not in ASLEEP:
+            return None
+        return self.refused if view.at_limit is None else self.purse.refusal(self.name, "")
 
     def _room_state(self) -> Room:
         if self.room.holds(self):
@@ -310,6 +322,19 @@ class Situation:
             self.wishes.call_ends()
         log.error("failed", endpoint=self.name, error=error, failures=self.trouble.failures)
 
+    def refuse(self, error: BudgetSpent, until: float) -> None:
+        """It is not woken for want of money, and not tried again before a moment, or before that changes."""
+        self.refused, self.refused_until = error, until
+        self.wishes.wake_asked = False
+        self.wishes.call_ends()
+        log.warning("not woken", endpoint=self.name, error=error.message)
+
+    def funds_changed(self) -> None:
+        """A budget of its was spent or has renewed."""
+        self.refused, self.refused_until = None, 0.0
+        self.watch_quiet()
+        self.look_now()
+
     def wake_lost(self) -> None:
         """A wake that was accepted had no effect."""
         self.wake_failed("the provider accepted the wake and never began it", permanent=False)
@@ -318,11 +343,8 @@ class Situation:
         """Be told of the end of the last request only when that matters: most ends need no second look."""
         timeout = self.spec.policy.idle_timeout
         hasty = timeout is not None and timeout < QUIET_LOOK
-        self.gate.watched = hasty or self.room.contended or self.room_wanted or self._wants_quiet
-
-    @property
-    def _wants_quiet(self) -> bool:
-        return self.wishes.want_quiet or self.revision.replacing
+        ends = self.wishes.want_quiet or self.revision.replacing or self.purse.at_limit(self.name) is not None
+        self.gate.watched = hasty or self.room.contended or self.room_wanted or ends
 
     def show(self) -> None:
         """Wake those who wait for a change that a person would see."""

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from lamplighter.domain.budgets import LEVELS, AtLimit, Scope, Standing
+from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import ASLEEP, Endpoint, Phase
+from lamplighter.domain.money import in_words
 from lamplighter.domain.prices import FeedState, names_of
 
 _LONGEST_REASON = 300
 _OPEN, _CLOSED = "open", "closed"
+_UTC = Calendar()
 
 
 class AlarmKind(enum.StrEnum):
@@ -28,8 +32,29 @@ class AlarmKind(enum.StrEnum):
     STATE_UNKNOWN = "state_unknown"
     PRICE_REFUSED = "price_refused"
     PRICES_OLD = "prices_old"
+    BUDGET_50 = "budget_50"
+    BUDGET_80 = "budget_80"
+    BUDGET_100 = "budget_100"
     TEST = "test"
 
+    @property
+    def family(self) -> AlarmKind:
+        """Of kinds that are degrees of one thing, the mildest; else the kind itself."""
+        return AlarmKind.BUDGET_50 if self in _DEGREES else self
+
+    @property
+    def degree(self) -> int:
+        """Which of two of a family is worse: the higher one."""
+        return _DEGREES.index(self) if self in _DEGREES else 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one that stands is told again and again: not where nothing can be mended, but by time."""
+        return self not in _DEGREES
+
+
+_DEGREES = (AlarmKind.BUDGET_50, AlarmKind.BUDGET_80, AlarmKind.BUDGET_100)
+_OF_LEVEL = dict(zip(LEVELS, _DEGREES, strict=True))
 
 Key: TypeAlias = tuple[AlarmKind, str]
 
@@ -40,7 +65,7 @@ class Bounds:
 
     `awake`: without having slept; None for ever. `overdue`: running past its idle timeout. `idle`: running unused where
     it has no idle timeout; None for ever. `unknown`: without an answer of its provider. `prices`: without prices of a
-    feed that is asked for them.
+    feed that is asked for them. `budgets` are those of LEVELS at which a budget is one, at once.
     """
 
     awake: float | None = None
@@ -48,11 +73,12 @@ class Bounds:
     idle: float | None = 3600.0
     unknown: float = 600.0
     prices: float = 86400.0
+    budgets: Sequence[int] = LEVELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """Something that is wrong since `since` with an endpoint (or a route's target, or a source of prices).
+    """Something that is wrong since `since` with an endpoint (or a route's target, a source of prices, a budget).
 
     `text` says what, `advice` what that costs and how to mend it; the advice is of no use once it is over.
     """
@@ -70,8 +96,8 @@ class Alarm:
 
     @property
     def key(self) -> Key:
-        """What makes two alarms the same one."""
-        return self.kind, self.endpoint
+        """What makes two alarms the same one, to a worse or milder degree perhaps."""
+        return self.kind.family, self.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +127,8 @@ class Watch:
     def take_up(self, alarms: Sequence[Alarm]) -> None:
         """Go on from what an earlier run knew."""
         for alarm in alarms:
-            self._standing[alarm.key] = alarm
-            self._first_seen[alarm.key] = alarm.since
+            self._standing[alarm.kind, alarm.endpoint] = alarm
+            self._first_seen[alarm.kind, alarm.endpoint] = alarm.since
 
     def look(
         self,
@@ -111,8 +137,13 @@ class Watch:
         now: float,
         *,
         feeds: Sequence[FeedState] = (),
+        budgets: Sequence[Standing] = (),
+        calendar: Calendar = _UTC,
     ) -> Mapping[Key, Alarm]:
-        """Tell which alarms stand. Of an endpoint whose provider can't be asked, those that stood go on standing."""
+        """Tell which alarms stand. Of an endpoint whose provider can't be asked, those that stood go on standing.
+
+        `calendar` is the one by which budgets renew.
+        """
         names = {endpoint.spec.name for endpoint in endpoints}
         suspected = {
             (one.kind, one.endpoint): one
@@ -120,6 +151,7 @@ class Watch:
                 *(one for endpoint in endpoints for one in _suspicions(endpoint, self.bounds, now)),
                 *_breakers(breakers, names, self._standing),
                 *(one for feed in feeds for one in _feed(feed, self.bounds, now)),
+                *(one for found in budgets for one in _budget(found, self.bounds, endpoints, calendar)),
             )
         }
         unseen = {endpoint.spec.name for endpoint in endpoints if endpoint.phase is Phase.UNKNOWN}
@@ -131,7 +163,7 @@ class Watch:
             if now - since >= one.bound:
                 found[key] = Alarm(kind=one.kind, endpoint=one.endpoint, since=since, text=one.text, advice=one.advice)
         self._standing = found
-        return found
+        return {alarm.key: alarm for alarm in found.values()}
 
 
 _NEEDS_SIGHT = frozenset(
@@ -256,6 +288,56 @@ def _feed(feed: FeedState, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
         text = f"{feed.source} has told no prices for {span(max(bounds.prices, now - since))}{why}."
         advice = "The last good ones count, and costs are reckoned by them. `lamplighter prices --refresh` asks again."
         yield _Suspicion(AlarmKind.PRICES_OLD, feed.source, text, advice, bounds.prices, since)
+
+
+def _budget(found: Standing, bounds: Bounds, endpoints: Sequence[Endpoint], calendar: Calendar) -> Iterator[_Suspicion]:
+    """The highest level alone: the others are part of it."""
+    level = max((level for level in bounds.budgets if level <= found.level), default=0)
+    if not level:
+        return
+    budget = found.budget
+    text = (
+        f"Budget {found.name!r}: {in_words(found.spent)} of {in_words(budget.limit)} a {budget.period} "
+        f"({replace(budget, member=found.member).whose}) is spent, {int(found.spent * 100 / budget.limit)} %. "
+        f"It renews at {calendar.moment(found.renews_at)}."
+    )
+    advice = [_spent_already(found, endpoints) if found.is_spent else f"Once all of it is, {_at_limit(found)}."]
+    if found.unpriced:
+        advice.append(f"Not in this is what {', '.join(found.unpriced)} costs: nobody knows the price.")
+    advice.append(
+        f"`lamplighter cost` shows what it went into; `budgets.{budget.name}.limit` in the configuration allows more."
+    )
+    yield _Suspicion(_OF_LEVEL[level], found.name, text, " ".join(advice))
+
+
+_SLEEPS = {
+    AtLimit.IDLE: "what is awake sleeps as soon as it is idle",
+    AtLimit.DRAIN: "no request is let in, and what is awake sleeps when those in flight have ended",
+    AtLimit.CUT: "what is awake is put to sleep at once",
+}
+
+
+def _at_limit(found: Standing) -> str:
+    """What happens under it once it is spent."""
+    if found.budget.scope in {Scope.ALL, Scope.ENDPOINT}:
+        return f"nothing is woken under it, and {_SLEEPS[found.budget.at_limit]}"
+    if found.budget.at_limit is AtLimit.IDLE:
+        return "nothing is woken on its account, and what is awake on it sleeps as soon as it is idle"
+    return "all of its requests are refused, and what is awake on its account sleeps as soon as it is idle"
+
+
+def _spent_already(found: Standing, endpoints: Sequence[Endpoint]) -> str:
+    """What follows from that now, and what costs on all the same."""
+    text = f"Until then {_at_limit(found)}."
+    scope = found.budget.scope
+    if scope not in {Scope.ALL, Scope.ENDPOINT}:
+        return text
+    awake = [
+        one.spec.name
+        for one in endpoints
+        if one.state is not None and one.state not in ASLEEP and (scope is Scope.ALL or one.spec.name == found.member)
+    ]
+    return f"{text} Still awake: {_cut(', '.join(sorted(awake)))}." if awake else f"{text} Nothing is awake."
 
 
 def _reason(seen: Endpoint) -> str:

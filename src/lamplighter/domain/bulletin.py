@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lamplighter.domain.alarms import Alarm, Key, span
+from lamplighter.domain.alarms import Alarm, AlarmKind, Key, span
 
 CALM = 120.0
 """How long an alarm must be gone until it counts as over (seconds)."""
@@ -38,20 +38,24 @@ class Notice:
 class Case:
     """An alarm that was told. `told_at`: for the last time. `ended_at`: that it is over was told, then.
 
-    `clear_since` is when it was seen to be gone, `calm` how long it has to stay so.
+    `clear_since` is when it was seen to be gone, `calm` how long it has to stay so. `told` is the degree that people
+    know of, `milder_since` when it was seen to be less bad than that.
     """
 
     alarm: Alarm
     told_at: float
+    told: AlarmKind
     calm: float = CALM
     clear_since: float | None = None
+    milder_since: float | None = None
     ended_at: float | None = None
 
 
 class Bulletin:
     """Tells of each alarm once when it comes, every `repeat_every` while it stands, and once when it is over.
 
-    One that comes and goes stands until it has been gone for a while: for longer each time that it came back soon.
+    One that comes and goes stands until it has been gone for a while: for longer each time that it came back soon. One
+    that has degrees is told anew when it gets worse, at once, and when it has been milder for a while.
     """
 
     def __init__(self, *, repeat_every: float, cases: Iterable[Case] = ()) -> None:
@@ -80,10 +84,13 @@ class Bulletin:
         case = self._cases.get(alarm.key)
         if case is None or case.ended_at is not None:
             calm = CALM if case is None else min(case.calm * 2, max(CALM, self.repeat_every))
-            self._cases[alarm.key] = Case(alarm=alarm, told_at=now, calm=calm)
+            self._cases[alarm.key] = Case(alarm=alarm, told_at=now, told=alarm.kind, calm=calm)
             return Notice(alarm=alarm, at=now)
         case.alarm, case.clear_since = alarm, None
-        if now - case.told_at < self.repeat_every:
+        if _has_changed(case, now):
+            case.told, case.told_at, case.milder_since = alarm.kind, now, None
+            return Notice(alarm=alarm, at=now)
+        if not alarm.kind.repeats or now - case.told_at < self.repeat_every:
             return None
         case.told_at = now
         return Notice(alarm=alarm, at=now, repeated=True)
@@ -100,3 +107,14 @@ class Bulletin:
     def _is_history(self, case: Case, now: float) -> bool:
         """Whether it ended so long ago that its coming back would be a new story."""
         return case.ended_at is not None and now - case.ended_at >= self.repeat_every
+
+
+def _has_changed(case: Case, now: float) -> bool:
+    """Whether people have to learn that it is worse than they know, or for some time less bad."""
+    degree, known = case.alarm.kind.degree, case.told.degree
+    if degree >= known:
+        case.milder_since = None
+        return degree > known
+    if case.milder_since is None:
+        case.milder_since = now
+    return now - case.milder_since >= CALM

@@ -47,6 +47,10 @@ class Calendar:
         day = self.day_of(at)
         return day.day == 1 and self.begin_of(day) == at
 
+    def moment(self, at: float) -> str:
+        """A moment for people, as the zone's clocks show it: 2026-12-01 00:00 (UTC)."""
+        return f"{datetime.fromtimestamp(at, self._zone):%Y-%m-%d %H:%M} ({self.name})"
+
     def _offset(self, at: int) -> int:
         return 0 if self._zone is UTC else _offset(self._zone, at)
 

@@ -87,6 +87,37 @@ def order(
     return free or _last_resort(route, standing, sticky, draw)
 
 
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What one more request is expected to cost at a target ($); None: not known. `why`: one word for people."""
+
+    target: RouteTarget
+    cost: float | None
+    why: str
+
+
+def by_cost(
+    bids: Sequence[Bid], standing: Callable[[RouteTarget], Standing], *, sticky: str | None, draw: float
+) -> list[Bid]:
+    """The bids in the order in which their targets are tried: the cheapest first, the unknown last. Never empty.
+
+    Where they cost the same it goes as among equals of a route. What is full or not admitted is left out, unless that
+    were all.
+    """
+    known = [(bid, standing(bid.target)) for bid in bids]
+    known = [(bid, one) for bid, one in known if one.admitted and not one.full] or known
+    ordered: list[Bid] = []
+    for cost in sorted({_cost(bid) for bid, _ in known}):
+        alike = {bid.target: bid for bid, _ in known if _cost(bid) == cost}
+        pairs = [(bid.target, one) for bid, one in known if _cost(bid) == cost]
+        ordered += [alike[target] for target in _ranked(pairs, sticky, draw)]
+    return ordered
+
+
+def _cost(bid: Bid) -> tuple[bool, float]:
+    return bid.cost is None, bid.cost or 0.0
+
+
 def _last_resort(
     route: Route, standing: Callable[[RouteTarget], Standing], sticky: str | None, draw: float
 ) -> list[RouteTarget]:

@@ -92,7 +92,7 @@ def _take_back(position: Position, begin: int) -> None:
     """
     standing = position.carried.standing
     shift = standing.told - begin * SECOND
-    ahead = tuple(replace(one, begin=one.begin - shift, end=one.end - shift) for one in standing.ahead)
+    ahead = tuple(one._replace(begin=one.begin - shift, end=one.end - shift) for one in standing.ahead)
     standing = replace(standing, since=standing.since - shift, told=begin * SECOND, ahead=ahead)
     position.carried = replace(position.carried, standing=standing)
     position.until = begin

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lamplighter.domain.secret import SecretTexts
+
 
 class State(enum.StrEnum):
     """What a provider says of an endpoint (the words of Hugging Face Inference Endpoints)."""
@@ -65,7 +67,8 @@ class EngineSpec:
     """How the process that serves a model is run.
 
     `args` are added behind the preset's own. `{port}`, `{host}`, `{model}` and `{name}` are replaced in `command` and
-    `args`. `headers` go with every request to the engine (an engine's own API key, for one) and are secret.
+    `args`. `headers` go with every request to the engine (an engine's own API key, for one) and are secret, as `env`
+    is: whatever is given becomes SecretTexts.
     """
 
     engine: str
@@ -78,6 +81,10 @@ class EngineSpec:
     start_timeout: float = 1800.0
     stop_grace: float = 10.0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "env", SecretTexts(self.env))
+        object.__setattr__(self, "headers", SecretTexts(self.headers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,10 +47,12 @@ SURFACES = (
 LONGEST_TIMEOUT = 3600.0
 DEFAULT_TIMEOUT = 300.0
 
+_LONGEST_NAME = 500
+_PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}").fullmatch
 _TELLING = {"messages": "chat/completions", "prompt": "completions", "input": "embeddings", "inputs": TASK}
 
 
-class Failure(enum.StrEnum):
+class FailureKind(enum.StrEnum):
     """Why an inference failed, in one of eight words, whoever refused it."""
 
     AUTH = "auth"
@@ -77,14 +80,26 @@ class InferenceRequest:
     timeout: float = DEFAULT_TIMEOUT
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not self.model.strip() or len(self.model) > 500:
+        if not is_model_name(self.model):
             raise InvalidInput(f"model: {_short(self.model)} is no name of a model", field="model")
+        if self.provider is not None and not _PROVIDER(self.provider):
+            text = f"provider: {_short(self.provider)} should be a name: letters, digits and . _ -, at most 100"
+            raise InvalidInput(text, field="provider")
         if not isinstance(self.body, Mapping) or not all(isinstance(key, str) for key in self.body):
             raise InvalidInput("payload: it should be an object, such as {'messages': […]}", field="payload")
         if isinstance(self.timeout, bool) or not 0 < self.timeout <= LONGEST_TIMEOUT:
             text = f"timeout: {self.timeout!r} should be more than 0 and at most {LONGEST_TIMEOUT:g} seconds"
             raise InvalidInput(text, field="timeout")
         surface_of(self.body, self.surface)
+
+    def written(self, **more: Any) -> bytes:
+        """The body as JSON, with `more` members. Raises InvalidInput for what JSON in UTF-8 can't hold."""
+        try:
+            text = json.dumps({**self.body, **more}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            return text.encode()
+        except (ValueError, TypeError, RecursionError):
+            text = "payload: it holds what JSON can't: NaN, an infinity, half a character, or a value that is no JSON"
+            raise InvalidInput(text, field="payload") from None
 
     @property
     def meant_for(self) -> str:
@@ -123,6 +138,13 @@ class InferenceAnswer:
         return _count(usage, "prompt_tokens", "input_tokens"), _count(usage, "completion_tokens", "output_tokens")
 
 
+def is_model_name(value: object) -> bool:
+    """Whether something may be the name of a model: printable, and no way to anywhere else where it becomes a path."""
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
+        return False
+    return not any(part in {"", ".", ".."} for part in value.split("/"))
+
+
 def _count(usage: Mapping[str, Any], *names: str) -> int:
     return next((value for name in names if type(value := usage.get(name)) is int and value >= 0), 0)
 
@@ -149,24 +171,24 @@ def surface_of(body: Mapping[str, Any], said: str | None = None) -> str:
     return found
 
 
-def failure_of(error: LamplighterError) -> Failure:
+def failure_of(error: LamplighterError) -> FailureKind:
     """The one word for any of our errors."""
     for kinds, failure in _FAILURES:
         if isinstance(error, kinds):
             return failure
-    return _BY_STATUS.get(error.status, Failure.UNAVAILABLE)
+    return _BY_STATUS.get(error.status, FailureKind.UNAVAILABLE)
 
 
-_FAILURES: tuple[tuple[tuple[type[LamplighterError], ...], Failure], ...] = (
-    ((NotAllowed,), Failure.AUTH),
-    ((NotFound,), Failure.NOT_FOUND),
-    ((PaymentRequired, QuotaExceeded), Failure.PAYMENT),
-    ((WakeTimeout,), Failure.TIMEOUT),
-    ((Overloaded, EndpointBusy, QueueFull, NoCapacity), Failure.OVERLOADED),
-    ((EndpointPaused,), Failure.UNAVAILABLE),
-    ((InvalidInput,), Failure.BAD_INPUT),
+_FAILURES: tuple[tuple[tuple[type[LamplighterError], ...], FailureKind], ...] = (
+    ((NotAllowed,), FailureKind.AUTH),
+    ((NotFound,), FailureKind.NOT_FOUND),
+    ((PaymentRequired, QuotaExceeded), FailureKind.PAYMENT),
+    ((WakeTimeout,), FailureKind.TIMEOUT),
+    ((Overloaded, EndpointBusy, QueueFull, NoCapacity), FailureKind.OVERLOADED),
+    ((EndpointPaused,), FailureKind.UNAVAILABLE),
+    ((InvalidInput,), FailureKind.BAD_INPUT),
 )
-_BY_STATUS = {429: Failure.RATE_LIMIT, 504: Failure.TIMEOUT}
+_BY_STATUS = {429: FailureKind.RATE_LIMIT, 504: FailureKind.TIMEOUT}
 
 
 def _short(value: object) -> str:

@@ -21,6 +21,7 @@ _HIGHEST_LIMIT = 1_000_000_000
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}").fullmatch
 _LIKE_AN_ID = re.compile(r"[0-9a-f]{8}|[0-9a-f]{12}").fullmatch
+_ELSEWHERE = re.compile(r"[^\s/]+/\S{1,200}").fullmatch
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}").fullmatch
 
 
@@ -53,6 +54,11 @@ def check_new_key(
         raise InvalidInput(text, field="expires_in")
     _check_limits(limits)
     _check_tags(tags)
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a name that nothing has here may be that of a model elsewhere: `organization/model`, as on the Hub."""
+    return bool(_ELSEWHERE(name)) and name.isprintable()
 
 
 def _seconds(value: float) -> str:

@@ -43,7 +43,8 @@ class ApiKey:
     """A key as it is known here: never the key itself, but the SHA-256 `digest` (hex) of it.
 
     `id` is short and shown, `name` is a person's word for it and unique among the keys that count. `routes` are the
-    models (endpoints, routes, aliases resolved to their names) that it may call; empty: all. `may_wake` says whether
+    models (endpoints, routes, aliases resolved to their names, models elsewhere) that it may call; empty: all that are
+    here, and with the role `operate` those elsewhere, too. `may_wake` says whether
     its requests wake a sleeping endpoint. A higher `priority` is let through first where requests wait. `tags` say
     whom its use is charged to.
     """
@@ -74,6 +75,15 @@ class ApiKey:
     def may_call(self, name: str) -> bool:
         """Whether it may call this model."""
         return not self.routes or name in self.routes
+
+    def may_call_elsewhere(self, name: str) -> bool:
+        """Whether it may call this model at a marketplace, which the account behind this server's token pays for.
+
+        That is somebody's decision: the model's name among its routes, or the role to operate this server.
+        """
+        if not self.routes:
+            return self.role.covers(Role.OPERATE)
+        return "/" in name and name in self.routes  # without a slash it is the name of something here
 
 
 ANYBODY = ApiKey(id="anybody", name="anybody", role=Role.ADMIN)

@@ -7,11 +7,12 @@ any number of hours the sum is the exact one, rounded down. docs/costs.md says t
 
 from __future__ import annotations
 
-import dataclasses
 import enum
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
 
 from lamplighter.domain.accounts import Account
 from lamplighter.domain.endpoint import SERVING, STARTING, State
@@ -30,6 +31,9 @@ Prices: TypeAlias = Sequence[tuple[int, int | None]]
 
 Rules: TypeAlias = Mapping[str, BillingRule]
 """How each provider bills, by its name; one that is missing bills all awake states, exactly."""
+
+Shares: TypeAlias = tuple[tuple[Account, int], ...]
+"""Who is charged, and by what weight."""
 
 EXACT = BillingRule(billed=AWAKE)
 """All awake states, to the microsecond."""
@@ -78,8 +82,7 @@ class Hour:
     used: Mapping[Account, Used] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What one account owes for one kind. `micros` are those of billed replicas; `unpriced` of them had no price."""
 
     kind: Kind
@@ -108,7 +111,7 @@ class Period:
     account: Account
     warm: bool = False
     replicas: tuple[tuple[int, int], ...] = ()
-    shares: tuple[tuple[Account, int], ...] = ()
+    shares: Shares = ()
     cost: int = 0
 
 
@@ -183,47 +186,54 @@ class _Item:
 
     __slots__ = ("cost", "estimated", "kind", "micros", "provider", "unpriced", "weights")
 
-    def __init__(
-        self, kind: Kind, period: Period, summed: _Sum, weights: Sequence[tuple[Account, int]], *, estimated: bool
-    ) -> None:
+    def __init__(self, kind: Kind, provider: str, summed: _Sum, weights: Shares, *, estimated: bool) -> None:
         self.kind = kind
-        self.provider = period.provider
+        self.provider = provider
         self.cost, self.micros, self.unpriced = summed.cost, summed.micros, summed.unpriced
         self.weights = weights
         self.estimated = estimated
 
 
 class _PeriodInHour:
-    """What one awake period costs in one hour."""
+    """What one awake period costs in one hour. Changes in place: it is worked on for each stretch of every hour."""
+
+    __slots__ = ("_cost", "_period", "_replicas", "_warm", "account", "provider", "rounding", "sums")
 
     def __init__(self, period: Period) -> None:
-        self.period = period
+        self._period = period
+        self.provider, self.account = period.provider, period.account
+        self._warm = period.warm
+        self._replicas = [list(some) for some in period.replicas]
+        self._cost = period.cost
         self.sums: dict[tuple[bool, bool], _Sum] = {}  # by whether it ran, and whether that is an estimate
         self.rounding = _Sum()
 
     def add(self, stretch: Stretch, cost: int, unpriced: int) -> None:
         length = stretch.end - stretch.begin
-        period = self.period
-        warm = period.warm or stretch.state is State.RUNNING
-        summed = self.sums.setdefault((warm, stretch.estimated), _Sum())
+        if stretch.state is State.RUNNING:
+            self._warm = True
+        which = (self._warm, stretch.estimated)
+        summed = self.sums.get(which)
+        if summed is None:
+            summed = self.sums[which] = _Sum()
         summed.add(cost, length * stretch.replicas, unpriced, length)
-        replicas = tuple((count, billed + length) for count, billed in period.replicas)
-        self.period = dataclasses.replace(period, warm=warm, replicas=replicas, cost=period.cost + cost)
+        for some in self._replicas:
+            some[1] += length
+        self._cost += cost
 
     def resize(self, count: int, at: int, prices: Prices, rule: BillingRule) -> None:
         """So many replicas are billed from a moment on: the last to come are the first to go, each rounded up."""
-        kept = list(self.period.replicas)
+        kept = self._replicas
         more = count - sum(some for some, _ in kept)
         if more > 0:
-            kept.append((more, 0))
+            kept.append([more, 0])
         while more < 0:
             some, billed = kept.pop()
             gone = min(some, -more)
             self._round_up(gone, billed, at, prices, rule)
             more += gone
             if gone < some:
-                kept.append((some - gone, billed))
-        self.period = dataclasses.replace(self.period, replicas=tuple(kept))
+                kept.append([some - gone, billed])
 
     def _round_up(self, count: int, billed: int, at: int, prices: Prices, rule: BillingRule) -> None:
         extra = _rounded_up(billed, rule) - billed
@@ -231,29 +241,37 @@ class _PeriodInHour:
             price = _price_at(prices, at)
             cost = 0 if price is None else price * extra * count
             self.rounding.add(cost, extra * count, extra * count if price is None else 0)
-            self.period = dataclasses.replace(self.period, cost=self.period.cost + cost)
+            self._cost += cost
 
     def running(self) -> int:
         """How long it ran in this hour, as far as that was seen."""
         summed = self.sums.get((True, False))
         return summed.length if summed else 0
 
-    def items(self, busy: int, running: int, shares: tuple[tuple[Account, int], ...]) -> Iterator[_Item]:
+    def items(self, busy: int, running: int, shares: Shares) -> Iterator[_Item]:
         """What is to be charged: of the time that it ran `busy` out of `running` was serving."""
-        period = self.period
-        cause = ((period.account, 1),)
-        users = shares or period.shares or cause
+        provider = self.provider
+        cause = ((self.account, 1),)
+        users = shares or self._period.shares or cause
         for (warm, estimated), summed in self.sums.items():
             if not warm:
-                yield _Item(Kind.COLD_START, period, summed, cause, estimated=estimated)
-            elif estimated:
-                yield _Item(Kind.IDLE, period, summed, users, estimated=True)
+                yield _Item(Kind.COLD_START, provider, summed, cause, estimated=estimated)
+            elif estimated or not busy:
+                yield _Item(Kind.IDLE, provider, summed, users, estimated=estimated)
             else:
-                serving = summed.part(busy, running) if busy else _Sum()
-                yield _Item(Kind.SERVING, period, serving, users, estimated=False)
-                yield _Item(Kind.IDLE, period, summed.less(serving), users, estimated=False)
+                serving = summed.part(busy, running)
+                yield _Item(Kind.SERVING, provider, serving, users, estimated=False)
+                yield _Item(Kind.IDLE, provider, summed.less(serving), users, estimated=False)
         if self.rounding.micros:
-            yield _Item(Kind.IDLE, period, self.rounding, users, estimated=False)
+            yield _Item(Kind.IDLE, provider, self.rounding, users, estimated=False)
+
+    def carry(self, shares: Shares) -> Period:
+        """As it goes on in the next hour."""
+        before = self._period
+        replicas = tuple((count, billed) for count, billed in self._replicas)
+        return Period(
+            before.began, self.provider, self.account, self._warm, replicas, shares or before.shares, self._cost
+        )
 
 
 class _Book:
@@ -273,11 +291,13 @@ class _Book:
         rule = rule_of(self._rules, stretch.provider)
         cost, unpriced = cost_of(self._prices, stretch.begin, stretch.end, stretch.replicas)
         self.always.add(cost, (stretch.end - stretch.begin) * stretch.replicas, unpriced)
-        if self._open and stretch.provider != self._periods[-1].period.provider:
+        if self._open and stretch.provider != self._periods[-1].provider:
             self._end(stretch.begin)
         if stretch.state not in rule.billed:
             self._end(stretch.begin)
             return
+        if stretch.begin == stretch.end:
+            return  # no replica's time: nothing to bill, and so no minimum
         if not self._open:
             account = (stretch.cause, stretch.route)
             self._periods.append(_PeriodInHour(Period(stretch.begin, stretch.provider, account)))
@@ -289,34 +309,35 @@ class _Book:
     def _end(self, at: int) -> None:
         if self._open:
             last = self._periods[-1]
-            last.resize(0, at, self._prices, rule_of(self._rules, last.period.provider))
+            last.resize(0, at, self._prices, rule_of(self._rules, last.provider))
             self._open = False
 
-    def items(self, busy: int, shares: tuple[tuple[Account, int], ...]) -> list[_Item]:
+    def items(self, busy: int, shares: Shares) -> list[_Item]:
         running = sum(period.running() for period in self._periods)
         busy = min(busy, running)
         return [item for period in self._periods for item in period.items(busy, running, shares)]
 
-    def carry(self, shares: tuple[tuple[Account, int], ...]) -> Period | None:
-        if not self._open:
-            return None
-        period = self._periods[-1].period
-        return dataclasses.replace(period, shares=shares) if shares else period
+    def carry(self, shares: Shares) -> Period | None:
+        return self._periods[-1].carry(shares) if self._open else None
 
 
 def _charged(items: Sequence[_Item], nanos: int) -> list[Charge]:
     """Divide an hour's nanodollars among what they are for, and those among who is charged."""
     amounts = divide(nanos, [item.cost for item in items]) if nanos else [0] * len(items)
-    charges = []
+    charges: list[Charge] = []
     for item, amount in zip(items, amounts, strict=True):
-        if not item.micros:
+        if not (amount or item.micros):
             continue
-        weights = [weight for _, weight in item.weights]
-        parts = zip(divide(amount, weights), divide(item.micros, weights), divide(item.unpriced, weights), strict=True)
-        charges += [
-            Charge(item.kind, item.provider, account, item.estimated, *part)
-            for (account, _), part in zip(item.weights, parts, strict=True)
-        ]
+        kind, provider, estimated, shared = item.kind, item.provider, item.estimated, item.weights
+        if len(shared) == 1:
+            charges.append(Charge(kind, provider, shared[0][0], estimated, amount, item.micros, item.unpriced))
+        else:
+            weights = [weight for _, weight in shared]
+            parts = (divide(whole, weights) for whole in (amount, item.micros, item.unpriced))
+            charges += [
+                Charge(kind, provider, account, estimated, *part)
+                for (account, _), *part in zip(shared, *parts, strict=True)
+            ]
     return charges
 
 
@@ -335,24 +356,24 @@ def _uses(used: Mapping[Account, Used], provider: str) -> Iterator[Charge]:
 
 def _priced(prices: Prices, begin: int, end: int) -> Iterator[tuple[int, int | None]]:
     """Cut a time where the price changes: how long, and at which price."""
-    price = _price_at(prices, begin)
-    for at, after in prices:
-        if begin < at < end:
-            yield at - begin, price
-            begin = at
-        if at <= begin:
-            price = after
+    index = _behind(prices, begin)
+    price = prices[index - 1][1] if index else None
+    while index < len(prices) and prices[index][0] < end:
+        at, after = prices[index]
+        yield at - begin, price
+        begin, price, index = at, after, index + 1
     if end > begin:
         yield end - begin, price
 
 
 def _price_at(prices: Prices, moment: int) -> int | None:
-    found = None
-    for at, price in prices:
-        if at > moment:
-            break
-        found = price
-    return found
+    index = _behind(prices, moment)
+    return prices[index - 1][1] if index else None
+
+
+def _behind(prices: Prices, moment: int) -> int:
+    """The first price that holds only after this moment."""
+    return bisect_right(prices, moment, key=itemgetter(0))
 
 
 def _rounded_up(billed: int, rule: BillingRule) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from lamplighter.domain.budgets import AtLimit
 from lamplighter.domain.endpoint import ASLEEP, STARTING, Policy, State, is_broken
 
 SETTLE_TIME = 30.0
@@ -21,6 +22,8 @@ STABLE_TIME = 30.0
 ROOM_LOOK = 1.0
 """While a wake waits for room, the room is planned anew at least this often (seconds)."""
 
+
+_BUDGET = "its budget is spent"
 
 QUIET_LOOK = 1.0
 """With an idle timeout below this, the end of the last request in flight has to be told to the controller (seconds)."""
@@ -47,15 +50,15 @@ class View:
 
     `state` is None while the provider can't be asked, or says what nobody here understands; `look_at` is when to ask
     it next. `begun` is the verb that the provider has accepted and not yet shown the effect of. `paused` is an
-    operator's word that nothing but his next one withdraws. `called` stands for a request that is answered
-    elsewhere and wants it awake for the next ones; `bystanders` wait as well, and may not wake it. `sleep_asked`
-    ends when the endpoint is asleep, in `sleep_into` if that was asked for, too. `stay_asleep` is an operator's
-    word that outlasts `keep_warm`. `untold` says that the provider has not heard of a new spec yet, `replacing`
-    that it takes it only from an endpoint that is asleep. `room_wanted` says that another endpoint needs this one's
-    resources. `idle_since` is the end of the last response, or the moment of the wake if that came later.
-    `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are the earliest moments for another wake, for bringing
-    back a lost replica, for another sleep after one that failed, and for telling of a new spec again;
-    `room_look_at` is when to plan the room anew.
+    operator's word that nothing but his next one withdraws. `called` stands for a request that is answered elsewhere
+    and wants it awake for the next ones; `bystanders` wait as well, and may not wake it. `sleep_asked` ends when the
+    endpoint is asleep, in `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts
+    `keep_warm`. `untold` says that the provider has not heard of a new spec yet, `replacing` that it takes it only
+    from an endpoint that is asleep. `room_wanted` says that another endpoint needs this one's resources. `at_limit`
+    says what becomes of it because a budget is spent. `idle_since` is the end of the last response, or the moment of
+    the wake if that came later. `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are the earliest moments for
+    another wake, for bringing back a lost replica, for another sleep after one that failed, and for telling of a new
+    spec again; `room_look_at` is when to plan the room anew.
     """
 
     policy: Policy
@@ -88,6 +91,7 @@ class View:
     heal_at: float = 0.0
     sleep_retry_at: float = 0.0
     update_at: float = 0.0
+    at_limit: AtLimit | None = None
 
     @property
     def awaited(self) -> bool:
@@ -252,12 +256,16 @@ def idle_deadline(view: View) -> float | None:
 
 
 def _while_starting(view: View, now: float) -> Action:
+    if view.at_limit is AtLimit.CUT:
+        return _sleep_at(view, now, now, _BUDGET)
     if view.in_flight:
         return Wait(view.look_at)
     if view.paused:
         return _sleep_at(view, now, now, "paused")
     if view.replacing:
         return _sleep_at(view, now, now, "a new specification")
+    if view.at_limit is not None and not view.awaited:
+        return _sleep_at(view, now, now, _BUDGET)
     if view.sleep_asked and not view.awaited and not view.leases:
         return _sleep_at(view, now, now, "asked for")
     if view.room_wanted and not view.wanted:
@@ -303,11 +311,15 @@ def _bring_up(view: View, now: float, reason: str) -> Action:
     return Wait(min(view.look_at, view.room_look_at))
 
 
-def _while_awake(view: View, now: float) -> Action:
+def _while_awake(view: View, now: float) -> Action:  # noqa: PLR0911 - an order of precedence, better seen at once
+    if view.at_limit is AtLimit.CUT:
+        return _sleep_at(view, now, now, _BUDGET)
     if view.paused:
         return Wait(view.look_at) if view.in_flight else _sleep_at(view, now, now, "paused")
     if view.in_flight:
         return _heal(view, now, _soonest_idle(view, now))
+    if view.at_limit is not None and not view.awaited:  # whatever holds it: nobody pays for that any more
+        return _sleep_at(view, now, now, _BUDGET)
     if view.leases and not view.replacing:
         return _heal(view, now, view.look_at)
     if view.replacing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from lamplighter.domain.inference import is_model_name
 from lamplighter.domain.offers import ModelRecord
 from lamplighter.domain.tasks import is_of
 from lamplighter.errors import InvalidInput
@@ -46,6 +47,8 @@ class ModelFilter:
                 shown = repr(value if len(value) <= 80 else value[:79] + "…")
                 text = f"{field}: {shown} should be a name: letters, digits and . _ - + / : @, at most 200"
                 raise InvalidInput(text, field=field)
+        if self.id is not None and not is_model_name(self.id):
+            raise InvalidInput(f"id: {self.id[:80]!r} is no name of a model", field="id")
         if self.sort is not None and self.sort not in SORTS:
             raise InvalidInput(f"sort: {self.sort[:80]!r} is none; known are {', '.join(SORTS)}", field="sort")
         if not 1 <= self.limit <= MOST_PER_PAGE:

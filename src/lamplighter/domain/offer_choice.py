@@ -52,14 +52,23 @@ class OfferFilter:
                 raise InvalidInput(f"{field}: {number} should be at least 1", field=field)
 
 
-def chosen(offers: Sequence[Offer], wanted: OfferFilter) -> list[Offer]:
-    """Those that are wanted, sorted. Raises InvalidInput for a word that is unknown, and that nothing has either."""
-    _check("task", wanted.task, {*KINDS, *TASKS, *(offer.task for offer in offers if offer.task)})
-    _check("region", wanted.region, {*REGIONS, GDPR, *(offer.region for offer in offers if offer.region)})
-    if offers:
-        _check("provider", wanted.provider, {offer.provider for offer in offers})
+def chosen(offers: Sequence[Offer], wanted: OfferFilter, *, all_told: bool = True) -> list[Offer]:
+    """Those that are wanted, sorted. Raises InvalidInput for a word that is unknown, and that nothing has either.
+
+    Not `all_told`: somebody who was asked did not answer, and may know what nobody else does.
+    """
+    if all_told:
+        _check("task", wanted.task, {*KINDS, *TASKS, *(offer.task for offer in offers if offer.task)})
+        _check("region", wanted.region, {*REGIONS, GDPR, *(offer.region for offer in offers if offer.region)})
+        if offers:
+            _check("provider", wanted.provider, {offer.provider for offer in offers})
     found = (offer for offer in offers if all(holds(offer, wanted) for holds in _CONDITIONS))
     return _sorted(found, wanted.sort)[: wanted.limit]
+
+
+def check_task(task: str) -> None:
+    """Raises InvalidInput for a word that is neither a task of the Hub nor a kind."""
+    _check("task", task, {*KINDS, *TASKS})
 
 
 def _check(field: str, value: str | None, known: Iterable[str]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.money import Quote, Unit
+from lamplighter.domain.prices import Listing, judged, told_of_hardware
 from lamplighter.domain.regions import region_tags
 from lamplighter.domain.tasks import modality_of
 
@@ -102,16 +103,45 @@ class HardwareFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
-    """What was measured: so many tokens answered in so many seconds of answering; `source` says where, and how."""
+    """What was measured: so many tokens answered in so many seconds of answering; `source` says where, and how.
+
+    `first_token` is the mean time to the first byte of answers that came in pieces (seconds); None: there were none.
+    """
 
     tokens: int
     seconds: float
     source: str
+    first_token: float | None = None
 
     @property
     def tokens_per_second(self) -> float | None:
         """None where too little was answered to say."""
         return self.tokens / self.seconds if self.tokens >= LEAST_MEASURED and self.seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredCost:
+    """What use of an endpoint has cost here: all `dollars` that were charged, over what was answered.
+
+    Starts and idling are in it, so that it falls as an endpoint is used more. `source` says since when.
+    """
+
+    dollars: Decimal
+    requests: int
+    tokens_in: int
+    tokens_out: int
+    source: str
+
+    @property
+    def per_million_tokens(self) -> Decimal | None:
+        """$ per million tokens, in and out together; None where too few were told to say."""
+        tokens = self.tokens_in + self.tokens_out
+        return (self.dollars * _MILLION / tokens).quantize(_NANO) if tokens >= LEAST_MEASURED else None
+
+    @property
+    def per_request(self) -> Decimal | None:
+        """$ per request: for a model of images that is per image, where each request asks for one."""
+        return (self.dollars / self.requests).quantize(_NANO) if self.requests else None
 
 
 class OfferKind(enum.StrEnum):
@@ -127,7 +157,8 @@ class Offer:
 
     `source` says who told of it: a marketplace's key, `router`, or `configuration`. `endpoint` is the name under which
     this server has it. `throughput` (tokens a second) and `first_token` (seconds) are quoted, `measured` is one's own.
-    `cold_start` is how long starts took here (seconds). `tags` hold `region=…` and `gdpr`.
+    `cold_start` is how long starts took here (seconds). `tags` hold `region=…` and `gdpr`. `others` are what other
+    sources say of the same prices: those of `quotes` count. `cost` is what use of it has cost here.
     """
 
     model: str
@@ -150,6 +181,25 @@ class Offer:
     cold_start: float | None = None
     hardware: str | None = None
     fit: HardwareFit | None = None
+    others: tuple[Quote, ...] = ()
+    cost: MeasuredCost | None = None
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether another source names another amount for the same."""
+        counts = {quote.unit: quote.amount for quote in reversed(self.quotes)}
+        return any(counts.get(other.unit, other.amount) != other.amount for other in self.others)
+
+    @property
+    def cost_basis(self) -> str:
+        """Where `cost` comes from, or why there is none."""
+        if self.cost is not None:
+            return self.cost.source
+        if self.endpoint is None:
+            return "not measured: this server has not got it"
+        if self.kind is OfferKind.SERVERLESS:
+            return "not measured: it is paid by use, at the price that is quoted"
+        return "not measured: nothing was answered for a known price"
 
     @property
     def modality(self) -> str | None:
@@ -262,7 +312,8 @@ def serverless_offers(models: Iterable[ModelRecord], quotes: Iterable[Quote], *,
 
 
 def _serverless(model: ModelRecord, served: ServedBy, quotes: Mapping[str, tuple[Quote, ...]], source: str) -> Offer:
-    found = quotes.get(subject_of(served.provider, model.id), ())
+    about = quotes.get(subject_of(served.provider, model.id), ())
+    found = tuple(quote for quote in about if quote.amount > 0 or served.is_free)  # nothing is no price by itself
     region = served.region or next((quote.region for quote in found if quote.region), "")
     return Offer(
         model=model.id,
@@ -284,9 +335,12 @@ def _serverless(model: ModelRecord, served: ServedBy, quotes: Mapping[str, tuple
 
 
 def hardware_offers(
-    model: ModelRecord, hardware: Iterable[Hardware], quotes: Iterable[Quote], *, provider: str
+    model: ModelRecord, hardware: Iterable[Hardware], quotes: Iterable[Quote], *, provider: str, all_sizes: bool = False
 ) -> list[Offer]:
-    """A model on each hardware that it fits on, and where that can't be told; what can't be had at all is left out."""
+    """A model on each hardware that it fits on, and where that can't be told; what can't be had at all is left out.
+
+    `all_sizes`: also what it does not fit on, which its `fit` says.
+    """
     by_subject = _by_subject(quotes)
     fits = ((one, fit(model, one)) for one in hardware if one.status not in {"deprecated", "not_available"})
     return [
@@ -305,24 +359,22 @@ def hardware_offers(
             fit=judged,
         )
         for one, judged in fits
-        if judged.fits is not False
+        if all_sizes or judged.fits is not False
     ]
 
 
 def hardware_quotes(hardware: Iterable[Hardware], *, source: str, at: float) -> list[Quote]:
-    """What hardware costs an hour, as its listing said at the Unix time `at`. A price of nothing is no quote."""
-    return [
-        Quote(
-            subject=one.id,
-            unit=Unit.REPLICA_HOUR,
-            amount=Decimal(repr(one.price_per_hour)),
-            source=source,
-            at=at,
-            region=one.region,
-        )
-        for one in hardware
-        if one.price_per_hour is not None and one.price_per_hour > 0
-    ]
+    """What hardware costs an hour, as its listing said at the Unix time `at`. A price that can't be is no quote.
+
+    Where the listing names another source of its price, and how old that is, the quote says the same.
+    """
+    told = ((one, told_of_hardware(one)) for one in hardware)
+    found = (
+        (one, judged(price, one.price_source or source, at - (one.price_age or 0.0), None))
+        for one, price in told
+        if price is not None
+    )
+    return [replace(listing.quote, subject=one.id) for one, listing in found if isinstance(listing, Listing)]
 
 
 def _by_subject(quotes: Iterable[Quote]) -> dict[str, tuple[Quote, ...]]:

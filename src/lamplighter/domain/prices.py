@@ -6,6 +6,7 @@ Moments are Unix time. Amounts are in US dollars, and exact: they come from deci
 from __future__ import annotations
 
 import enum
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
+from lamplighter.domain.hardware import Hardware
 from lamplighter.domain.money import Quote, Unit, dollars, nanos
 
 CONFIGURATION: Final = "configuration"
@@ -180,11 +182,51 @@ def _absurd(number: Decimal, factor: Decimal, told: Told, last: Decimal | None) 
     amount = number * factor
     if not _LEAST <= amount <= MOST:
         return f"comes to less than a billionth of a dollar or more than ${MOST:,}"
-    if last is None or last <= 0:
+    return _leap(amount, last)
+
+
+def _leap(amount: Decimal, last: Decimal | None) -> str | None:
+    if last is None or last <= 0 or amount == 0:
         return None
     if amount > last * JUMP:
         return f"is more than {JUMP:,} times the last good one, ${money(last)}"
     return f"is less than 1/{JUMP:,} of the last good one, ${money(last)}" if amount * JUMP < last else None
+
+
+def why_not_believed(quote: object, last: Decimal | None = None) -> str | None:
+    """Why what somebody gave as a quote can be none; None for one that can be. $0 may be a promotion.
+
+    `last` is the last good price of it that was not zero.
+    """
+    if not isinstance(quote, Quote) or not isinstance(quote.unit, Unit) or not isinstance(quote.subject, str):
+        return "is no quote"
+    if quote.currency != CURRENCY:
+        return f"is in {_shown(quote.currency)}, and only {CURRENCY} is understood"
+    if not isinstance(quote.amount, Decimal) or not quote.amount.is_finite():
+        return f"{_shown(quote.amount)} is no exact number"
+    if not 0 <= quote.amount <= MOST:
+        return f"{_shown(quote.amount)} is not from $0 to ${MOST:,}"
+    if not isinstance(quote.at, float | int) or not math.isfinite(quote.at):
+        return "has no time"
+    return _leap(quote.amount, last)
+
+
+def told_of_hardware(one: Hardware) -> Told | None:
+    """What a listing tells of the price of hardware; None where it tells none."""
+    amount: object = one.price
+    if amount is None and one.price_per_hour is not None:
+        amount = Decimal(str(one.price_per_hour))  # the shortest text that means this number: what somebody wrote
+    if amount is None:
+        return None
+    return Told(
+        kind=Kind.HARDWARE,
+        provider=one.vendor,
+        subject=hardware_subject(one.vendor, one.region, one.instance_type, one.instance_size),
+        amount=amount,
+        per=one.price_unit,
+        currency=one.price_currency,
+        region=one.region,
+    )
 
 
 def exact(value: object) -> Decimal | None:

@@ -10,6 +10,9 @@ What was rented is forgotten within about an hour (MEMORY), so that what was spe
 costs a little: with a wake that lasts D seconds, start and tail together, the bound is 2 + D / MEMORY times the best.
 Longer than that an endpoint is awake only while it is used; what that costs is the idle timeout's affair.
 
+`choose: cheapest` asks something else at every request: where it is expected to cost least now, by how many came of
+late. See `cost_asleep` and `cost_awake`.
+
 Amounts are in $, durations in seconds, moments monotonic.
 """
 
@@ -45,6 +48,60 @@ def cheaper_to_rent(*, wake: float, spent: float, request: float) -> bool:
     `wake` is the cost of a wake, `spent` what was rented of late in place of it, `request` what this one would cost.
     """
     return spent + request <= wake
+
+
+def cost_asleep(wake: float, *, lasts: float, rate: float) -> float:
+    """What a request is expected to cost at an endpoint that sleeps ($).
+
+    The least that a `wake` costs, shared with those that are expected in the time it `lasts` (seconds), at so many a
+    second.
+    """
+    return wake / (1.0 + rate * lasts)
+
+
+def cost_awake(price_per_hour: float, *, idle_for: float, asleep: float) -> float:
+    """What a request is expected to cost at an endpoint that is awake ($).
+
+    Only what its sleep is put off by: the time since it was last used, nothing while it is in use. That is never more
+    than what the request would cost if the endpoint were `asleep`, so that being awake never counts against it: where a
+    wake pays, so does going on.
+    """
+    return min(price_per_hour * max(0.0, idle_for) / 3600.0, asleep)
+
+
+class Arrivals:
+    """How many requests came of late, and how long their answers were."""
+
+    __slots__ = ("_answers", "_at", "_count", "_tokens")
+
+    def __init__(self) -> None:
+        self._at = -inf
+        self._count = self._answers = self._tokens = 0.0
+
+    def come(self, now: float) -> None:
+        """Note that a request came."""
+        self._forget(now)
+        self._count += 1.0
+
+    def rate(self, now: float) -> float:
+        """Requests a second, of about the last hour."""
+        return self._count * exp(min(self._at - now, 0.0) / MEMORY) / MEMORY
+
+    def answered(self, tokens_out: int, now: float) -> None:
+        """Note how long an answer was."""
+        self._forget(now)
+        self._answers += 1.0
+        self._tokens += tokens_out
+
+    @property
+    def tokens_out(self) -> float | None:
+        """How long answers were of late, on average; None where none has told."""
+        return self._tokens / self._answers if self._answers > 0.0 else None
+
+    def _forget(self, now: float) -> None:
+        left = exp(min(self._at - now, 0.0) / MEMORY)
+        self._count, self._answers, self._tokens = self._count * left, self._answers * left, self._tokens * left
+        self._at = max(self._at, now)
 
 
 class Rent:

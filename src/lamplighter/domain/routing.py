@@ -6,6 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lamplighter.domain.secret import SecretTexts
+
 
 class WhileWaking(enum.StrEnum):
     """What a request does that finds a target asleep; that target is woken all the same.
@@ -17,6 +19,17 @@ class WhileWaking(enum.StrEnum):
     HOLD = "hold"
     BRIDGE = "bridge"
     FAIL = "fail"
+
+
+class Choose(enum.StrEnum):
+    """Which of a route's targets a request goes to first.
+
+    `order`: as the route names them. `cheapest`: all are equals, and the one comes first where one more request is
+    expected to cost least.
+    """
+
+    ORDER = "order"
+    CHEAPEST = "cheapest"
 
 
 class Repeat(enum.StrEnum):
@@ -88,6 +101,7 @@ class Route:
     feedback: bool = False
     """Whether streams that are held get SSE comments with the endpoint's state while they wait."""
     rent: bool = False
+    choose: Choose = Choose.ORDER
     implied: bool = False
 
     @property
@@ -113,8 +127,8 @@ class TokenPrice:
 class Upstream:
     """A model API that is always on. `url` is what its clients call the base URL, such as `https://host/v1`.
 
-    `headers` go with each request (its key, for one) and are secret. `max_in_flight` None: no bound. `price` None: not
-    known.
+    `headers` go with each request (its key, for one) and are secret: whatever is given becomes SecretTexts.
+    `max_in_flight` None: no bound. `price` None: not known.
     """
 
     name: str
@@ -123,6 +137,9 @@ class Upstream:
     model: str | None = None
     max_in_flight: int | None = None
     price: TokenPrice | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", SecretTexts(self.headers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

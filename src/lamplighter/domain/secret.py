@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from lamplighter.errors import InvalidInput
@@ -54,3 +55,37 @@ class Secret:
 
     def __reduce_ex__(self, _: Any) -> NoReturn:
         raise TypeError("a Secret is not pickled: it would be written out in plain text")
+
+
+class SecretTexts(Mapping[str, str]):
+    """Texts by name, some of which hold secrets: variables for an engine, headers for an upstream.
+
+    Whoever takes one out has it as it is; printed, formatted or logged as a whole it shows the names alone. It can't be
+    pickled, `json` refuses it like any object, and it is never changed. Equal to any mapping of the same texts.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, texts: Mapping[str, str] | None = None) -> None:
+        self._texts = dict(texts or {})
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __repr__(self) -> str:
+        return f"SecretTexts({', '.join(f'{name}={HIDDEN}' for name in self._texts)})"
+
+    def __copy__(self) -> SecretTexts:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> SecretTexts:
+        return self
+
+    def __reduce_ex__(self, _: Any) -> NoReturn:
+        raise TypeError("SecretTexts are not pickled: they would be written out in plain text")

@@ -18,12 +18,16 @@ def divide(whole: int, weights: Sequence[int]) -> list[int]:
         return [0] * len(weights)
     if len(weights) == 1:
         return [whole]
+    if not whole:
+        return [0] * len(weights)
     parts, remainders = [], []
     for weight in weights:
         part, remainder = divmod(whole * weight, total)
         parts.append(part)
         remainders.append(remainder)
     left = whole - sum(parts)
+    if not left:
+        return parts
     for index in sorted(range(len(weights)), key=lambda one: -remainders[one])[:left]:
         parts[index] += 1
     return parts

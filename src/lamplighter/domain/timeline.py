@@ -8,9 +8,9 @@ it was set forward there is a gap.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lamplighter.domain.endpoint import ASLEEP, State
 
@@ -47,8 +47,7 @@ class Sighting:
         return self.lasted is None and (self.after is None or self.after in ASLEEP)
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A time in one state (None: gone, or unknown). `estimated`: nobody looked, and it was found asleep afterwards."""
 
     begin: int
@@ -92,9 +91,8 @@ def follow(
         standing = _entered(standing, sighting)
     if standing.told < until:
         stretches += _open(standing, until, upcoming)
-        standing = dataclasses.replace(standing, told=until)
     before, ahead = _cut(stretches, until)
-    return before, dataclasses.replace(standing, ahead=tuple(ahead)) if ahead or standing.ahead else standing
+    return before, _told(standing, max(standing.told, until), tuple(ahead))
 
 
 def _left(standing: Standing, sighting: Sighting) -> Iterator[Stretch]:
@@ -125,10 +123,12 @@ def _open(standing: Standing, until: int, upcoming: Sighting | None) -> Iterator
     seen = standing.since if upcoming.seen_until is None else upcoming.seen_until
     certain = min(until, max(begin, seen))
     yield _stretch(standing, begin, certain, state)
+    if certain == until:
+        return
     if upcoming.after is None:
         yield _stretch(standing, certain, until, None)
-    elif certain < until:
-        yield dataclasses.replace(_stretch(standing, certain, until, state), estimated=True)
+    else:
+        yield _stretch(standing, certain, until, state)._replace(estimated=True)
 
 
 def _end(standing: Standing, sighting: Sighting) -> int:
@@ -152,6 +152,11 @@ def _entered(standing: Standing, sighting: Sighting) -> Standing:
     )
 
 
+def _told(standing: Standing, until: int, ahead: tuple[Stretch, ...]) -> Standing:
+    one = standing
+    return Standing(one.state, one.since, until, one.replicas, one.provider, one.cause, one.route, ahead)
+
+
 def _stretch(standing: Standing, begin: int, end: int, state: State | None) -> Stretch:
     return Stretch(begin, end, state, standing.replicas, standing.provider, standing.cause, standing.route)
 
@@ -160,6 +165,8 @@ def _cut(stretches: list[Stretch], at: int) -> tuple[list[Stretch], list[Stretch
     """Divide stretches into those before a moment and those behind it."""
     if not stretches or stretches[-1].end <= at:
         return stretches, []
-    before = [one if one.end <= at else dataclasses.replace(one, end=at) for one in stretches if one.begin < at]
-    behind = [one if one.begin >= at else dataclasses.replace(one, begin=at) for one in stretches if one.end > at]
+    before = [one if one.end <= at else one._replace(end=at) for one in stretches if one.begin < at]
+    behind = [
+        one if one.begin >= at else one._replace(begin=at) for one in stretches if max(one.end, one.begin + 1) > at
+    ]
     return before, behind

@@ -29,7 +29,7 @@ def check_entry(  # noqa: C901 - a list of refusals, in one place because a call
 ) -> None:
     """Refuse by the head alone, and learn whose request it is. `without_key` is asked where no key is right.
 
-    Raises NotAllowed, KeyRateLimited, InvalidInput.
+    Raises NotAllowed, BudgetSpent, KeyRateLimited, InvalidInput.
     """
     request, kept = x.request, x.request.kept
     try:
@@ -39,6 +39,8 @@ def check_entry(  # noqa: C901 - a list of refusals, in one place because a call
             raise
         holder = WITHOUT_KEY
     x.key = holder.key
+    if x.services.spent.closed_keys and x.key.id in x.services.spent.closed_keys:
+        raise x.services.spent.closed(x.key.id)
     if holder.meter is not None:
         holder.meter.enter(x.started)
         x.meter = holder.meter

@@ -9,6 +9,7 @@ from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import can_be_passed_on, end_with_answer
 from lamplighter.gateway.passage import Passage
+from lamplighter.gateway.renting import choice_told
 from lamplighter.gateway.shortcuts import respond
 from lamplighter.gateway.surface import send_json
 from lamplighter.gateway.tasks.answering import answer_translated
@@ -114,8 +115,11 @@ def own_headers(x: Exchange) -> Headers:
     if x.hold_capped:
         headers.append((b"x-lamplighter-hold-limit", b"%g" % x.services.settings.max_hold))
     plan = x.plan
-    if plan is not None and not plan.route.implied and plan.is_fallback(x.endpoint):
-        headers.append((b"x-lamplighter-fallback", plan.reason(x.endpoint).encode("ascii")))
+    if plan is not None and not plan.route.implied:
+        if plan.is_fallback(x.endpoint):
+            headers.append((b"x-lamplighter-fallback", plan.reason(x.endpoint).encode("ascii")))
+        if x.choice:
+            headers.append((b"x-lamplighter-choice", choice_told(x.choice)))
     if x.meter is not None:
         if x.upstream is not None:
             x.meter.drop_others(x.upstream.headers)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
+from lamplighter.control.purse import NoBudgets, SpentKeys
+from lamplighter.domain.choosing import Bid
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import Outcome, UsageSink
 from lamplighter.errors import EndpointNotFound, ShuttingDown
@@ -58,8 +60,9 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
+        spent: SpentKeys | None = None,
     ) -> None:
-        """`keyring` tells who may come in; without one the settings do.
+        """`keyring` tells who may come in; without one the settings do. `spent` tells whose budgets leave nothing.
 
         `tls` is for connections to endpoints; the system's trusted authorities by default.
         """
@@ -88,6 +91,7 @@ class Gateway:
             sweeper=Sweeper(settings.sweep_every, pool.sweep),
             access_log=access_log,
             tracing=tracing,
+            spent=spent or NoBudgets(),
         )
         self._management = management or _nothing_else
         self.closing = False
@@ -152,6 +156,10 @@ class Gateway:
         self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
 
+    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
+        """What a request of so many tokens would be expected to cost now, on the routes that choose by cost."""
+        return self._services.renting.expected(name, tokens_in=tokens_in, tokens_out=tokens_out)
+
     def resolve(self, model: str) -> str:
         """The name of the route or endpoint behind a name that clients use. Raises EndpointNotFound."""
         return self._services.router.find(model).name
@@ -173,7 +181,8 @@ class Gateway:
     def counted(self, key: ApiKey, model: str) -> Iterator[Elsewhere]:
         """Count a call of a model that is elsewhere as one of the key's, within its limits, and write down its use.
 
-        Raises Forbidden for a model that the key may not call, KeyRateLimited, ShuttingDown.
+        Raises EndpointNotFound and NotForElsewhere for a model that the key may not call, BudgetSpent, KeyRateLimited,
+        ShuttingDown.
         """
         if self.closing:
             raise ShuttingDown("This server is going away.", retry_after=1.0)

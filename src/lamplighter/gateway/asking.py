@@ -6,6 +6,7 @@ import asyncio
 import random
 from time import monotonic
 
+from lamplighter.domain.routing import Choose
 from lamplighter.errors import LamplighterError, UpstreamUnreachable
 from lamplighter.gateway import claiming, proxied, relay
 from lamplighter.gateway.address import Address
@@ -56,7 +57,8 @@ def ask_at_once(x: Exchange) -> asyncio.Future[None] | None:
 
 def _first_choice(x: Exchange) -> TargetState | None:
     """The state of the target to try first; None where more has to be known of it, or it is not to be asked now."""
-    plan = x.plan = plan_of(x, x.way)
+    way = x.way
+    plan = x.plan = plan_of(x, way) if way.choose is Choose.ORDER else x.services.renting.plan(x, way)
     target = plan.current
     state = x.services.standings.of_target(target)
     if (target.is_upstream and not x.is_posted) or not target.fit.is_any or not state.admits(x.started):

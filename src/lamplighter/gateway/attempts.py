@@ -15,6 +15,7 @@ from lamplighter.domain.choosing import fits
 from lamplighter.domain.retrying import is_failure, retry_after, was_refused
 from lamplighter.domain.routing import WhileWaking
 from lamplighter.errors import (
+    BudgetSpent,
     EndpointNotFound,
     EndpointPaused,
     Forbidden,
@@ -39,7 +40,10 @@ _ODD = _REFUSED_KEY | {429}
 _COOL_DOWN = 1.0
 """For a target that answers 429 without saying when to come back (seconds)."""
 
-_LEADS_ON = (Unavailable, EndpointPaused, EndpointNotFound, Forbidden, DoesNotFit, UpstreamError, DeadlinePassed)
+_LEADS_ON = (
+    *(Unavailable, EndpointPaused, BudgetSpent, EndpointNotFound, Forbidden),
+    *(DoesNotFit, UpstreamError, DeadlinePassed),
+)
 
 
 def is_answered(x: Exchange) -> bool:

@@ -6,15 +6,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.keys import ApiKey, Role
 from lamplighter.domain.usage import Outcome, UsageRecord
-from lamplighter.errors import EndpointNotFound, LamplighterError
+from lamplighter.errors import EndpointNotFound, LamplighterError, NotAllowed
 from lamplighter.gateway.services import Services
 
 ROUTE = "/api/inference"
 
 TARGET = "elsewhere"
 """Under which target such calls stand in the usage records: alone, or before a slash, which no endpoint's name has."""
+
+
+class NotForElsewhere(NotAllowed):
+    """The key may call what is here alone: what is elsewhere is paid for by this server's own account."""
+
+    status = 403
+    code = "role_missing"
+
+    def __init__(self, key: ApiKey, model: str) -> None:
+        super().__init__(
+            f"{model[:100]!r} is no model of this server, and {key.name!r} may not call those elsewhere: that takes a "
+            f"key with the role {Role.OPERATE.value!r}, or one that was made for this very model."
+        )
 
 
 class Elsewhere:
@@ -36,8 +49,10 @@ class Elsewhere:
 @contextmanager
 def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
     """See `Gateway.counted`."""
-    if not key.may_call(model):
-        raise EndpointNotFound(model, key.routes)
+    if not key.may_call_elsewhere(model):
+        raise EndpointNotFound(model, key.routes) if key.routes else NotForElsewhere(key, model)
+    if key.id in services.spent.closed_keys:
+        raise services.spent.closed(key.id)
     meter, began = services.keys.meter_of(key), time.monotonic()
     if meter is not None:
         meter.enter(began)

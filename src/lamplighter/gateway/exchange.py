@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from lamplighter.control.demand import Claim
 from lamplighter.domain.breaker import NO_PROBE
-from lamplighter.domain.choosing import BYTES_PER_TOKEN, Demands, demands_of
+from lamplighter.domain.choosing import BYTES_PER_TOKEN, Bid, Demands, demands_of
 from lamplighter.domain.keys import ANYBODY, ApiKey
 from lamplighter.domain.routing import Route
 from lamplighter.domain.usage import Outcome, UsageRecord
@@ -93,6 +93,8 @@ class Exchange:
     trace: Trace | None = None
     rented = False
     """Whether an upstream answers because that is cheaper than waking the endpoint."""
+    choice: Sequence[Bid] = ()
+    """On a route that chooses by cost: what was expected of each target that takes requests, the first choice first."""
     replied = False
     feedback = False
     """Whether the answer has begun with words about the wait: its head is gone, see `gateway.feedback`."""
@@ -319,6 +321,8 @@ class Exchange:
         self._late = _never
         if self.plan is not None:
             self.plan.failures.clear()
+            if self.choice:
+                self.services.renting.learn(self)
 
     def _tell(self, services: Services) -> None:
         """Say how it went, to whom that is of use beside the usage records."""

@@ -189,7 +189,7 @@ class Plan:
         if all(isinstance(one.error, DoesNotFit) for one in last):
             return DoesNotFit(text)
         alike = {type(one.error) for one in last}
-        if len(alike) == 1 and self.last.error.status in {403, 404} | {EndpointPaused.status}:
+        if len(alike) == 1 and self.last.error.status in {402, 403, 404} | {EndpointPaused.status}:
             return self.last.error
         return AllTargetsFailed(text, retry_after=_soonest(last))
 

@@ -1,14 +1,26 @@
-"""Whether a request is answered by an upstream for its price, instead of waking an endpoint for its own."""
+"""Where a request costs less: at an upstream for its price, or at an endpoint for its own."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from lamplighter.control.demand import Demand
-from lamplighter.domain.choosing import fits
-from lamplighter.domain.renting import Rent, cheaper_to_rent, cost_of_tokens, cost_of_wake
-from lamplighter.domain.routing import RouteTarget, TokenPrice
+from lamplighter.domain.choosing import Bid, by_cost, fits
+from lamplighter.domain.renting import (
+    Arrivals,
+    Rent,
+    cheaper_to_rent,
+    cost_asleep,
+    cost_awake,
+    cost_of_tokens,
+    cost_of_wake,
+)
+from lamplighter.domain.routing import Choose, Route, RouteTarget, TokenPrice
+from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.plan import Plan
 from lamplighter.gateway.router import Routing
 
@@ -16,18 +28,106 @@ if TYPE_CHECKING:
     from lamplighter.gateway.exchange import Exchange
 
 
+_MOST_TOLD = 5
+"""Of so many targets an answer tells what was expected of them."""
+
+
 class Renting:
-    """Keeps what each route has spent on upstreams while its endpoint slept."""
+    """Keeps what each route has spent on upstreams while its endpoint slept, and how many requests it had of late."""
 
     def __init__(self, demand: Demand, routing: Routing) -> None:
         self._demand = demand
         self._rents: dict[str, Rent] = {}
+        self._arrivals: dict[str, Arrivals] = {}
         self.take(routing)
 
     def take(self, routing: Routing) -> None:
         """Take other prices and routes. What was spent stays with its route."""
         self._routing = routing
         self._rents = {name: self._rents.get(name) or Rent() for name, route in routing.routes.items() if route.rent}
+        choosing = [name for name, route in routing.routes.items() if route.choose is Choose.CHEAPEST]
+        self._arrivals = {name: self._arrivals.get(name) or Arrivals() for name in choosing}
+
+    def plan(self, x: Exchange, route: Route) -> Plan:
+        """The attempts of a request that goes where it is expected to cost least."""
+        now, arrivals = monotonic(), self._arrivals.get(route.name)
+        if arrivals is None:  # a reload has taken the route out
+            arrivals = Arrivals()
+        out = _tokens_out(x, arrivals)
+        bids = [self._bid(x, target, arrivals.rate(now), out) for target in route.targets]
+        arrivals.come(now)
+        sticky = x.request.header(route.sticky.encode()) if route.sticky is not None else None
+        text = None if sticky is None else sticky.decode("latin-1")
+        x.choice = by_cost(bids, x.services.standings.look, sticky=text, draw=random.random())  # noqa: S311
+        return Plan(route, tuple(bid.target for bid in x.choice))
+
+    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
+        """What a request of so many tokens would be expected to cost now, the cheapest target first.
+
+        By route: those of this name, or that lead to it, and choose by cost.
+        """
+        now, found = monotonic(), dict[str, Sequence[Bid]]()
+        for route in self._routing.routes.values():
+            arrivals = self._arrivals.get(route.name)
+            if arrivals is None or (route.name != name and all(one.name != name for one in route.targets)):
+                continue
+            rate = arrivals.rate(now)
+            bids = [self._expected(route, target, rate, (tokens_in, tokens_out)) for target in route.targets]
+            found[route.name] = sorted(bids, key=lambda bid: (bid.cost is None, bid.cost or 0.0))
+        return found
+
+    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int]) -> Bid:
+        if target.name not in self._routing.upstreams:
+            return self.bid_of_endpoint(target, rate)
+        price = self._price(route.name, target)
+        if price is None:
+            return Bid(target, None, "no-price")
+        return Bid(target, cost_of_tokens(price, tokens_in=tokens[0], tokens_out=tokens[1]), "tokens")
+
+    def learn(self, x: Exchange) -> None:
+        """Take from an answer how long answers are on its route."""
+        arrivals = self._arrivals.get(x.way.name)
+        if arrivals is not None and x.tokens_out:
+            arrivals.answered(x.tokens_out, monotonic())
+
+    def _bid(self, x: Exchange, target: RouteTarget, rate: float, tokens_out: float) -> Bid:
+        """What this request is expected to cost at a target."""
+        if not target.fit.is_any and fits(target.fit, x.demands) is not None:
+            return Bid(target, None, "does-not-fit")
+        if target.is_upstream:
+            return self._bid_by_tokens(x, target, tokens_out)
+        return self.bid_of_endpoint(target, rate)
+
+    def _bid_by_tokens(self, x: Exchange, target: RouteTarget, tokens_out: float) -> Bid:
+        if not x.is_posted:
+            return Bid(target, None, "does-not-fit")
+        price = self._price(x.way.name, target)
+        if price is None:
+            return Bid(target, None, "no-price")
+        return Bid(target, cost_of_tokens(price, tokens_in=_tokens_in(x), tokens_out=round(tokens_out)), "tokens")
+
+    def bid_of_endpoint(self, target: RouteTarget, rate: float) -> Bid:
+        """What a request is expected to cost at an endpoint as it is now, with so many a second."""
+        demand, name = self._demand, target.name
+        in_use = demand.in_flight(name) > 0
+        if in_use and demand.is_awake(name):
+            return Bid(target, 0.0, "in-use")
+        price = self._routing.prices.get(name)
+        if price is None:
+            return Bid(target, None, "no-price")
+        try:
+            wait, tail = demand.expected_wait(name), demand.idle_timeout(name)
+        except EndpointNotFound:
+            return Bid(target, None, "gone")
+        wake = cost_of_wake(price, start=wait, tail=tail)
+        asleep = inf if tail is None else cost_asleep(wake, lasts=wait + tail, rate=rate)
+        if demand.is_awake(name):
+            left = self._routing.sleeps_in(name)
+            idle = 0.0 if left is None or tail is None else tail - left
+            return Bid(target, cost_awake(price, idle_for=idle, asleep=asleep), "awake")
+        if demand.is_starting(name):
+            return Bid(target, 0.0, "starting")  # its wake is paid, whoever comes
+        return Bid(target, asleep, "asleep")
 
     def rents(self, x: Exchange, plan: Plan, endpoint: str) -> bool:
         """Whether this request is to leave the endpoint asleep. Needs the prices of both, else it is woken."""
@@ -46,7 +146,7 @@ class Renting:
         rent = self._rents.get(x.way.name)
         if rent is None or x.plan is None or x.first_byte_at is None:
             return
-        price = self._price(x, x.plan.current)
+        price = self._price(x.way.name, x.plan.current)
         if price is not None:
             told = cost_of_tokens(price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
             rent.add(told or _estimate(price, x), monotonic())
@@ -57,14 +157,14 @@ class Renting:
             return None
         able = (target for target in plan.order if target.is_upstream and fits(target.fit, x.demands) is None)
         first = next(able, None)
-        return self._price(x, first) if first is not None else None
+        return self._price(x.way.name, first) if first is not None else None
 
-    def _price(self, x: Exchange, target: RouteTarget) -> TokenPrice | None:
+    def _price(self, route: str, target: RouteTarget) -> TokenPrice | None:
         """What a target charges, by the configuration, or as its own name of the model is priced elsewhere."""
         upstream = self._routing.upstreams.get(target.name)
         if upstream is None:
             return None
-        return self._routing.token_price(upstream, target.model or upstream.model or x.way.name)
+        return self._routing.token_price(upstream, target.model or upstream.model or route)
 
 
 def _estimate(price: TokenPrice, x: Exchange) -> float:
@@ -72,3 +172,27 @@ def _estimate(price: TokenPrice, x: Exchange) -> float:
     demands = x.demands
     tokens_out = max(demands.answer, x.events)
     return cost_of_tokens(price, tokens_in=demands.tokens - demands.answer, tokens_out=tokens_out)
+
+
+def _tokens_in(x: Exchange) -> int:
+    demands = x.demands
+    return demands.tokens - demands.answer
+
+
+def _tokens_out(x: Exchange, arrivals: Arrivals) -> float:
+    """How long the answer may be: as those of late, at most as the request allows; before any, as that or its own."""
+    learned, most = arrivals.tokens_out, x.demands.answer
+    if learned is None:
+        return most or _tokens_in(x)
+    return min(learned, most) if most else learned
+
+
+def choice_told(bids: Sequence[Bid]) -> bytes:
+    """What was expected of the targets, in the order in which they are tried: for a header."""
+    told = [f"{bid.target.name}={_told(bid)}" for bid in bids[:_MOST_TOLD]]
+    more = [f"and {len(bids) - _MOST_TOLD} more"] if len(bids) > _MOST_TOLD else []
+    return "; ".join(["cheapest", *told, *more]).encode("ascii", "backslashreplace")
+
+
+def _told(bid: Bid) -> str:
+    return f"unknown {bid.why}" if bid.cost is None else f"{bid.cost:.3g} {bid.why}"

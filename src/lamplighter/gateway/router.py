@@ -16,14 +16,16 @@ class Routing:
     """What the configuration says of routes.
 
     `prices` are those of endpoints, in $ per hour awake, all replicas together; it may be a view of what changes.
-    `token_price` tells what an upstream charges for a model that it knows by a name, None for its own one. `breaker`
-    None: no target is left alone for its failures.
+    `token_price` tells what an upstream charges for a model that it knows by a name, None for its own one. `sleeps_in`
+    tells in how many seconds an endpoint will be put to sleep if nothing comes; None: it is held awake. `breaker` None:
+    no target is left alone for its failures.
     """
 
     routes: Mapping[str, Route] = field(default_factory=dict)
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     prices: Mapping[str, float] = field(default_factory=dict)
     token_price: Callable[[Upstream, str | None], TokenPrice | None] = lambda upstream, _model: upstream.price
+    sleeps_in: Callable[[str], float | None] = lambda _endpoint: None
     breaker: BreakerPolicy | None = field(default_factory=BreakerPolicy)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

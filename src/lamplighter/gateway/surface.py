@@ -8,7 +8,14 @@ from math import ceil
 
 import msgspec
 
-from lamplighter.errors import EndpointNotFound, InvalidInput, LamplighterError, Unavailable
+from lamplighter.errors import (
+    BudgetSpent,
+    EndpointNotFound,
+    InvalidInput,
+    LamplighterError,
+    PaymentRequired,
+    Unavailable,
+)
 from lamplighter.gateway.asgi import Headers
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.messages import is_messages, messages_error
@@ -36,6 +43,8 @@ def openai_error(error: LamplighterError) -> object:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     if isinstance(error, KeyRateLimited):
         kind = "rate_limit_error"
+    elif isinstance(error, PaymentRequired):
+        kind = "insufficient_quota"
     return {"error": {"message": error.message, "type": kind, "param": param, "code": error.code}}
 
 
@@ -55,7 +64,7 @@ def plain_error(_: Exchange, error: LamplighterError) -> object:
 def error_headers(error: LamplighterError) -> Headers:
     """What else a client needs to know, to do the right thing next."""
     headers = []
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | BudgetSpent):
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after or 1))))
     if isinstance(error, KeyRateLimited):
         headers += error.headers

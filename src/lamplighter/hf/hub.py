@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from lamplighter.domain.inference import is_model_name
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
 from lamplighter.domain.offers import ModelRecord
-from lamplighter.errors import Forbidden, LamplighterError, ModelNotFound, ProviderError, RateLimited
+from lamplighter.errors import Forbidden, InvalidInput, LamplighterError, ModelNotFound, ProviderError, RateLimited
 from lamplighter.hf.answers import error_for
 from lamplighter.hf.exchange import Answer, Asked, Question, parsed, quoted
 from lamplighter.hf.hosts import host_of
@@ -58,6 +59,8 @@ class HubApi:
 
     async def model(self, name: str) -> ModelRecord:
         """One model. Raises ModelNotFound, which the Hub also says of what the token may not see."""
+        if not is_model_name(name):
+            raise InvalidInput(f"model: {name[:80]!r} is no name of a model", field="model")
         expanded = "&".join(f"expand={word}" for word in EXPANDED)
         url = f"{self._base}{PATH}/{quoted(name, _SLASH)}?{expanded}"
         answer = await self._asked(url, name)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lamplighter import errors
-from lamplighter.domain.inference import TASK, InferenceAnswer, InferenceRequest
+from lamplighter.domain.inference import TASK, InferenceAnswer, InferenceRequest, is_model_name
 from lamplighter.domain.offers import ModelRecord
 from lamplighter.domain.secret import Secret
-from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, Overloaded, Unavailable
+from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, Overloaded, ProviderError, Unavailable
 from lamplighter.hf.answers import error_for, said
 from lamplighter.hf.exchange import Answer, Asked, Question, quoted
 from lamplighter.hf.hosts import host_of
@@ -56,6 +56,7 @@ def question_of(request: InferenceRequest, router: str, model: ModelRecord | Non
     Raises InvalidInput, ModelNotFound.
     """
     check_surface(request)
+    request.written()  # what can't be is the caller's mistake, and is told before anything is asked
     if request.meant_for != TASK:
         name = f"{request.model}:{request.provider}" if request.provider else request.model
         url, body = f"{router}/v1/{request.meant_for}", {**request.body, "model": name}
@@ -74,7 +75,10 @@ def _task_url(request: InferenceRequest, router: str, model: ModelRecord) -> str
     own = served[OWN_PROVIDER]
     task = own.task or model.task
     pipeline = f"/pipeline/{task}" if task in _PIPELINES else ""
-    return f"{router}/{OWN_PROVIDER}/models/{quoted(own.name or model.id, _SLASH)}{pipeline}"
+    name = own.name or model.id
+    if not is_model_name(name):
+        raise ProviderError(f"{request.model}: the Hub tells a name of it that is none: {name[:80]!r}.")
+    return f"{router}/{OWN_PROVIDER}/models/{quoted(name, _SLASH)}{pipeline}"
 
 
 async def ask(

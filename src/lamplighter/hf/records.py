@@ -290,7 +290,9 @@ def _granted(raw: Raw, namespace: str | None) -> frozenset[str]:
 class Metrics:
     """What an endpoint did in a window of time. None where nobody could tell; nothing is invented.
 
-    `uptime` and `window` are in seconds, `cost` in USD: uptime times price per hour times replicas, an estimate.
+    `uptime` and `window` are in seconds, `cost` in USD. `cost_source` says where that comes from: `ledger`, what a
+    Lamplighter charged for the window (starts included, at the prices of the time), or `estimate`, uptime times the
+    price per hour of now times replicas. Of `unpriced` seconds, which cost nothing, the ledger knew no price.
     """
 
     window: float
@@ -300,4 +302,6 @@ class Metrics:
     tokens: int | None = None
     cost: float | None = None
     price_per_hour: float | None = None
+    cost_source: str | None = None
+    unpriced: float | None = None
     raw: Raw = field(default_factory=dict, repr=False, compare=False)

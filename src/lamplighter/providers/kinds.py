@@ -13,7 +13,7 @@ from typing import Any
 
 from lamplighter.errors import LamplighterError
 from lamplighter.hf.token import cloud_token_missing, find_cloud_token
-from lamplighter.providers.registry import GROUP
+from lamplighter.providers.registry import GROUP, origin_of
 
 BUILT_IN = "built in"
 
@@ -60,16 +60,18 @@ def _built_in() -> Iterable[ProviderKind]:
 
 
 def _plugged_in(entry: EntryPoint, *, doubled: bool) -> ProviderKind:
-    origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+    origin = origin_of(entry)
     if entry.name in _KNOWN or doubled:
         whose = "comes with Lamplighter" if entry.name in _KNOWN else "another package has, too"
         return ProviderKind(key=entry.name, origin=origin, trouble=f"its key is one that {whose}: it is not used")
     try:
         factory = entry.load()
+        if not callable(factory):
+            return ProviderKind(key=entry.name, origin=origin, trouble="it is nothing that makes a provider")
         return ProviderKind(
             key=entry.name, origin=origin, abilities=_abilities_of(factory), missing=tuple(_missing_of(factory))
         )
-    except Exception as error:  # noqa: BLE001 - it is somebody else's code, and may fail in any way
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is somebody else's code, and may fail in any way
         reason = f"it can't be loaded: {type(error).__name__}: {error}"
         return ProviderKind(key=entry.name, origin=origin, trouble=reason[:300])
 

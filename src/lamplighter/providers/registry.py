@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from lamplighter.engines.registry import ENGINES
-from lamplighter.errors import InvalidInput
+from lamplighter.errors import InvalidInput, LamplighterError
 from lamplighter.providers.base import Provider
 from lamplighter.providers.market import Marketplace
 from lamplighter.providers.shop import Shop
 from lamplighter.secrets.sources import Secrets
 
 GROUP = "lamplighter.providers"
+_LONGEST_TOLD = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +47,7 @@ Factory = Callable[[Site], Provider | Marketplace]
 
 def make_provider(kind: str, site: Site) -> Provider:
     """Make a provider of this kind. Raises InvalidInput for an unknown kind, or options that it does not take."""
-    factory = _BUILT_IN.get(kind) or _plugged_in(kind)
-    try:
-        made: object = factory(site)
-    except TypeError as error:
-        raise InvalidInput(
-            f"providers.{site.name}.options: {error}.", field=f"providers.{site.name}.options"
-        ) from error
+    made = _made(kind, site, _BUILT_IN.get(kind) or _plugged_in(kind))
     if hasattr(made, "observe"):
         return cast("Provider", made)
     if isinstance(made, Marketplace):
@@ -60,15 +55,46 @@ def make_provider(kind: str, site: Site) -> Provider:
     raise InvalidInput(f"type: {kind!r} makes neither a provider nor a marketplace.", field="type")
 
 
+def _made(kind: str, site: Site, factory: Factory) -> object:
+    options = f"providers.{site.name}.options"
+    try:
+        return factory(site)
+    except LamplighterError:
+        raise
+    except TypeError as error:
+        raise InvalidInput(f"{options}: {error}.", field=options) from error
+    except Exception as error:
+        if kind in _BUILT_IN:
+            raise
+        text = f"providers.{site.name}: {kind!r} broke as it was made: {type(error).__name__}: {error}"
+        raise InvalidInput(text[:_LONGEST_TOLD], field=f"providers.{site.name}") from error
+
+
 def _plugged_in(kind: str) -> Factory:
-    found: dict[str, EntryPoint] = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if kind in found:
-        factory: Factory = found[kind].load()
-        return factory
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault(entry.name, []).append(entry)
+    if len(entries := found.get(kind, ())) > 1:
+        whose = " and ".join(sorted(map(origin_of, entries)))
+        raise InvalidInput(f"type: {kind!r} is a key that {whose} both have: it is not used.", field="type")
+    for entry in entries:
+        try:
+            factory: object = entry.load()
+        except (Exception, SystemExit) as error:  # somebody else's code, and it may fail in any way
+            text = f"type: {kind!r} of {origin_of(entry)} can't be loaded: {type(error).__name__}: {error}"
+            raise InvalidInput(text[:_LONGEST_TOLD], field="type") from error
+        if not callable(factory):
+            raise InvalidInput(f"type: {kind!r} of {origin_of(entry)} is nothing that makes a provider.", field="type")
+        return cast("Factory", factory)
     known = sorted({*_BUILT_IN, *found})
     near = difflib.get_close_matches(kind, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InvalidInput(f"type: {kind!r} is no kind of provider.{hint} Known: {', '.join(known)}.", field="type")
+
+
+def origin_of(entry: EntryPoint) -> str:
+    """The package that brings a plug-in."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
 def _local(site: Site) -> Provider:

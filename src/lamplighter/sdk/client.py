@@ -498,6 +498,7 @@ class AsyncClient:
         from lamplighter.domain.inference import InferenceRequest  # noqa: PLC0415
 
         request = InferenceRequest(model=model, body=payload, surface=surface, provider=provider, timeout=timeout)
+        request.written()  # what can't be sent is told before anything is asked
         return await (await self._shopping()).run_inference(request)
 
     # What the methods above are made of.

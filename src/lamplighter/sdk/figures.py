@@ -15,7 +15,10 @@ from statistics import median
 from typing import Any
 
 from lamplighter.hf.records import Metrics
-from lamplighter.sdk.status import number
+from lamplighter.sdk.status import decimal, number
+
+LEDGER, ESTIMATE = "ledger", "estimate"
+"""Where the cost comes from: what was charged, or uptime times a price."""
 
 Point = tuple[float, float]
 """Unix time, and a value."""
@@ -29,23 +32,44 @@ _MILLISECONDS = 1e11  # a number above this is no count of seconds
 def add_up(graphs: Mapping[str, Any], *, window: float, stop: float, price_per_hour: float | None) -> Metrics:
     """Sum up a window of `window` seconds before the Unix time `stop`; `price_per_hour` is USD per replica.
 
-    `uptime` is the time in which at least one replica ran. The cost is the time of all running replicas times the
-    price: an estimate, because starts are billed as well and are in no graph.
+    `uptime` is the time in which at least one replica ran. The cost is what a Lamplighter's ledger charged, where that
+    is told. Else it is the time of all running replicas times the price: an estimate, because starts are billed as well
+    and are in no graph.
     """
     running = [points for labels, points in _series(graphs.get("replicasRunning")) if _runs(labels)]
     uptime, replica_seconds = _durations(running, window, stop) if running else (None, None)
     requests, errors = _requests(graphs.get("responseStatusCodeGrouped"))
-    known = price_per_hour is not None and replica_seconds is not None
+    cost, source = _cost(graphs, replica_seconds, price_per_hour)
     return Metrics(
         window=window,
         uptime=uptime,
         requests=requests,
         errors=errors,
         tokens=_total([points for _, points in _series(graphs.get("tokens"))]),
-        cost=price_per_hour * replica_seconds / 3600.0 if known else None,  # type: ignore[operator]
+        cost=cost,
         price_per_hour=price_per_hour,
+        cost_source=source,
+        unpriced=number(_ledger(graphs).get("unpriced_seconds")),
         raw=graphs,
     )
+
+
+def _cost(
+    graphs: Mapping[str, Any], replica_seconds: float | None, price_per_hour: float | None
+) -> tuple[float | None, str | None]:
+    """What it cost in USD, and who says so."""
+    charged = decimal(_ledger(graphs).get("cost"))
+    if charged is not None:
+        return float(charged), LEDGER
+    if price_per_hour is None or replica_seconds is None:
+        return None, None
+    return price_per_hour * replica_seconds / 3600.0, ESTIMATE
+
+
+def _ledger(graphs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a Lamplighter charged for the window; nothing of Hugging Face."""
+    told = graphs.get("lamplighter")
+    return told if isinstance(told, Mapping) else {}
 
 
 def runs_since(graphs: Mapping[str, Any], stop: float) -> float | None:

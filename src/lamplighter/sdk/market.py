@@ -94,12 +94,18 @@ def exact_price(value: Decimal | float | str | None) -> Decimal | None:
 def offer_document(offer: Offer) -> dict[str, Any]:
     """An offer as the route `/api/offers` has it: amounts are exact decimals, as text."""
     document = asdict(offer)
-    for one in document["quotes"]:
+    for one in (*document["quotes"], *document["others"]):
         one["amount"] = money(one["amount"])
     if offer.measured is not None:
         document["measured"]["tokens_per_second"] = offer.measured.tokens_per_second
+    if (cost := offer.cost) is not None:
+        per = {"per_million_tokens": cost.per_million_tokens, "per_request": cost.per_request}
+        told = {"dollars": money(cost.dollars)} | {name: money(one) if one else None for name, one in per.items()}
+        document["cost"] |= told
     price = offer.price_per_million
     return document | {
+        "cost_basis": offer.cost_basis,
+        "disagrees": offer.disagrees,
         "modality": offer.modality,
         "price_per_million": money(price) if price is not None else None,
         "price_basis": offer.price_basis,

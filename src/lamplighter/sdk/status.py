@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from lamplighter.domain.endpoint import Phase, State
@@ -16,7 +17,8 @@ class Status:
 
     `state` is the provider's word, `phase` what a person needs: `running sleeping starting stopping unknown error`.
     `price_per_hour` is in USD per replica; `price_source` says who told it, `price_estimate` that less or more may be
-    paid. `last_activity` is RFC 3339. `starting_for`, `expected_start`,
+    paid; `cost_today` is what its server has charged today in USD, `saved_today` what staying awake would have cost on
+    top. `last_activity` is RFC 3339. `starting_for`, `expected_start`,
     `auto_sleep_in` and `held_by` (what keeps it awake) come from a Lamplighter, which `at_lamplighter` says. After
     `idle_timeout` without a request it sleeps by itself; None for never. `meaning` is one line: what the state means
     and what it costs, and what to do next.
@@ -44,6 +46,8 @@ class Status:
     held_by: tuple[str, ...] = ()
     idle_timeout: float | None = None
     at_lamplighter: bool = False
+    cost_today: Decimal | None = None
+    saved_today: Decimal | None = None
 
     @property
     def meaning(self) -> str:
@@ -90,6 +94,8 @@ class Status:
             held_by=_texts(told.get("held_by")),
             idle_timeout=idle_timeout(endpoint),
             at_lamplighter=bool(told),
+            cost_today=decimal(told.get("cost_today")),
+            saved_today=decimal(told.get("saved_today")),
         )
 
     def _running(self) -> str:
@@ -173,6 +179,15 @@ def idle_timeout(endpoint: Endpoint) -> float | None:
 def number(value: object) -> float | None:
     """A number out of JSON, or None for anything else."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def decimal(value: object) -> Decimal | None:
+    """An exact amount out of JSON, or None for anything else."""
+    try:
+        found = Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
+    return found if found is not None and found.is_finite() else None
 
 
 def _texts(value: object) -> tuple[str, ...]:

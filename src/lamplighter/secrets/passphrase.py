@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from lamplighter.domain.secret import Secret
+from lamplighter.secrets.places import is_writable
 from lamplighter.secrets.problems import SourceLocked, SourceUnfit
 from lamplighter.secrets.terminal import ask_person, is_somebody_there
 
@@ -17,6 +18,7 @@ VARIABLE = "LAMPLIGHTER_PASSPHRASE"
 DESCRIPTOR = "LAMPLIGHTER_PASSPHRASE_FD"
 _MOST = 4096
 _PATIENCE = 10.0
+_LONGEST_NUMBER = 9
 
 Ask: TypeAlias = Callable[[str], str]
 """Asks a person, unseen, for what the text says. Raises whatever ends the program, where that person gives up."""
@@ -49,6 +51,8 @@ class Passphrase:
         if number := self._environ.get(DESCRIPTOR, "").strip():
             return _once(number)
         value = self._environ.get(VARIABLE, "")
+        if not is_writable(value):
+            raise SourceUnfit(f"{VARIABLE} is not UTF-8 text")
         return Secret(value) if value else None
 
     def _asked(self, path: object, *, new: bool) -> Secret:
@@ -86,7 +90,7 @@ def _once(number: str) -> Secret:
 
 def _from_descriptor(number: str) -> str:
     """The first line of what can be read there; the descriptor is closed, so that no child inherits it."""
-    if not number.isdecimal():
+    if not number.isdecimal() or len(number) > _LONGEST_NUMBER:
         raise SourceUnfit(f"{DESCRIPTOR}: {number[:20]!r} should be the number of an open file")
     try:
         with contextlib.closing(os.fdopen(int(number), "rb", buffering=0)) as file:

@@ -94,7 +94,18 @@ def parse_place(text: str, expand: Callable[[str], Path] = Path) -> Place | None
     kind, _, rest = text.strip().partition(":")
     if not is_place(text.strip()):
         return None
+    if "\0" in rest or not is_writable(rest):
+        raise ValueError("has a character that the name of no place has")
     return _READERS[kind](rest, expand)
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can be written as UTF-8. What came from bytes that were none can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def named_in(text: str) -> Iterator[str]:

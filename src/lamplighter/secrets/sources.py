@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,10 +22,11 @@ from lamplighter.secrets.places import (
     Place,
     StorePlace,
     VaultPlace,
+    is_writable,
     parse_place,
 )
 from lamplighter.secrets.problems import SecretError, SecretMissing, SourceUnfit
-from lamplighter.secrets.store import LONGEST, SecretStore, default_path, is_store
+from lamplighter.secrets.store import COST, COST_VARIABLE, LONGEST, SecretStore, default_path, is_store
 
 if TYPE_CHECKING:
     from lamplighter.secrets.vault import Vault, VaultSettings
@@ -56,7 +58,10 @@ class Secrets:
         self.environ: Mapping[str, str] = os.environ if environ is None else environ
         self.keyring = keyring or KeyringSource()
         self.store = store or SecretStore(
-            default_path(self.environ), passphrase=Passphrase(self.environ, ask), keyring=self.keyring
+            default_path(self.environ),
+            passphrase=Passphrase(self.environ, ask),
+            keyring=self.keyring,
+            cost=self.environ.get(COST_VARIABLE, "").strip() or COST,
         )
         self._vault: Vault | None = None
         self._vault_settings: VaultSettings | None = None
@@ -163,6 +168,7 @@ class Secrets:
                 secret = self._from_source(place)
             except SecretError as error:
                 raise _said(error, place) from error
+        _check(secret, place)
         self._held[place] = (secret, self._clock())
         return secret
 
@@ -202,6 +208,14 @@ class Secrets:
         return Secret(value) if place is None else self._fetch(place)
 
 
+def _check(secret: Secret, place: Place) -> None:
+    """Whoever uses it may send it, or hand it on: as UTF-8, and of a bounded length."""
+    if len(secret.reveal()) > LONGEST:
+        raise SecretMissing(f"{place}, which is longer than any secret: {LONGEST} characters at most")
+    if not is_writable(secret.reveal()):
+        raise SecretMissing(f"{place}, which holds no text: it can't be written as UTF-8")
+
+
 def _said(error: SecretError, place: Place) -> SecretError:
     """The same error, with the place before it."""
     return type(error)(f"{place}, which can't be read: {error.message}")
@@ -209,7 +223,9 @@ def _said(error: SecretError, place: Place) -> SecretError:
 
 def _from_file(path: Path) -> Secret:
     try:
-        with path.open(encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SecretMissing(f"the file {path}, which is no regular file: what it holds could not be read twice")
             text = file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it holds no text"
@@ -221,6 +237,22 @@ def _from_file(path: Path) -> Secret:
     if is_store(text):
         raise SourceUnfit(f"the file {path}, which is an encrypted store: write secret:NAME for an entry of it")
     return Secret(text.strip())
+
+
+def exposure(place: Place) -> str | None:
+    """Who can read a secret who need not, where that can be told; None where nobody can."""
+    if not isinstance(place, FilePlace):
+        return None
+    try:
+        mode = stat.S_IMODE(place.path.stat().st_mode)
+    except OSError:
+        return None
+    return f"every user of this machine can read it (mode {mode:04o})" if mode & stat.S_IROTH else None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Without waiting for whoever would write into a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @functools.cache

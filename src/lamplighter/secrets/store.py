@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -44,18 +45,22 @@ LONGEST: Final = 64_000
 _LARGEST: Final = 16_000_000
 _OPEN_TO_OTHERS: Final = 0o077
 _PATIENCE: Final = 10.0
+_PART: Final = "[0-9a-f]" * 8
+"""How the name of a file ends that is not written to its end yet."""
 _COSTS: Final = range(14, 21)
 """Powers of two that are taken for scrypt's cost: a file must not make us fill the memory."""
 COST: Final = 16
 """2^16 with r=8 and p=2: 64 MiB and about 0.4 s (OWASP's password storage cheat sheet has it among its equals)."""
+COST_VARIABLE: Final = "LAMPLIGHTER_SECRETS_COST"
+"""Says another cost for a file that is made. One that is there keeps its own."""
 _BLOCK, _PARALLEL = 8, 2
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
     """Where the store is: LAMPLIGHTER_SECRETS, else `lamplighter/secrets.json` in the user's configuration folder."""
     if named := environ.get(VARIABLE, "").strip():
-        return Path(named).expanduser().absolute()
-    home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "~").expanduser() / ".config")
+        return Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - Path's own raises where there is no home
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or os.path.expanduser('~')}/.config"  # noqa: PTH111
     return Path(home) / "lamplighter" / "secrets.json"
 
 
@@ -97,10 +102,13 @@ class SecretStore:
         passphrase: Passphrase,
         keyring: KeyringSource | None = None,
         wall: Callable[[], float] = time.time,
-        cost: int = COST,
+        cost: int | str = COST,
         patience: float = _PATIENCE,
     ) -> None:
-        """`cost` is the power of two of scrypt's; a writer waits `patience` seconds for another one."""
+        """`cost` is the power of two of scrypt's for a new file; a text is judged when one is made.
+
+        A writer waits `patience` seconds for another one.
+        """
         self.path = path
         self._passphrase = passphrase
         self._keyring = keyring or KeyringSource()
@@ -179,7 +187,7 @@ class SecretStore:
             key: dict[str, Any] = {"kind": "keyring", "service": place.service, "name": place.name}
         else:
             salt = base64.b64encode(os.urandom(16)).decode("ascii")
-            key = {"kind": "passphrase", "salt": salt, "cost": self._cost}
+            key = {"kind": "passphrase", "salt": salt, "cost": _checked_cost(self._cost)}
             raw = self._derived(key, new=True)
         fernet = _fernet(raw)
         self._keys[_digest(key)] = fernet
@@ -232,7 +240,8 @@ class SecretStore:
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with FileLock(f"{self.path}.lock", timeout=self._patience, mode=0o600):
+            # Beside the file itself: writers that come by a link and those that do not are to take turns, too.
+            with FileLock(f"{self.path.resolve()}.lock", timeout=self._patience, mode=0o600):
                 yield
         except Timeout:
             raise SourceDown(f"{self.path} is being written by another program; try again") from None
@@ -251,7 +260,7 @@ class SecretStore:
             raise SourceUnfit(f"{self.path} can't be read: {error.strerror}") from None
         try:
             return _content(json.loads(text))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = error.args[0] if isinstance(error, _NotOurs) else "it is not what was written"
             raise self._damaged(str(reason)) from None
 
@@ -261,6 +270,8 @@ class SecretStore:
     def _write(self, content: _Content) -> None:
         """Write it whole under another name first: a crash, or a full disk, leaves the old one."""
         path = self.path.resolve()  # what a link leads to is replaced, not the link
+        for left in path.parent.glob(f"{glob.escape(path.name)}.{_PART}"):
+            left.unlink(missing_ok=True)  # of a writer that was killed: nobody else writes now
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:
             file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -279,6 +290,17 @@ _TITLES = {"passphrase": "a passphrase", "keyring": "the keyring"}
 
 class _NotOurs(ValueError):
     """The file can't be one of ours; the text says why."""
+
+
+def _checked_cost(cost: int | str) -> int:
+    """Raises SourceUnfit."""
+    text = str(cost).strip()
+    if not text.isdecimal() or len(text) > 3 or int(text) not in _COSTS:
+        raise SourceUnfit(
+            f"{COST_VARIABLE}: {text[:20]!r} should be a whole number from {_COSTS.start} to {_COSTS.stop - 1}; "
+            "nothing was written"
+        )
+    return int(text)
 
 
 def _fernet(key: bytes) -> Fernet:

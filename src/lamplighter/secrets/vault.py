@@ -23,7 +23,7 @@ import httpx2
 from lamplighter.domain.secret import Secret
 from lamplighter.secrets.places import VaultPlace
 from lamplighter.secrets.problems import SecretForbidden, SourceDown, SourceUnfit
-from lamplighter.secrets.vault_answers import Answer, grant_of, lease_of, refused, value_of
+from lamplighter.secrets.vault_answers import Answer, grant_of, is_sendable, lease_of, refused, value_of
 
 DEADLINE = 10.0
 """One question, from the first look-up of a name to the last byte of the answer (seconds)."""
@@ -56,22 +56,35 @@ class VaultSettings:
         def said(name: str) -> str | None:
             return environ.get(name, "").strip() or None
 
+        for name in _SENT:
+            _check_sent(name, said(name))
         address = said("VAULT_ADDR")
         if address is None:
             raise SourceUnfit("VAULT_ADDR is not set: it says where the Vault is, as in https://vault.example.com:8200")
         ca_file = said("VAULT_CACERT")
+        token = secret_of("VAULT_TOKEN", said("VAULT_TOKEN") or "") or (_login(environ) if not said(_ROLE) else None)
+        secret_id = secret_of("VAULT_SECRET_ID", said("VAULT_SECRET_ID") or "")
+        for name, secret in (("VAULT_TOKEN", token), ("VAULT_SECRET_ID", secret_id)):
+            _check_sent(name, secret.reveal() if secret is not None else None)
         return cls(
             address=_checked(address),
             namespace=said("VAULT_NAMESPACE"),
-            token=secret_of("VAULT_TOKEN", said("VAULT_TOKEN") or "") or (_login(environ) if not said(_ROLE) else None),
+            token=token,
             role_id=said(_ROLE),
-            secret_id=secret_of("VAULT_SECRET_ID", said("VAULT_SECRET_ID") or ""),
+            secret_id=secret_id,
             approle_mount=(said("VAULT_APPROLE_MOUNT") or "approle").strip("/"),
             ca_file=Path(ca_file) if ca_file else None,
         )
 
 
 _ROLE = "VAULT_ROLE_ID"
+_SENT = (_ROLE, "VAULT_NAMESPACE", "VAULT_APPROLE_MOUNT")
+
+
+def _check_sent(name: str, value: str | None) -> None:
+    """Raises SourceUnfit for what can't be sent as it is; it does not repeat the value."""
+    if value is not None and not is_sendable(value):
+        raise SourceUnfit(f"{name} holds what none does: letters, digits and signs of ASCII alone, and no line break")
 
 
 def _checked(address: str) -> str:
@@ -265,18 +278,19 @@ class _Link:
             async with self._client.stream(method, url, headers=self._headers(token), json=body) as response:
                 location = response.headers.get("location", "")
                 if response.status_code not in (307, 308) or not location:
-                    return Answer(response.status_code, self._read(response.status_code, await _text(response)))
+                    status = response.status_code
+                    return Answer(status, self._read(status, await _text(response), token))
                 url = _next(url, location)
         raise SourceDown(f"the Vault at {self._settings.address} sends from one to another without end")
 
-    def _read(self, status: int, text: str) -> object:
+    def _read(self, status: int, text: str, token: Secret | None) -> object:
         """The JSON of an answer; of a refusal without what we know to be secret, because its words are told."""
         if status >= 400:
-            for secret in (self._settings.token, self._settings.secret_id):
+            for secret in (self._settings.token, self._settings.secret_id, token):
                 text = secret.scrub(text) if secret is not None else text
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def _headers(self, token: Secret | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from lamplighter.domain.secret import Secret
 from lamplighter.secrets.places import VaultPlace
@@ -101,9 +101,19 @@ def grant_of(answer: Answer, where: str) -> Grant:
         raise SecretForbidden(f"{where} refuses the AppRole login{answer.said}")
     if answer.status != 200:
         raise refused(answer, where, "log in")
-    if not isinstance(token, str) or not token or isinstance(lease, bool) or not isinstance(lease, int | float):
+    if not is_token(token) or isinstance(lease, bool) or not isinstance(lease, int | float):
         raise SourceUnfit(f"{where} answers a login with no token")
     return Grant(Secret(token), float(lease), bool(answer.part("auth", "renewable")))
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header takes it."""
+    return text.isascii() and text.isprintable()
+
+
+def is_token(value: object) -> TypeGuard[str]:
+    """Whether it can be shown as a token."""
+    return isinstance(value, str) and bool(value) and is_sendable(value)
 
 
 def lease_of(answer: Answer, where: str) -> tuple[float, bool]:

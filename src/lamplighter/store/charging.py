@@ -7,32 +7,34 @@ whenever the process ends. Hours are named by the whole second of Unix time in w
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import chain
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, insert, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+)
 
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.closing import Facts, Position, advance
-from lamplighter.domain.ledger import Charge, Prices, Rules
+from lamplighter.domain.ledger import Prices, Rules
 from lamplighter.domain.timeline import SECOND
 from lamplighter.store import carried, tables
 from lamplighter.store.facts import load_facts
-
-_SUMS = ("nanodollars", "microseconds", "unpriced", "requests", "tokens_in", "tokens_out")
-_KEYS = ("grain", "period", "endpoint", "provider", "kind", "cause", "route", "estimated")
-_COLUMNS = (*_KEYS, *_SUMS)
-
-_UPSERT = text(  # the names stand above
-    f"INSERT INTO charges ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) "  # noqa: S608
-    f"ON CONFLICT ({', '.join(_KEYS)}) DO UPDATE SET "
-    + ", ".join(f"{name} = charges.{name} + excluded.{name}" for name in _SUMS)
-)
+from lamplighter.store.sums import Dated, Sums, add, add_up
 
 _ACTIVITY = text(
     "INSERT INTO activity (endpoint, hour, busy) VALUES (:endpoint, :hour, :busy) "
@@ -42,7 +44,6 @@ _ACTIVITY = text(
 WATCHED, PRUNED = "watched", "pruned"
 TRANSITIONS, USAGE = "transitions", "usage"
 
-_Sums: TypeAlias = dict[tuple[date, str, str, str, str, str, bool], list[int]]
 _Kept: TypeAlias = list[tuple[str, Position]]
 
 
@@ -59,15 +60,6 @@ class Terms:
     providers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Dated:
-    """A charge of an endpoint on a day."""
-
-    day: date
-    endpoint: str
-    charge: Charge
-
-
 # Closing.
 
 
@@ -76,17 +68,18 @@ def new_names(connection: Connection) -> list[str]:
     marks = load_marks(connection)
     found = set(connection.scalars(select(tables.ledger_states.c.endpoint).distinct()))
     for table, mark in ((tables.transitions, TRANSITIONS), (tables.usage, USAGE)):
-        found.update(connection.scalars(select(table.c.endpoint).where(table.c.id > marks.get(mark, 0)).distinct()))
+        # Not `distinct`: for that an index of all names there ever were would be read, in place of the few last rows.
+        found.update(connection.scalars(select(table.c.endpoint).where(table.c.id > marks.get(mark, 0))))
     return sorted(found)
 
 
 def close_hours(connection: Connection, names: Sequence[str], until: int, terms: Terms) -> None:
     """Charge the hours of these endpoints that end up to `until`, itself the end of an hour."""
     positions = _positions(connection, names)
-    last = _last_usage(connection, until)
+    last = newest_usage(connection, until)
     low = int(load_marks(connection).get(TRANSITIONS, 0))
-    facts = _load(connection, positions, terms, low=low, last_usage=last, until=until)
-    _close(connection, positions, facts, until, terms, first=None)
+    facts = load(connection, positions, terms, low=low, last_usage=last, until=until)
+    add_up(connection, charge(connection, positions, facts, until, terms))
 
 
 def note_counted(connection: Connection) -> None:
@@ -110,127 +103,62 @@ def note_counted(connection: Connection) -> None:
 # What is open.
 
 
-def open_charges(connection: Connection, now: int, terms: Terms) -> list[Dated]:
-    """What the hours that are not closed yet come to up to the moment `now` (microseconds). Writes nothing."""
-    positions, facts = _open(connection, now, terms)
+def open_charges(connection: Connection, now: int, terms: Terms, names: frozenset[str] | None = None) -> list[Dated]:
+    """What the hours that are not closed yet come to up to the moment `now` (microseconds). Writes nothing.
+
+    Of these endpoints; None: of all.
+    """
+    positions, facts = _open(connection, now, terms, names)
     every = (_charged(name, one, facts[name], now, terms, []) for name, one in positions.items())
     return list(chain.from_iterable(every))
 
 
 def open_positions(connection: Connection, now: int, terms: Terms) -> dict[str, Position]:
     """How each endpoint stands at the moment `now` (microseconds), with the cost of its awake period so far."""
-    positions, facts = _open(connection, now, terms)
+    positions, facts = _open(connection, now, terms, None)
     for name, position in positions.items():
         list(_charged(name, position, facts[name], now, terms, []))
     return positions
 
 
-def _open(connection: Connection, now: int, terms: Terms) -> tuple[dict[str, Position], dict[str, Facts]]:
-    positions = _positions(connection, new_names(connection))
+def _open(
+    connection: Connection, now: int, terms: Terms, names: frozenset[str] | None
+) -> tuple[dict[str, Position], dict[str, Facts]]:
+    known = new_names(connection)
+    positions = _positions(connection, known if names is None else [name for name in known if name in names])
     last = connection.scalar(select(func.max(tables.usage.c.id))) or 0
     low = int(load_marks(connection).get(TRANSITIONS, 0))
     until = now // SECOND + 1
-    return positions, _load(connection, positions, terms, low=low, last_usage=last, until=until)
-
-
-# Anew.
-
-
-def rebuild(connection: Connection, until: int, terms: Terms) -> date | None:
-    """Charge everything up to the hour that ends at `until` anew, from the facts alone.
-
-    Tells the day with which that begins: None for the first of all, where no facts have been pruned; else that of the
-    first month of which all are there. What is older stays.
-    """
-    begin = _rebuilt_from(connection, terms.calendar)
-    day = None if begin is None else terms.calendar.day_of(begin)
-    if begin is None or begin < until:
-        with _much_memory(connection):
-            _forget_charges(connection, day)
-            for name in _every_name(connection):
-                _rebuild(connection, name, begin, until, terms)
-            note_counted(connection)
-    return day
-
-
-@contextmanager
-def _much_memory(connection: Connection) -> Iterator[None]:
-    """Each endpoint's sums lie all over the table: it is kept in memory meanwhile, as far as 128 MB go."""
-    if connection.dialect.name != "sqlite":
-        yield
-        return
-    before = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
-    connection.exec_driver_sql("PRAGMA cache_size=-131072")
-    try:
-        yield
-    finally:
-        connection.exec_driver_sql(f"PRAGMA cache_size={before}")
-
-
-def _rebuild(connection: Connection, name: str, begin: int | None, until: int, terms: Terms) -> None:
-    states = tables.ledger_states
-    position = _kept_position(connection, name, begin)
-    connection.execute(delete(states).where(states.c.endpoint == name, states.c.until > (begin or 0)))
-    one = {name: position}
-    last = _last_usage(connection, until)
-    facts = _load(connection, one, terms, low=position.last_transition, last_usage=last, until=until)
-    _close(connection, one, facts, until, terms, first=None if begin is None else terms.calendar.day_of(begin))
-
-
-def _rebuilt_from(connection: Connection, calendar: Calendar) -> int | None:
-    """The first beginning of a month behind what was pruned; None where nothing was."""
-    pruned = load_marks(connection).get(PRUNED)
-    if pruned is None:
-        return None
-    day = calendar.day_of(int(pruned))
-    begin = calendar.begin_of(day.replace(day=1))
-    if begin < pruned:
-        begin = calendar.begin_of(date(day.year + day.month // 12, day.month % 12 + 1, 1))
-    return begin
-
-
-def _forget_charges(connection: Connection, day: date | None) -> None:
-    charges = tables.charges.c
-    if day is None:
-        connection.execute(delete(tables.charges))
-        return
-    days = and_(charges.grain.in_(("day", "total")), charges.period >= day.isoformat())
-    months = and_(charges.grain == "month", charges.period >= day.isoformat()[:7])
-    connection.execute(delete(tables.charges).where(or_(days, months)))
-
-
-def _every_name(connection: Connection) -> list[str]:
-    every = (tables.ledger_states, tables.transitions, tables.usage, tables.activity)
-    return sorted(set(chain.from_iterable(connection.scalars(select(one.c.endpoint).distinct()) for one in every)))
+    return positions, load(connection, positions, terms, low=low, last_usage=last, until=until)
 
 
 # One endpoint after the other.
 
 
-def _close(
+def charge(
     connection: Connection,
     positions: Mapping[str, Position],
     facts: Mapping[str, Facts],
     until: int,
     terms: Terms,
     *,
-    first: date | None,
-) -> None:
-    """Charge, add up what falls on `first` or later, and write how far that got."""
-    last = _last_usage(connection, until)
-    sums: _Sums = defaultdict(lambda: [0] * len(_SUMS))
+    first: date | None = None,
+) -> Sums:
+    """Charge, write how far that got, and tell the sums of what falls on `first` or later: they are to be written."""
+    last = newest_usage(connection, until)
+    sums: Sums = {}
     kept: _Kept = []
     moved: dict[str, Position] = {}
     for name, position in positions.items():
         before = position.until
         for dated in _charged(name, position, facts[name], until * SECOND, terms, kept):
             if first is None or dated.day >= first:
-                _add(sums, dated)
+                add(sums, dated)
         if position.until != before:
             position.last_usage = max(position.last_usage, last)
             moved[name] = position
-    _write(connection, sums)
     _save(connection, moved, kept)
+    return sums
 
 
 def _charged(  # noqa: PLR0917 - as its callers have them
@@ -246,7 +174,7 @@ def _charged(  # noqa: PLR0917 - as its callers have them
             kept.append((name, dataclasses.replace(position)))
 
 
-def _load(
+def load(
     connection: Connection, positions: Mapping[str, Position], terms: Terms, *, low: int, last_usage: int, until: int
 ) -> dict[str, Facts]:
     return load_facts(
@@ -260,42 +188,11 @@ def _load(
     )
 
 
-def _last_usage(connection: Connection, until: int) -> int:
+def newest_usage(connection: Connection, until: int) -> int:
     """The last row of usage that counts in hours up to `until`: rows behind it that are older came late."""
     usage = tables.usage.c
     newest = select(usage.id).where(usage.at < until).order_by(usage.at.desc(), usage.id.desc()).limit(1)
     return connection.scalar(newest) or 0
-
-
-# Sums.
-
-
-def _add(sums: _Sums, dated: Dated) -> None:
-    charge = dated.charge
-    parts = (charge.nanos, charge.micros, charge.unpriced, charge.requests, charge.tokens_in, charge.tokens_out)
-    cause, route = charge.account
-    total = sums[dated.day, dated.endpoint, charge.provider, charge.kind.value, cause, route, charge.estimated]
-    for index, part in enumerate(parts):
-        total[index] += part
-
-
-def _write(connection: Connection, sums: _Sums) -> None:
-    """Add these sums to those of their days, of their months, and of the days of all endpoints."""
-    coarse: dict[tuple[str, str, str, str, str, str, str, bool], list[int]] = {}
-    rows = []
-    for (date_, name, *rest, cause, route, estimated), parts in sums.items():
-        day = date_.isoformat()
-        rows.append(("day", day, name, *rest, cause, route, estimated, *parts))
-        provider, kind = rest
-        for key in (
-            ("month", day[:7], name, provider, kind, cause, route, estimated),
-            ("total", day, "", provider, kind, "", "", estimated),
-        ):
-            had = coarse.get(key)
-            coarse[key] = parts if had is None else [one + more for one, more in zip(had, parts, strict=True)]
-    rows += [(*key, *parts) for key, parts in coarse.items()]
-    if rows:
-        connection.execute(_UPSERT, [dict(zip(_COLUMNS, row, strict=True)) for row in rows])
 
 
 # Positions.
@@ -311,18 +208,11 @@ def _positions(connection: Connection, names: Sequence[str]) -> dict[str, Positi
         .subquery()
     )
     query = select(states).join(newest, and_(states.c.endpoint == newest.c.endpoint, states.c.until == newest.c.until))
-    found = {row.endpoint: _position(row) for row in connection.execute(query)}
+    found = {row.endpoint: read_position(row) for row in connection.execute(query)}
     return {name: found.get(name) or Position() for name in names}
 
 
-def _kept_position(connection: Connection, name: str, begin: int | None) -> Position:
-    states = tables.ledger_states.c
-    query = select(tables.ledger_states).where(states.endpoint == name, states.until == begin)
-    row = None if begin is None else connection.execute(query).one_or_none()
-    return Position() if row is None else _position(row)
-
-
-def _position(row: Any) -> Position:
+def read_position(row: Any) -> Position:
     return Position(
         until=row.until,
         last_transition=row.last_transition,
@@ -341,7 +231,7 @@ def _save(connection: Connection, positions: Mapping[str, Position], kept: _Kept
         rows[name, position.until] = _row(name, position, kept=False)
     for name, position in kept:
         assert position.until is not None
-        position.last_usage = max(position.last_usage, _last_usage(connection, position.until))
+        position.last_usage = max(position.last_usage, newest_usage(connection, position.until))
         rows[name, position.until] = _row(name, position, kept=True)
     connection.execute(delete(states).where(states.c.endpoint.in_(list(positions)), states.c.kept.is_(False)))
     ahead = and_(states.c.endpoint == bindparam("b_endpoint"), states.c.until > bindparam("b_until"))
@@ -391,15 +281,25 @@ def load_activity(connection: Connection, since: int) -> dict[tuple[str, int], f
 
 
 def prune_counted(connection: Connection, table: Table, before: float, limit: int) -> int:
-    """Delete at most `limit` facts older than `before` that have been counted; the newest row stays.
+    """Delete at most `limit` facts older than `before` that have been counted.
 
-    Rows are numbered on from the newest one: were all of them gone, numbers that were counted would come again.
+    The newest row stays, since rows are numbered on from it: were all of them gone, numbers that were counted would
+    come again. So does each endpoint's last transition before that moment: it tells how the endpoint stood then, where
+    all is charged anew.
     """
     mark = {"transitions": TRANSITIONS, "usage": USAGE}[table.name]
     counted = int(load_marks(connection).get(mark, 0))
     newest = connection.scalar(select(func.max(table.c.id))) or 0
     old = select(table.c.id).where(table.c.at < before, table.c.id <= min(counted, newest - 1)).limit(limit)
+    if table is tables.transitions:
+        old = old.where(or_(table.c.after.is_(None), _has_later(before)))
     return connection.execute(delete(table).where(table.c.id.in_(old))).rowcount
+
+
+def _has_later(before: float) -> ColumnElement[bool]:
+    """Whether another transition of the same endpoint came after this one, and before that moment."""
+    this, later = tables.transitions.c, tables.transitions.alias("later").c
+    return exists().where(later.endpoint == this.endpoint, later.at >= this.at, later.at < before, later.id > this.id)
 
 
 def prune_ledger(connection: Connection, before: float) -> int:

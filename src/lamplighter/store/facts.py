@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from lamplighter.domain.accounts import KEY, Account
 from lamplighter.domain.calendar import HOUR, Calendar
@@ -18,7 +18,21 @@ from lamplighter.store import tables
 
 _FEW = 10
 
-_SIGHTING = ("id", "endpoint", "at", "before", "after", "duration", "replicas", "provider", "cause", "route")
+# In the order in which `_sighting` reads them, behind the endpoint's name.
+_SIGHTING = (
+    "endpoint",
+    "id",
+    "at",
+    "before",
+    "after",
+    "duration",
+    "replicas",
+    "provider",
+    "cause",
+    "route",
+    "seen_until",
+)
+_STATES: Mapping[str | None, State | None] = {None: None, **{state.value: state for state in State}}
 
 
 def load_facts(
@@ -41,15 +55,15 @@ def load_facts(
     if not facts:
         return facts
     sightings: dict[str, list[Sighting]] = defaultdict(list)
-    for row in connection.execute(_transitions(positions, low)):
-        position = positions.get(row.endpoint)
-        if position is not None and row.id > position.last_transition:
-            sightings[row.endpoint].append(_sighting(row, providers))
+    for name, *row in connection.execute(_transitions(positions, low)):
+        position = positions.get(name)
+        if position is not None and row[0] > position.last_transition:
+            sightings[name].append(_sighting(row, providers.get(name, "")))
     for name, found in sightings.items():
         facts[name].sightings = found
     _load_activity(connection, positions, facts)
     newest = calendar.hour_of(until - 1)
-    for name, hour, account, used in _used(connection, positions, calendar, last_usage):
+    for name, hour, account, used in _used(connection, positions, last_usage, newest):
         accounts = facts[name].used.setdefault(min(hour, newest), {})
         accounts[account] = accounts[account].plus(used) if account in accounts else used
     return facts
@@ -57,78 +71,82 @@ def load_facts(
 
 def _transitions(positions: Mapping[str, Position], low: int) -> Any:
     table = tables.transitions
-    columns = (*(table.c[name] for name in _SIGHTING), table.c.seen_until)
-    query = select(*columns).where(table.c.id > low).order_by(table.c.id)
+    query = select(*(table.c[name] for name in _SIGHTING)).where(table.c.id > low).order_by(table.c.id)
     # Of many endpoints the newest rows of all are read: an index by names would lead through each one's history.
     return query if len(positions) > _FEW else query.where(_among(table.c.endpoint, positions))
 
 
-def _sighting(row: Any, providers: Mapping[str, str]) -> Sighting:
+def _sighting(row: Sequence[Any], provider: str) -> Sighting:
+    """One is made of every transition, millions where all is charged anew."""
+    number, at, before, after, duration, replicas, told, cause, route, seen_until = row
     return Sighting(
-        number=row.id,
-        at=micros(row.at),
-        before=None if row.before is None else State(row.before),
-        after=None if row.after is None else State(row.after),
-        lasted=None if row.duration is None else micros(row.duration),
-        replicas=row.replicas,
-        provider=row.provider or providers.get(row.endpoint, ""),
-        cause=row.cause,
-        route=row.route,
-        seen_until=None if row.seen_until is None else micros(row.seen_until),
+        number=number,
+        at=micros(at),
+        before=_STATES[before],
+        after=_STATES[after],
+        lasted=None if duration is None else micros(duration),
+        replicas=replicas,
+        provider=told or provider,
+        cause=cause,
+        route=route,
+        seen_until=None if seen_until is None else micros(seen_until),
     )
 
 
 def _load_activity(connection: Connection, positions: Mapping[str, Position], facts: dict[str, Facts]) -> None:
     table = tables.activity
-    first = min((one.until or 0 for one in positions.values()), default=0)
-    query = select(table).where(table.c.hour >= first, _among(table.c.endpoint, positions))
-    for row in connection.execute(query):
-        if row.hour >= (positions[row.endpoint].until or 0):
-            facts[row.endpoint].busy[row.hour] = micros(row.busy)
+    for until, names in _alike(positions, lambda one: one.until or 0):
+        query = select(table.c.endpoint, table.c.hour, table.c.busy).where(table.c.hour >= until)
+        if not until or len(names) <= _FEW:
+            query = query.where(_among(table.c.endpoint, names))
+        for name, hour, busy in connection.execute(query):
+            if name in names:
+                facts[name].busy[hour] = micros(busy)
 
 
 def _used(
-    connection: Connection, positions: Mapping[str, Position], calendar: Calendar, last: int
+    connection: Connection, positions: Mapping[str, Position], last: int, newest: int
 ) -> Iterator[tuple[str, int, Account, Used]]:
     """What was used, by endpoint, hour and account."""
     usage = tables.usage.c
-    shift = -calendar.hour_of(0) % HOUR  # a zone's clocks may show full hours at half past
+    shift = -newest % HOUR  # a zone's clocks may show full hours at half past
     bucket = func.floor((usage.at + shift) / HOUR)
     flight = case((usage.duration > usage.waited, usage.duration - usage.waited), else_=0.0)
     query = (
         select(
             usage.endpoint,
-            bucket.label("bucket"),
+            bucket,
             usage.key,
             usage.model,
-            func.sum(flight).label("flight"),
-            func.sum(usage.requests).label("requests"),
-            func.sum(usage.tokens_in).label("tokens_in"),
-            func.sum(usage.tokens_out).label("tokens_out"),
+            func.sum(flight),
+            func.sum(usage.requests),
+            func.sum(usage.tokens_in),
+            func.sum(usage.tokens_out),
         )
-        .where(usage.id <= last, _uncounted(positions))
+        .where(usage.id <= last)
         .group_by(usage.endpoint, bucket, usage.key, usage.model)
         .order_by(usage.endpoint, bucket, usage.key, usage.model)
     )
-    for row in connection.execute(query):
-        if row.endpoint not in positions:
-            continue
-        hour = int(row.bucket) * HOUR - shift
-        account: Account = (KEY + row.key if row.key else "", row.model)
-        used = Used(round(row.flight * SECOND), row.requests, row.tokens_in, row.tokens_out)
-        yield row.endpoint, hour, account, used
+    for counted, names in _alike(positions, lambda one: one.last_usage):
+        open_ = query.where(usage.id > counted)
+        if not counted or len(names) <= _FEW:
+            open_ = open_.where(_among(usage.endpoint, names))
+        for name, hours, key, model, in_flight, *counts in connection.execute(open_):
+            if name in names:
+                account: Account = (KEY + key if key else "", model)
+                yield name, int(hours) * HOUR - shift, account, Used(round(in_flight * SECOND), *counts)
 
 
-def _uncounted(positions: Mapping[str, Position]) -> ColumnElement[bool]:
-    """Usage behind the last row that was counted: the same one for nearly all endpoints."""
-    usage = tables.usage.c
-    by_last: dict[int, dict[str, Position]] = defaultdict(dict)
+def _alike(positions: Mapping[str, Position], reached: Callable[[Position], int]) -> Iterator[tuple[int, set[str]]]:
+    """Endpoints by how far they got: it is the same for nearly all.
+
+    Each group is read by itself, so that one of which nothing is closed yet leads through no other one's history.
+    """
+    alike: dict[int, set[str]] = defaultdict(set)
     for name, position in positions.items():
-        by_last[position.last_usage][name] = position
-    if len(by_last) == 1 and len(positions) > _FEW:
-        return usage.id > next(iter(by_last))
-    return or_(*(and_(usage.id > last, _among(usage.endpoint, some)) for last, some in by_last.items()))
+        alike[reached(position)].add(name)
+    return iter(alike.items())
 
 
-def _among(column: ColumnElement[str], positions: Mapping[str, Position]) -> ColumnElement[bool]:
-    return column.in_(list(positions))
+def _among(column: ColumnElement[str], names: Collection[str]) -> ColumnElement[bool]:
+    return column.in_(sorted(names))

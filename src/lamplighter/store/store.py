@@ -16,7 +16,7 @@ from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import charging, costing, queries, quotes, tables
+from lamplighter.store import charging, costing, queries, quotes, rebuilding, tables, using, windows
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.database import Database
@@ -30,6 +30,8 @@ from lamplighter.store.records import (
     SavedLease,
     UsageBucket,
 )
+from lamplighter.store.using import Answered, Spell
+from lamplighter.store.windows import Charged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,6 +136,19 @@ class Store:
     async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]:
         """Add up what requests used in each `step` (seconds) of a window (Unix time), by status, the oldest first."""
         return await self._run(queries.select_usage_over_time, endpoint, since, until, step)
+
+    async def spells(
+        self, targets: Sequence[str], *, route: str | None = None, since: float, until: float
+    ) -> list[Spell]:
+        """When requests were answered (Unix time), the oldest first: by `targets`, or by whoever for none of them.
+
+        With `route` only those that came by it.
+        """
+        return await self._run(using.select_spells, targets, route, since, until)
+
+    async def answered(self, target: str, *, since: float) -> Answered:
+        """How fast a target has answered since a moment (Unix time)."""
+        return await self._run(using.select_answered, target, since)
 
     async def save_deployment(self, saved: SavedDeployment) -> None:
         """Keep a deployment in place of what was kept of it before."""
@@ -249,15 +264,26 @@ class Store:
         Tells the day with which that begins, where facts have been pruned; what is older stays. Takes minutes where a
         year of a thousand endpoints is on record, in which nothing else is written.
         """
-        return await self._run(charging.rebuild, until, terms)
+        return await self._run(rebuilding.rebuild, until, terms)
 
     async def open_positions(self, now: int, terms: Terms) -> dict[str, Position]:
         """How each endpoint stands at a moment (microseconds), with what its awake period has cost so far."""
         return await self._run(charging.open_positions, now, terms)
 
-    async def costs(self, wanted: CostFilter, now: int, terms: Terms) -> list[CostRow]:
-        """What endpoints cost, added up by what is wanted, up to the moment `now` (microseconds)."""
-        return await self._run(costing.select_costs, wanted, now, terms)
+    async def costs(self, wanted: CostFilter, now: int, terms: Terms, made: Callable[[list[CostRow]], T]) -> T:
+        """What is `made` of what endpoints cost, added up by what is wanted, up to the moment `now` (microseconds).
+
+        It is made in the thread of the database: of a thousand endpoints that takes long.
+        """
+
+        def make(connection: Connection) -> T:
+            return made(costing.select_costs(connection, wanted, now, terms))
+
+        return await self._run(make)
+
+    async def charged_between(self, name: str, since: int, until: int, terms: Terms) -> Charged | None:
+        """What an endpoint was charged between two moments (microseconds); None where facts of then are gone."""
+        return await self._run(windows.charged_between, name, since, until, terms)
 
     async def _run(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._closed:

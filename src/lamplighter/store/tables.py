@@ -226,7 +226,7 @@ charges = Table(
 """What hours that are closed have cost, added up three times: by day, by month, and by day over all endpoints.
 
 `grain` is `day`, `month` or `total`, `period` a date such as 2026-11-21 or a month such as 2026-11; a `total` leaves
-endpoint, cause and route empty. `microseconds` are those of billed replicas, `unpriced` those among them of which no
+endpoint and route empty. `microseconds` are those of billed replicas, `unpriced` those among them of which no
 price was known.
 """
 

@@ -62,6 +62,8 @@ class UsageWriter:
         self._some = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._task: asyncio.Task[None] | None = None
         self._burst = 0
         self.dropped = 0
@@ -90,6 +92,7 @@ class UsageWriter:
         self._open[likeness] = record
         if not waiting:
             self._some.set()
+            self._empty.clear()
         if waiting + 1 == self._pace.batch:
             self._full.set()
 
@@ -97,6 +100,12 @@ class UsageWriter:
     def waiting(self) -> int:
         """Rows that are not known to be written."""
         return len(self._queue)
+
+    async def settled(self, timeout: float = 1.0) -> None:
+        """Write what is queued now, and return when that is done, or after `timeout` seconds: for whoever reads it."""
+        if self._queue:
+            self._full.set()
+            await _wait(self._empty, timeout)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Write what is queued, for at most `timeout` seconds; drop, count and log what is left then."""
@@ -126,6 +135,7 @@ class UsageWriter:
             return
         if not self._queue:
             self._some.clear()
+            self._empty.set()
         if len(self._queue) < self._pace.batch:
             self._full.clear()
 

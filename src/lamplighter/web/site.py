@@ -68,7 +68,7 @@ class Site:
         return (serve or self._parts.management)(scope, receive, send)
 
     async def warm(self) -> None:
-        """Have the toolkit draw a document and read its files once, so that the first visitor does not wait for that."""
+        """Have the toolkit draw a document and read its files once, so that no visitor waits for that."""
         taken = bytearray()
 
         async def take(message: Message) -> None:

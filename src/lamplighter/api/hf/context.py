@@ -11,9 +11,11 @@ from lamplighter.api.access import Admin, Operator
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.problems import WrongNamespace
 from lamplighter.api.hf.translate import Translator
+from lamplighter.control.costs import Costs
 from lamplighter.control.demand import Deployments, Leases, Operations
 from lamplighter.control.meter import Meter
 from lamplighter.control.prices import PriceBook
+from lamplighter.control.spending import Spending
 from lamplighter.domain.endpoint import Transition
 from lamplighter.store.records import AuditFilter, AuditRow, UsageBucket
 
@@ -45,6 +47,8 @@ class ServedWire:
     records: Records | None = None
     loads: Loads | None = None
     prices: PriceBook | None = None
+    costs: Costs | None = None
+    spending: Spending | None = None
 
 
 def _wire(request: Request) -> ServedWire:

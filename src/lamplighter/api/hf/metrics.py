@@ -17,6 +17,7 @@ from lamplighter.api.hf.loglines import replica_id
 from lamplighter.api.hf.problems import RESPONSES
 from lamplighter.api.media import OPENMETRICS, answers
 from lamplighter.domain.endpoint import Endpoint, Phase
+from lamplighter.domain.prices import money
 from lamplighter.errors import InvalidInput, NotFound
 from lamplighter.store.records import UsageBucket
 
@@ -57,8 +58,13 @@ async def list_replicas(name: str, served: Served, _: Caller) -> dict[str, Any]:
 
 @router.post(_ONE + "/metrics")
 async def all_metrics(name: str, request: Request, served: Served, _: Caller) -> Response:
-    """All graphs of a window: `{"start": …, "stop": …}` in RFC 3339; by default the last 24 hours."""
-    return answer(await _all_graphs(served, name, _window(await documents.body_of(request))))
+    """All graphs of a window: `{"start": …, "stop": …}` in RFC 3339; by default the last 24 hours.
+
+    What the window cost stands beside them, in `lamplighter`.
+    """
+    window = _window(await documents.body_of(request))
+    found = await _all_graphs(served, name, window)
+    return answer(found | {"lamplighter": await _cost(served, name, window)})
 
 
 @router.post(_ONE + "/metrics/{graph:path}")
@@ -97,6 +103,20 @@ async def _all_graphs(served: ServedWire, name: str, window: Window) -> dict[str
         _loads(served, endpoint),
     )
     return graphs.all_graphs(endpoint, window, usage=usage, transitions=transitions[::-1], loads=loads, now=time.time())
+
+
+async def _cost(served: ServedWire, name: str, window: Window) -> dict[str, Any]:
+    """What the ledger charged for the window in $, exact decimals; null where facts of then are kept no more."""
+    endpoint = served.operations.endpoint(name).spec.name
+    until = min(window.stop, time.time())
+    found = await served.costs.between(endpoint, window.start, until) if served.costs and window.start < until else None
+    if found is None:
+        return {"cost": None, "estimated": None, "unpriced_seconds": None}
+    return {
+        "cost": money(found.amount),
+        "estimated": money(found.estimated),
+        "unpriced_seconds": float(found.unpriced),
+    }
 
 
 async def _usage(records: Records, name: str, window: Window) -> list[UsageBucket]:

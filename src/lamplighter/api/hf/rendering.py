@@ -18,8 +18,10 @@ from lamplighter.api.hf import moments
 from lamplighter.api.hf.translate.variants import variant_of_engine
 from lamplighter.control.demand import BrokenDeployment, Lease
 from lamplighter.control.prices import Priced
+from lamplighter.control.spending import Spending
 from lamplighter.domain.endpoint import ASLEEP, Deployment, Endpoint, EngineSpec, Phase, Spec, State
 from lamplighter.domain.hardware import Hardware
+from lamplighter.domain.prices import money
 
 DEFAULT_HEALTH_ROUTE = "/health"
 
@@ -49,13 +51,15 @@ _WORDS = {
 class Surroundings:
     """What an endpoint's own record does not tell. `base` is how the client calls this server.
 
-    `hardware` is what each provider has, by its key. `price` is what an endpoint costs, by its name.
+    `hardware` is what each provider has, by its key. `price` is what an endpoint costs, by its name;
+    `spending` what it has cost today.
     """
 
     base: str
     started: float
     hardware: Mapping[str, Sequence[Hardware]] = field(default_factory=dict)
     price: Callable[[str], Priced | None] = lambda _name: None
+    spending: Spending | None = None
     leases: Sequence[Lease] = ()
 
     def hardware_of(self, provider_key: str, document: Mapping[str, Any]) -> Hardware | None:
@@ -321,7 +325,8 @@ def _beside(endpoint: Endpoint, around: Surroundings, hardware: Hardware | None)
         "engine": spec.engine.engine,
         "provider": spec.provider,
         "message": endpoint.message,
-        **_price(around.price(spec.name), hardware),
+        **_price(price := around.price(spec.name), hardware),
+        **_today(around.spending, spec.name, is_priced=price is not None),
         "leases": [_lease(lease) for lease in around.leases if lease.endpoint == spec.name],
     }
 
@@ -337,6 +342,15 @@ def _price(known: Priced | None, hardware: Hardware | None) -> dict[str, Any]:
         }
     listed = hardware.price_per_hour if hardware is not None else None
     return {"price_per_hour": listed, "price_source": None, "price_age": None, "price_estimate": False}
+
+
+def _today(spending: Spending | None, name: str, *, is_priced: bool) -> dict[str, str | None]:
+    """What it has cost today in $, and what staying awake would have cost on top: exact decimals."""
+    spent = spending.of(name, is_priced=is_priced) if spending is not None else None
+    return {
+        "cost_today": None if spent is None else money(spent.cost),
+        "saved_today": None if spent is None else money(spent.saved),
+    }
 
 
 def _lease(lease: Lease) -> dict[str, Any]:

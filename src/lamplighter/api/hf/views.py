@@ -59,6 +59,7 @@ def _around(served: ServedWire, request: Request) -> Surroundings:
         hardware=served.deployments.known_hardware(),
         leases=served.leases.list() if served.leases is not None else (),
         price=priced,
+        spending=served.spending,
     )
 
 

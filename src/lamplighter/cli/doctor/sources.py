@@ -10,7 +10,7 @@ from lamplighter.config import named_places
 from lamplighter.errors import ConfigError, TokenMissing
 from lamplighter.secrets.places import Place, VaultPlace
 from lamplighter.secrets.problems import SecretError
-from lamplighter.secrets.sources import Secrets
+from lamplighter.secrets.sources import Secrets, exposure
 from lamplighter.secrets.token_source import token_place
 
 _ADVICE = "`lamplighter secrets test` tells of each place by itself"
@@ -52,4 +52,6 @@ def _read(here: Secrets, place: Place) -> Finding:
         here.read(place)
     except SecretError as error:
         return bad("secrets", error.message, _ADVICE)
+    if (others := exposure(place)) is not None:
+        return note("secrets", f"{place} can be read, and {others}", "chmod 600 keeps others out")
     return good("secrets", f"{place} can be read, from {here.title(place)}")

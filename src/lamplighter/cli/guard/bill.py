@@ -83,7 +83,12 @@ class Bill:
     @property
     def known_price(self) -> float:
         """USD per hour of all whose price is known."""
-        return sum(one.price_per_hour for one in self.running if one.price_per_hour is not None)
+        return self.price_of(self.running)
+
+    @staticmethod
+    def price_of(some: Iterable[Running]) -> float:
+        """USD per hour of those among them whose price is known."""
+        return sum(one.price_per_hour for one in some if one.price_per_hour is not None)
 
     @property
     def is_estimate(self) -> bool:

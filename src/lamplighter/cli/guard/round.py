@@ -53,6 +53,16 @@ class Round:
     bill: Bill
     findings: tuple[Finding, ...] = field(default=())
 
+    @property
+    def unused(self) -> tuple[Running, ...]:
+        """What runs on though nothing keeps it: also what could not be paused."""
+        return tuple(one.running for one in self.findings if one.done in {"unwanted", "failed"})
+
+    @property
+    def paused(self) -> tuple[Running, ...]:
+        """What was running for nobody, and is paused."""
+        return tuple(one.running for one in self.findings if one.done == "paused")
+
     def exit_code(self, *, fail_if_running: bool) -> int:
         """1 where something could not be paused or priced, or runs on though nothing keeps it and that is to fail."""
         failed = any(finding.done == "failed" for finding in self.findings)

@@ -9,7 +9,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from lamplighter.cli.guard.bill import Bill
+from lamplighter.cli.guard.bill import Bill, Running
 from lamplighter.cli.guard.round import Finding, Round
 from lamplighter.cli.show.output import err, out
 from lamplighter.cli.show.portrayal import dollars, state_text
@@ -46,6 +46,8 @@ def _as_json(done: Round) -> dict[str, object]:
         "running": [finding.as_json() for finding in done.findings],
         "price_per_hour": done.bill.known_price,
         "unpriced": done.bill.unpriced,
+        "unused_per_hour": done.bill.price_of(done.unused),
+        "paused_per_hour": done.bill.price_of(done.paused),
         "troubles": list(done.bill.troubles),
     }
 
@@ -53,7 +55,11 @@ def _as_json(done: Round) -> dict[str, object]:
 def _drawn(console: Console, done: Round, where: str, *, pauses: bool, dry_run: bool) -> RenderableType:
     if not done.findings:
         return f"Nothing runs at {where}, and nothing is billed."
-    lines = [Text(), Text(_sum(done.bill, where))]
+    lines = [Text(), Text(_sum(done.bill.running, f"billed at {where}"))]
+    if done.unused:
+        lines.append(Text(_sum(done.unused, "used by nobody"), style="yellow"))
+    if done.paused:
+        lines.append(Text(_sum(done.paused, "paused, and billed no longer"), style="green"))
     lines += [Text(line) for line in _conclusion(done, pauses=pauses, dry_run=dry_run)]
     return Group(_table(console, done), *lines)
 
@@ -90,10 +96,11 @@ def _verdict(finding: Finding) -> Text:
     return Text(finding.unwanted or "" if finding.outcome is None else finding.done, style="yellow")
 
 
-def _sum(bill: Bill, where: str) -> str:
+def _sum(running: tuple[Running, ...], how: str) -> str:
+    bill = Bill(running)
     known = ("about " if bill.is_estimate else "") + (dollars(round(bill.known_price, 4), " an hour") or "")
     rest = f", and {count(bill.unpriced, 'endpoint')} of unknown price" if bill.unpriced else ""
-    return f"{count(len(bill.running), 'endpoint')} billed at {where}: {known}{rest}"
+    return f"{count(len(running), 'endpoint')} {how}: {known}{rest}"
 
 
 def _conclusion(done: Round, *, pauses: bool, dry_run: bool) -> Iterator[str]:

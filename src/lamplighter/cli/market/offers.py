@@ -9,8 +9,10 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from lamplighter.cli.base.helping import examples
+from lamplighter.cli.market.explain import explain
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option
 from lamplighter.cli.reach.place import Asked, find_place
 from lamplighter.cli.show.printing import print_json, print_names
@@ -38,12 +40,14 @@ class AmountType(click.ParamType[Decimal]):
         return amount
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog=examples(
         "lamplighter offers --task text --tools --context 100000 --max-price 1",
         "lamplighter offers --model Qwen/Qwen3-8B --region eu",
         "lamplighter offers --sort throughput --json | jq '.offers[0]'",
-    )
+        "lamplighter offers explain chat",
+    ),
 )
 @click.option("--model", metavar="NAME", help="Only this model; also by the hour, on each hardware that it fits on.")
 @click.option("--search", metavar="TEXT", help="Only models whose name holds this.")
@@ -69,13 +73,20 @@ class AmountType(click.ParamType[Decimal]):
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most so many.")
 @json_option
 @quiet_option
+@click.pass_context
 @asks_where
-def offers(asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
+def offers(ctx: click.Context, /, asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
     """Show what models can be had for: served by the token, or by the hour on hardware, cheapest first.
 
     What an hour comes to per million tokens is only shown where a server has measured it. Prices are in US dollars.
     --quiet prints the models, each with who has it.
     """
+    if ctx.invoked_subcommand is not None:
+        given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            option = given[0].replace("_", "-").removeprefix("as-")
+            raise click.UsageError(f"--{option} belongs behind `{ctx.invoked_subcommand}`, or to `offers` alone.")
+        return
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
     found = place.run(lambda client: client.offers(**wanted))
@@ -89,6 +100,9 @@ def offers(asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
 
         console = out()
         console.print(_drawn(found, console.width, place.title))
+
+
+offers.add_command(explain)
 
 
 def as_document(found: OfferList) -> dict[str, Any]:
@@ -116,7 +130,12 @@ def _drawn(found: OfferList, width: int, where: str) -> RenderableType:
 
     if not found:
         return f"There is no such offer at {where}."
-    return Group(_table(found, width), Text(_sources(found.sources), style="dim"))
+    notes = [_sources(found.sources)]
+    if any(offer.disagrees for offer in found):
+        from lamplighter.domain.prices import RULE  # noqa: PLC0415 - help should not pay for it
+
+        notes.append(f"Where sources disagree, this counts: {RULE}.")
+    return Group(_table(found, width), Text("\n".join(note for note in notes if note), style="dim"))
 
 
 def _sources(sources: Sequence[MarketSource]) -> str:
@@ -140,13 +159,14 @@ def _table(found: OfferList, width: int) -> RenderableType:
         Column("in", lambda one: _per_million(one, out=False), "right"),
         Column("out", lambda one: _per_million(one, out=True), "right"),
         Column("per hour", _per_hour, "right"),
+        Column("has cost", _has_cost, "right", may_be_missing=True),
         Column("where", _where, may_be_missing=True),
         Column("context", lambda one: rounded(one.context), "right"),
         Column("tools", lambda one: "yes" if one.tools else None, may_be_missing=True),
         Column("tokens/s", _speed, "right", may_be_missing=True),
         Column(
             "first token",
-            lambda one: span(one.first_token) if one.first_token is not None else None,
+            _first_token,
             "right",
             may_be_missing=True,
         ),
@@ -159,6 +179,7 @@ def _table(found: OfferList, width: int) -> RenderableType:
         Column("fits", _fits, may_be_missing=True),
         Column("status", lambda one: None if one.status in {"live", "available"} else one_line(one.status)),
         Column("priced", _age, may_be_missing=True),
+        Column("others say", _others, may_be_cut=True, may_be_missing=True),
     ]
     return table(columns, found, width)
 
@@ -202,6 +223,36 @@ def _speed(offer: Offer) -> str | None:
     if measured is not None:
         return f"{measured:.1f} measured"
     return f"{offer.throughput:.1f}" if offer.throughput is not None else None
+
+
+def _first_token(offer: Offer) -> str | None:
+    from lamplighter.cli.show.words import span  # noqa: PLC0415 - help should not pay for it
+
+    if offer.measured is not None and offer.measured.first_token is not None:
+        return f"{span(offer.measured.first_token)} measured"
+    return span(offer.first_token) if offer.first_token is not None else None
+
+
+def _has_cost(offer: Offer) -> str | None:
+    """What use of an endpoint came to: per million tokens, else per request."""
+    cost = offer.cost
+    if cost is None:
+        return None
+    if cost.per_million_tokens is not None:
+        return f"{_dollars(cost.per_million_tokens)}/M"
+    return f"{_dollars(cost.per_request)}/request" if cost.per_request is not None else None
+
+
+def _others(offer: Offer) -> str | None:
+    """What other sources say of the price, where that is something else; the one that is shown counts."""
+    if not offer.disagrees:
+        return None
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    counts = {quote.unit: quote.amount for quote in offer.quotes}
+    differ = [one for one in offer.others if counts.get(one.unit, one.amount) != one.amount]
+    units = {"million_tokens_in": " in", "million_tokens_out": " out"}
+    return ", ".join(f"{one_line(one.source)} {_dollars(one.amount)}{units.get(one.unit, '')}" for one in differ)
 
 
 def _fits(offer: Offer) -> str | None:

@@ -38,6 +38,8 @@ class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
     price_per_hour: float | None = None
     price_source: str | None = None
     price_estimate: bool = False
+    cost_today: str | None = None
+    saved_today: str | None = None
 
     @classmethod
     def of(cls, name: str, body: Mapping[str, Any]) -> EndpointView:

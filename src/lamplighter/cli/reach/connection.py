@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,7 @@ DEFAULT_URL = "http://127.0.0.1:8470"
 
 _CONNECT_TIMEOUT = 5.0
 _ANSWER_TIMEOUT = 30.0
+_COST = "/api/cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,42 @@ class Connection(AbstractContextManager["Connection"]):
         """A page of the prices; see `/api/pricing` for the query."""
         return self._ask("GET", "/api/pricing", query)
 
+    def explain_offers(self, query: Mapping[str, str]) -> Reply:
+        """What requests have cost, and would have cost elsewhere; see `/api/offers/explain` for the query."""
+        return self._ask("GET", "/api/offers/explain", query)
+
     def refresh_prices(self) -> Reply:
         """Have every source of prices asked anew; answers when each has told, or failed."""
         return self._ask("POST", "/api/pricing/refresh")
+
+    def cost(self, query: Mapping[str, Any]) -> Reply:
+        """What endpoints cost; see `/api/cost` for the query."""
+        return self._ask("GET", _COST, query)
+
+    def cost_table(self, query: Mapping[str, Any]) -> str:
+        """The same as CSV."""
+        with self._told():
+            response = self._client.get(_COST, params={**query, "format": "csv"})
+        if not response.is_success:
+            raise refusal(self.url, response.status_code, response.text)
+        return response.text
+
+    def budgets(self, names: Sequence[str]) -> Reply:
+        """How budgets are used: those of these names, or all."""
+        return self._ask("GET", "/api/budgets", {"name": list(names)} if names else None)
+
+    def reconcile_cost(self, bill: bytes, tolerance: str) -> Reply:
+        """Compare a bill, CSV, with what was charged."""
+        headers, query = {"content-type": "text/csv"}, {"tolerance": tolerance}
+        with self._told():
+            response = self._client.post(f"{_COST}/reconcile", params=query, content=bill, headers=headers)
+        return self._read(response)
+
+    def rebuild_cost(self, *, timeout: float) -> Reply:
+        """Have everything charged anew; answers when that is done, or after `timeout` seconds not at all."""
+        with self._told():
+            response = self._client.post(f"{_COST}/rebuild", timeout=timeout)
+        return self._read(response)
 
     def logs(self, name: str, *, tail: int, follow: bool) -> Iterator[str]:
         """Pieces of the engine's output, as they come; for ever with `follow`."""
@@ -132,7 +166,7 @@ class Connection(AbstractContextManager["Connection"]):
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         *,
         content: Mapping[str, Any] | None = None,
     ) -> Reply:

@@ -10,7 +10,7 @@ from lamplighter.domain.secret import Secret
 from lamplighter.errors import LamplighterError, NotAllowed
 from lamplighter.secrets.places import Place
 from lamplighter.secrets.problems import SecretError
-from lamplighter.secrets.sources import Secrets
+from lamplighter.secrets.sources import Secrets, exposure
 
 _TOKEN_PREFIX = "hf_"  # noqa: S105 - how Hugging Face's tokens begin; nothing else is sent there
 _PATIENCE = 30.0
@@ -38,6 +38,8 @@ def _try(secrets: Secrets, place: Place, keys: tuple[str, ...], asked: dict[Secr
     try:
         secret = secrets.read(place)
         read = f"can be read, from {secrets.title(place)}"
+        if (others := exposure(place)) is not None:
+            read = f"{read}; {others}"
     except SecretError as error:
         said = error.message.removeprefix(f"{place}, which ")
         return Tried(place=str(place), ok=False, said=said, wanted_by=keys, exit_code=error.exit_code)

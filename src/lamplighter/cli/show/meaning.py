@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lamplighter.cli.reach.answers import EndpointView
 from lamplighter.domain.endpoint import Phase, State
-from lamplighter.sdk.status import Status
+from lamplighter.sdk.status import Status, decimal
 
 _PHASES = {phase.value: phase for phase in Phase}
 _WAYS_TO_SLEEP = {State.PAUSED.value: "paused", State.SCALED_TO_ZERO.value: "scaled to zero"}
@@ -34,6 +34,8 @@ def status_of(view: EndpointView) -> Status:
         held_by=view.held_by,
         idle_timeout=view.idle_timeout,
         at_lamplighter=True,
+        cost_today=decimal(view.cost_today),
+        saved_today=decimal(view.saved_today),
     )
 
 

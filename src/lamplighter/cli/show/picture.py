@@ -12,12 +12,14 @@ from rich.text import Text
 
 from lamplighter.cli.base.advice import completed
 from lamplighter.cli.reach.answers import EndpointView
+from lamplighter.cli.show.amounts import shown
 from lamplighter.cli.show.meaning import state_word, status_of
 from lamplighter.cli.show.output import sign, style
-from lamplighter.cli.show.portrayal import costs
+from lamplighter.cli.show.portrayal import costs, today
 from lamplighter.cli.show.progress import detail
 from lamplighter.cli.show.routing import breaker_words
 from lamplighter.cli.show.words import ago, span, whole
+from lamplighter.sdk.status import decimal
 
 _NOTHING = Text("-", style="dim")
 _ROOMY = 100
@@ -45,13 +47,21 @@ class _Column:
     justify: Literal["left", "right"] = "left"
     matters: Callable[[EndpointView], object] | None = None
     """For whom it is shown where there is little room; None: always."""
+    tells: Callable[[EndpointView], object] | None = None
+    """Who has something there: where nobody has, and where there is little room, it is left out."""
 
     def shown(self, console: Console, views: Sequence[EndpointView]) -> bool:
+        if self.tells is not None:
+            return console.width >= _ROOMY and any(map(self.tells, views))
         return self.matters is None or console.width >= _ROOMY or any(map(self.matters, views))
 
 
 def _state_text(console: Console, view: EndpointView) -> Text:
     return Text(f"{sign(console, view.status)} {state_word(view)}", style=style(view.status))
+
+
+def _spent(view: EndpointView) -> Text:
+    return Text(shown(decimal(view.cost_today)) or "") if view.cost_today is not None else _NOTHING
 
 
 def _number(number: int) -> Text:
@@ -69,6 +79,7 @@ _COLUMNS = (
     _Column(
         "sleeps in", lambda _, view, __: _NOTHING if view.auto_sleep_in is None else Text(whole(view.auto_sleep_in))
     ),
+    _Column("today", lambda _, view, __: _spent(view), "right", tells=lambda view: view.cost_today),
 )
 
 
@@ -108,6 +119,8 @@ def _facts(view: EndpointView, now: float) -> Iterator[tuple[str, str]]:
     yield "runs", f"{view.model or '-'} on {view.engine or '-'}, {ready}"
     if (rate := costs(status_of(view))) is not None:
         yield "costs", rate
+    if (spent := today(status_of(view).cost_today, status_of(view).saved_today)) is not None:
+        yield "today", spent
     if view.aliases:
         yield "also", ", ".join(view.aliases)
     if view.last_activity:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from lamplighter.cli.base.advice import completed
+from lamplighter.cli.show.amounts import shown
 from lamplighter.cli.show.facts import instance, last_used, location, moment, price, replicas
 from lamplighter.cli.show.output import sign, style
 from lamplighter.cli.show.table import Column, facts, table
 from lamplighter.cli.show.words import ago, one_line, whole
 from lamplighter.hf.records import Endpoint
-from lamplighter.sdk.status import Status, own_words
+from lamplighter.sdk.status import Status, decimal, own_words
 
 
 def state_text(console: Console, endpoint: Endpoint) -> Text:
@@ -43,6 +45,16 @@ def costs(status: Status) -> str | None:
     return ("about " if status.price_estimate else "") + rate + said
 
 
+def today(cost: Decimal | None, saved: Decimal | None) -> str | None:
+    """What was spent today, and what sleeping saved of that; None where nobody tells."""
+    if cost is None:
+        return None
+    if saved is None or not saved:
+        return shown(cost)
+    words = "saved by sleeping" if saved > 0 else "more than staying awake would have cost"
+    return f"{shown(cost)}; {shown(abs(saved))} {words}"
+
+
 def overview(console: Console, endpoints: Sequence[Endpoint]) -> RenderableType:
     """All endpoints as a table; the namespace is shown when there are several."""
     several = len({endpoint.namespace for endpoint in endpoints}) > 1
@@ -65,6 +77,7 @@ def _columns(console: Console, now: float, *, with_namespace: bool) -> list[Colu
         Column("where", location, may_be_missing=True),
         Column("ready", replicas, "right"),
         Column("per hour", lambda e: dollars(price(e)), "right"),
+        Column("today", lambda e: shown(decimal(own_words(e).get("cost_today"))), "right", may_be_missing=True),
         Column("last used", used, may_be_missing=True),
     ]
 
@@ -94,6 +107,7 @@ def _said(endpoint: Endpoint, now: float) -> Iterator[tuple[str, str | None]]:
     idle = told.idle_timeout
     yield "sleeps by itself", "never" if idle is None else f"after {whole(idle)} without a request"
     yield "costs", dollars(price(endpoint), " per replica and hour")
+    yield "today", today(told.cost_today, told.saved_today)
     yield "may be called", endpoint.type
     yield "health route", endpoint.health_route
     yield "tags", ", ".join(endpoint.tags)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from lamplighter.cli.base.advice import completed
 from lamplighter.cli.show.output import sign, style
-from lamplighter.cli.show.portrayal import costs
+from lamplighter.cli.show.portrayal import costs, today
 from lamplighter.cli.show.table import facts
 from lamplighter.cli.show.words import one_line, span
 from lamplighter.sdk.client import Status
@@ -37,6 +37,7 @@ def _said(status: Status) -> Iterator[tuple[str, str | None]]:
     yield "runs on", status.instance
     yield "replicas", f"{status.replicas_ready} of {status.replicas} ready"
     yield "costs", costs(status)
+    yield "today", today(status.cost_today, status.saved_today)
     yield "starting for", span(status.starting_for) if status.starting_for is not None else None
     yield "usually takes", span(status.expected_start) if status.expected_start else None
     yield "held by", ", ".join(status.held_by)

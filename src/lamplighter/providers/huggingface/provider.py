@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from time import monotonic
 
 import structlog
 
@@ -89,6 +90,8 @@ class HuggingFaceProvider:
         self._vigils = Vigils(api, self._tell)
         self._opening = False
         self._unreachable = False
+        self._asking = asyncio.Lock()
+        self._listed: tuple[float, Sequence[Hardware]] | None = None  # with the monotonic moment of the answer
 
     @property
     def capabilities(self) -> Capabilities:
@@ -184,7 +187,14 @@ class HuggingFaceProvider:
             await self._scale_to_zero(known, endpoint)
 
     async def hardware(self) -> Sequence[Hardware]:
-        return await self._api.hardware(self._options.namespace)
+        """What there is. Who comes while somebody else asks, as at the start of a server, is given the same answer."""
+        came = monotonic()
+        async with self._asking:
+            if self._listed is None or self._listed[0] < came:
+                self._listed = None
+                found = await self._api.hardware(self._options.namespace)
+                self._listed = monotonic(), found
+            return self._listed[1]
 
     async def logs(self, name: str, *, tail: int = 100, follow: bool = False) -> AsyncIterator[str]:
         """Yield lines as the provider keeps them; it has none of an endpoint that is asleep."""

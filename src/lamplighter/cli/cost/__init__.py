@@ -1,0 +1,1 @@
+"""`lamplighter cost`: what endpoints cost, as a table and a chart; bills beside that; charging anew."""

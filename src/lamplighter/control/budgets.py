@@ -1,0 +1,213 @@
+"""Keeps the budgets: sums what was spent, sets aside what wakes will cost, and says when nothing is left.
+
+A wake is checked at one place, right before it is asked of the provider, without anything being awaited between the
+check and the reservation: many at once cannot spend the same dollar. docs/budgets.md says the rules in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+
+import structlog
+
+from lamplighter.control.clock import Clock
+from lamplighter.control.outlay import Books, Outlay
+from lamplighter.control.purse import Purse, SpentKeys
+from lamplighter.domain.budgets import AtLimit, Budget, Scope, Standing, exceeded_by
+from lamplighter.domain.money import dollars, in_words
+from lamplighter.errors import BudgetSpent, LamplighterError
+
+log = structlog.get_logger("lamplighter.budgets")
+
+TURN = 2.0
+"""How often what runs is looked at (seconds)."""
+
+_SEVERITY = [AtLimit.IDLE, AtLimit.DRAIN, AtLimit.CUT]
+
+
+class Budgets(Purse, SpentKeys):
+    """Implements `Purse` for controllers, and `SpentKeys` for the gateway.
+
+    Until it is open nothing is woken, where there are budgets.
+    """
+
+    def __init__(self, clock: Clock, budgets: Sequence[Budget] = ()) -> None:
+        self._clock = clock
+        self._budgets = tuple(budgets)
+        self._outlay: Outlay | None = None
+        self._limits: dict[str, AtLimit] = {}
+        self._closed: dict[str, Standing] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._again = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    # Its life.
+
+    async def open(self, books: Books) -> None:
+        """Sum up what was spent, and begin to look. Raises StoreError."""
+        outlay = Outlay(books, self._clock)
+        await outlay.sum_up(self._budgets)
+        self._outlay = outlay
+        self._look(outlay)
+        books.fleet.funds_changed(books.fleet.names())
+        self._task = asyncio.create_task(self._run(), name="budgets")
+
+    async def close(self) -> None:
+        """Stop looking."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def apply(self, budgets: Sequence[Budget]) -> None:
+        """Take other budgets: they count as soon as they are summed up, which is begun at once."""
+        self._budgets = tuple(budgets)
+        self._again.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._turn(self._open())
+            except LamplighterError as error:
+                log.warning("budgets not summed up; what is known counts on", error=error.message)
+            except Exception:
+                log.exception("budgets broke")  # the next turn may work: this task has to live
+            if self._open().budgets is self._budgets:
+                self._again.clear()
+            try:
+                async with asyncio.timeout(TURN):
+                    await self._again.wait()
+            except TimeoutError:
+                continue
+
+    async def _turn(self, outlay: Outlay) -> None:
+        outlay.tally()
+        if outlay.budgets is not self._budgets or outlay.is_due():
+            await outlay.sum_up(self._budgets)
+        self._look(outlay)
+
+    def _open(self) -> Outlay:
+        assert self._outlay is not None
+        return self._outlay
+
+    # What it tells.
+
+    def standings(self) -> Sequence[Standing]:
+        """How each budget is used now, in the order of the configuration; one that each has, by whoever used it."""
+        outlay = self._outlay
+        if outlay is None:
+            return ()
+        outlay.tally_in_time()
+        return [outlay.standing(budget, member) for budget in outlay.budgets for member in outlay.members(budget)]
+
+    # For controllers and the gateway.
+
+    def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
+        if not self._budgets:
+            return None
+        if self._outlay is None:
+            return BudgetSpent("The budgets are being summed up; try again in a moment.", budget="", retry_after=1.0)
+        self._outlay.tally_in_time()
+        return self._refusal(self._outlay, endpoint, account, self._outlay.least(endpoint))
+
+    def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
+        outlay = self._outlay
+        if not self._budgets or outlay is None:
+            return self.refusal(endpoint, account)
+        outlay.release(endpoint)  # of an attempt that came to nothing
+        outlay.tally()
+        least = outlay.least(endpoint)
+        refused = self._refusal(outlay, endpoint, account, least)
+        if refused is None:
+            outlay.hold(endpoint, account, least)
+        return refused
+
+    def at_limit(self, endpoint: str) -> AtLimit | None:
+        return self._limits.get(endpoint)
+
+    @property
+    def closed_keys(self) -> Mapping[str, Standing]:
+        """Those of which a budget that says `drain` is spent."""
+        return self._closed
+
+    def closed(self, key_id: str) -> BudgetSpent:
+        return self._error(self._open(), self._closed[key_id], "and with it all that this key may use")
+
+    def _refusal(self, outlay: Outlay, endpoint: str, account: str, least: int) -> BudgetSpent | None:
+        key = outlay.key_of(account)
+        members = ((budget, budget.member_of(endpoint, key)) for budget in outlay.budgets)
+        found = [outlay.standing(budget, member) for budget, member in members if member is not None]
+        exceeded = [one for one in found if exceeded_by(one, least)]
+        if not exceeded:
+            return None
+        cost = f"and waking {endpoint!r} costs at least {in_words(dollars(least))}" if least else "and nothing is woken"
+        return self._error(outlay, max(exceeded, key=lambda one: one.renews_at), cost)
+
+    def _error(self, outlay: Outlay, found: Standing, why: str) -> BudgetSpent:
+        budget = found.budget
+        used = f"{in_words(found.spent)} of {in_words(budget.limit)} a {budget.period} ({budget.whose})"
+        aside = f" and {in_words(found.reserved)} set aside" if found.reserved else ""
+        text = (
+            f"Budget {found.name!r}: {used} spent{aside}, {why}. It renews at {outlay.moment(found.renews_at)}. To go "
+            f"on before, raise `budgets.{budget.name}.limit` in the configuration."
+        )
+        return BudgetSpent(text, budget=budget.name, retry_after=max(1.0, found.renews_at - self._clock.wall()))
+
+    # Enforcing.
+
+    def _look(self, outlay: Outlay) -> None:
+        """See which endpoints and keys have nothing left, and have those look that this changes anything for."""
+        outlay.tally_in_time()
+        spent = [one for one in self.standings() if one.is_spent]
+        limits = limits_by(spent, outlay)
+        changed = [name for name in limits | self._limits if limits.get(name) is not self._limits.get(name)]
+        self._limits = limits
+        self._closed = dict(_closed_keys(spent, outlay))
+        self._tell(spent, outlay)
+        if changed:
+            outlay.books.fleet.funds_changed(changed)
+
+    def _tell(self, spent: Sequence[Standing], outlay: Outlay) -> None:
+        now = {(one.budget.name, one.member): one for one in spent}
+        for spot in now.keys() - self._told:
+            found = now[spot]
+            log.warning(
+                "budget spent",
+                budget=found.name,
+                spent=str(found.spent),
+                limit=str(found.budget.limit),
+                renews_at=outlay.moment(found.renews_at),
+            )
+        self._told = set(now)
+
+
+def limits_by(spent: Sequence[Standing], outlay: Outlay) -> dict[str, AtLimit]:
+    """What becomes of which endpoint: of several budgets the harshest word counts."""
+    limits: dict[str, AtLimit] = {}
+    for found in spent:
+        for name, word in _hit(found, outlay):
+            limits[name] = max(word, limits.get(name, word), key=_SEVERITY.index)
+    return limits
+
+
+def _hit(found: Standing, outlay: Outlay) -> Iterator[tuple[str, AtLimit]]:
+    budget = found.budget
+    match budget.scope:
+        case Scope.ALL:
+            yield from ((name, budget.at_limit) for name in outlay.books.fleet.names())
+        case Scope.ENDPOINT:
+            yield found.member, budget.at_limit
+        case _:  # what others are charged for goes on
+            for name, one in outlay.accrued.items():
+                if budget.member_of(name, outlay.key_of(one.account)) == found.member:
+                    yield name, AtLimit.IDLE
+
+
+def _closed_keys(spent: Sequence[Standing], outlay: Outlay) -> Iterator[tuple[str, Standing]]:
+    for found in spent:
+        budget = found.budget
+        if budget.scope in {Scope.KEY, Scope.TAG} and budget.at_limit is not AtLimit.IDLE:
+            for key in outlay.keys:
+                if budget.member_of("", key) == found.member:
+                    yield key.id, found

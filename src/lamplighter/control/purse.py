@@ -1,0 +1,57 @@
+"""What a controller asks before it spends anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from lamplighter.domain.budgets import AtLimit
+from lamplighter.errors import BudgetSpent
+
+
+class Purse(Protocol):
+    """Whoever keeps the budgets: `Budgets` does. Nothing of it waits.
+
+    `account` is who is charged for the wake: see domain/accounts.py.
+    """
+
+    def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
+        """Why an endpoint may not be woken on this account now; None where it may be."""
+
+    def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
+        """The same; and where it may be woken, what that costs at least is set aside until it is on the ledger."""
+
+    def at_limit(self, endpoint: str) -> AtLimit | None:
+        """What becomes of the endpoint because a budget is spent; None: nothing."""
+
+
+class SpentKeys(Protocol):
+    """What the gateway asks at each request, so that most have to look at an empty mapping alone."""
+
+    @property
+    def closed_keys(self) -> Mapping[str, object]:
+        """Keys whose requests are refused altogether, by their ids."""
+
+    def closed(self, key_id: str) -> BudgetSpent:
+        """The error for a request of one of them."""
+
+
+class NoBudgets(Purse, SpentKeys):
+    """Where there are none."""
+
+    closed_keys: Mapping[str, object] = {}
+
+    def closed(self, key_id: str) -> BudgetSpent:
+        raise KeyError(key_id)
+
+    def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
+        del endpoint, account
+        return None
+
+    def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
+        del endpoint, account
+        return None
+
+    def at_limit(self, endpoint: str) -> AtLimit | None:
+        del endpoint
+        return None

@@ -372,3 +372,19 @@ print([name for name in sys.modules if name.split(".")[0] in {"nicegui", "socket
     with lamplighter(tmp_path, THREE) as server:
         assert httpx2.get(server.url).status_code == 404
         assert httpx2.get(f"{server.url}/_nicegui/x").status_code == 404
+
+
+def test_all_are_woken_and_put_to_sleep_after_saying_what_that_means(chrome, tmp_path):
+    two = CLOUD + endpoint("one") + endpoint("two", provider="lab")
+    with lamplighter(tmp_path, two, page=True) as server, opened(chrome, server.url) as (page, _):
+        page.get_by_role("button", name="Wake all").click()
+        question = page.get_by_role("dialog", name="Wake 2 endpoints?")
+        assert question.get_by_text("Up to $1.60 an hour more").is_visible()
+        question.get_by_role("button", name="Wake all").click()
+        for name in ("one", "two"):
+            card(page, name).get_by_text("running", exact=True).wait_for()
+        page.get_by_label("Filter by name, model, provider or status").fill("lab")
+        page.get_by_role("button", name="Sleep all").click()
+        page.get_by_role("dialog", name="Put 1 endpoint to sleep?").get_by_role("button", name="Sleep all").click()
+        card(page, "two").get_by_text("sleeping", exact=True).wait_for()
+        assert server.status("one")["status"] == "running"

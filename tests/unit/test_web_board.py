@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Policy, Spec, State
 from lamplighter.web.board import Board, Spending
 
 
-def endpoint(name: str = "chat", **changes: object) -> Endpoint:
+def endpoint(name: str = "chat", **changes: Any) -> Endpoint:
     spec = Spec(name=name, provider="cloud", engine=EngineSpec(engine="command"), policy=Policy())
     made = Endpoint(
         spec=spec,

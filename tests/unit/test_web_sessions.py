@@ -149,5 +149,5 @@ def test_every_inline_script_and_style_gets_the_nonce_and_text_does_not():
     document = b'<style>a</style><script type="module">x</script><script>y</script><p>&lt;script&gt;</p><scripted>'
     marked = with_nonce(document, "n")
     assert marked.count(b'nonce="n"') == 3
-    assert b'<scripted>' in marked
+    assert b"<scripted>" in marked
     assert b"style=" not in with_nonce(b'<div style="display: none"></div>', "n")

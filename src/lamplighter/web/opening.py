@@ -57,7 +57,8 @@ async def page(
         management=management,
         toolkit=shell.app,
         door=door,
-        keyring=access.keyring,
+        access=access,
+        sources=sources,
         sessions=sessions,
         signing_in=SigningIn(access, sessions, sources, assets.base),
         assets=assets,
@@ -89,4 +90,7 @@ async def _warm(site: Site) -> None:
 async def _end_sessions(shell: Shell) -> None:
     while True:
         await asyncio.sleep(_LOOK_FOR_ENDED)
-        await shell.drop_ended()
+        try:
+            await shell.drop_ended()
+        except Exception:
+            log.exception("looking for ended sessions broke")  # this task has to live

@@ -114,6 +114,8 @@ class Shell:
                 _draw
             )
         self._core.sio.on("follow", _follow)
+        for unused in ("event", "log", "javascript_response"):  # a browser could fill the log with them
+            self._core.sio.on(unused, _pass_over)
         self._core.app.config.quasar_config["loadingBar"]["skipHijack"] = True  # no bar at each request
         parent = FastAPI()
         self._ui.run_with(
@@ -158,6 +160,10 @@ def _told_of(visitor: Visitor) -> dict[str, Any]:
 def _draw(request: Request) -> None:
     assert Shell._current is not None  # noqa: SLF001 - NiceGUI knows functions, and no objects
     Shell._current.draw(request.scope[VISITOR])  # noqa: SLF001
+
+
+async def _pass_over(socket: str, _: object = None) -> None:
+    """Take a message that the page never sends."""
 
 
 async def _follow(socket: str, _: object = None) -> int | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from lamplighter.control.keyring import Keyring
+from lamplighter.api.access import Access, TooManyRequests
+from lamplighter.control.sources import Sources
 from lamplighter.domain.keys import ANYBODY, Role
 from lamplighter.gateway.asgi import ASGIApp, Message, Receive, Scope, Send
 from lamplighter.web import paths
@@ -29,6 +31,7 @@ _SAFE = frozenset({"GET", "HEAD"})
 _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _NO_STORE = (b"cache-control", b"no-store")
 _MOST_DOCUMENT = 4_000_000
+_MOST_SOCKETS = 1000
 
 
 class Snapshots(Protocol):
@@ -44,7 +47,8 @@ class Parts:
     management: ASGIApp
     toolkit: ASGIApp
     door: Callable[[], ASGIApp]
-    keyring: Keyring
+    access: Access
+    sources: Sources
     sessions: Sessions
     signing_in: SigningIn
     assets: Assets
@@ -57,6 +61,7 @@ class Site:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._library = Library(parts.toolkit)
+        self._sockets = 0
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         kind = scope["type"]
@@ -116,6 +121,8 @@ class Site:
         if visitor is None:
             await redirect(send, sign_in_for(scope))
             return
+        if not await self._counts(visitor, scope, send):
+            return
         nonce = secrets.token_urlsafe(16)
         more = [(b"content-security-policy", content_policy(nonce))]
         if (renewed := self._parts.sessions.renewed(visitor)) is not None:
@@ -138,11 +145,16 @@ class Site:
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         visitor = self._visitor(scope)
         own = is_own_origin(header(scope, b"origin"), header(scope, b"host"))
-        if visitor is None or not own or not scope["path"].startswith(paths.SOCKET):
+        right = visitor is not None and own and scope["path"].startswith(paths.SOCKET)
+        if not right or self._sockets >= _MOST_SOCKETS:
             await receive()
-            await send({"type": "websocket.close", "code": 1008})
+            await send({"type": "websocket.close", "code": 1008 if not right else 1013})
             return
-        await self._parts.toolkit({**scope, VISITOR: visitor}, receive, send)
+        self._sockets += 1
+        try:
+            await self._parts.toolkit({**scope, VISITOR: visitor}, receive, send)
+        finally:
+            self._sockets -= 1
 
     # What the page's own code asks for.
 
@@ -157,7 +169,8 @@ class Site:
         elif not _is_own_request(scope):
             await _refuse(send, 403, "This is for the page of this server alone.")
         elif path == paths.BOARD and scope["method"] in _SAFE and visitor.may(Role.OPERATE):
-            await answer(send, 200, await self._parts.feed.snapshot(), b"application/json", [_NO_STORE])
+            if await self._counts(visitor, scope, send):
+                await answer(send, 200, await self._parts.feed.snapshot(), b"application/json", [_NO_STORE])
         elif (inner := paths.rest_path(path)) is not None:
             await self._forward(scope, receive, send, inner, visitor)
         else:
@@ -168,7 +181,7 @@ class Site:
         left_out = {b"cookie", b"authorization", b"x-api-key", b"origin"}
         headers = [pair for pair in scope["headers"] if pair[0] not in left_out]
         if visitor.session:
-            headers.append((b"authorization", b"Bearer " + self._parts.keyring.lend(visitor.key).encode()))
+            headers.append((b"authorization", b"Bearer " + self._parts.access.keyring.lend(visitor.key).encode()))
         raw = scope.get("raw_path", b"").removeprefix(paths.REST.encode()) or path.encode()
         inner = {**scope, "path": path, "raw_path": raw, "headers": headers}
         await self._parts.door()(inner, receive, _Hardened(send))
@@ -188,6 +201,16 @@ class Site:
 
     async def _sign_out(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as all of them
         await self._parts.signing_in.sign_out(scope, send)
+
+    async def _counts(self, visitor: Visitor, scope: Scope, send: Send) -> bool:
+        """Whether a visitor may ask for what costs something: as often as for anything else of the management."""
+        who = visitor.key.id if visitor.session else self._parts.sources.of(scope) or "somewhere"
+        try:
+            self._parts.access.count(who, time.monotonic())
+        except TooManyRequests as error:
+            await _refuse(send, error.status, error.message)
+            return False
+        return True
 
     def _visitor(self, scope: Scope) -> Visitor | None:
         return self._parts.sessions.visitor(header(scope, b"cookie") or "")

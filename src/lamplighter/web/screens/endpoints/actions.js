@@ -4,6 +4,8 @@ import { ask, duration, money } from "lamplighter/assets/kit.js";
 import { isUp } from "lamplighter/screens/endpoints/order.js";
 
 const AT_ONCE = 8; // requests side by side, where one request can't do it for all
+const PATIENCE = 60; // seconds that a request waits in all where the server says that there were too many
+
 const ORDER = ["infer", "operate", "admin"];
 
 const hourly = (row) => (row.price_per_hour == null ? "" : `${money(row.price_per_hour * row.replicas)} an hour${row.price_estimate ? " (estimate)" : ""}`);
@@ -23,18 +25,42 @@ export function useActions(facts) {
     delete: (name) => ["DELETE", one(name)],
   };
 
+  /** Ask, and again where the server says after how long that makes sense. */
+  async function patiently(once) {
+    for (let left = PATIENCE; ; ) {
+      try {
+        return await once();
+      } catch (error) {
+        const pause = error.status === 429 && error.retryAfter;
+        if (!pause || pause > left) throw error;
+        left -= pause;
+        await new Promise((go) => setTimeout(go, pause * 1000));
+      }
+    }
+  }
+
   /** Do it; tells what was refused, or null. */
   async function run(verb, name) {
     pending.set(name, verb);
     problems.delete(name);
     try {
-      await ask(...routes[verb](name));
+      await patiently(() => ask(...routes[verb](name)));
       return null;
     } catch (error) {
       problems.set(name, `${verb}: ${error.message}`);
       return error.message;
     } finally {
       pending.delete(name);
+    }
+  }
+
+  /** Do it with all that the server has; tells what was refused, or null. */
+  async function everything(verb) {
+    try {
+      await patiently(() => ask("POST", `/api/endpoints/${verb}`));
+      return null;
+    } catch (error) {
+      return error.message;
     }
   }
 
@@ -125,7 +151,7 @@ export function useActions(facts) {
   }
 
   const dismiss = (name) => problems.delete(name);
-  return { pending, problems, question, run, allOf, goOn, cancel: () => (question.value = null), first, items, dismiss };
+  return { pending, problems, question, run, allOf, everything, goOn, cancel: () => (question.value = null), first, items, dismiss };
 }
 
 /** What was refused for endpoints that are gone meanwhile: their cards can't tell any more. */

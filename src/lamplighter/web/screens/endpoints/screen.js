@@ -66,11 +66,12 @@ export default {
 
     const everything = (verb) => {
       const rows = found.value.filter((row) => !row.leaving && (verb === "wake" ? !isAwake(row) && !row.paused : isUp(row) && row.status !== "stopping"));
+      const these = rows.length === 1 ? "1 endpoint" : `${rows.length} endpoints`;
       const cost = rows.reduce((sum, row) => sum + (row.price_per_hour ?? 0) * row.replicas, 0);
       asking.value = {
         rows,
         verb,
-        title: verb === "wake" ? `Wake ${rows.length} endpoints?` : `Put ${rows.length} endpoints to sleep?`,
+        title: verb === "wake" ? `Wake ${these}?` : `Put ${these} to sleep?`,
         points:
           verb === "wake"
             ? [
@@ -91,7 +92,8 @@ export default {
     const goOn = async () => {
       const question = asking.value;
       asking.value = { ...question, busy: true };
-      const failed = await actions.allOf(question.verb, question.rows);
+      const whole = found.value.length === all.value.length && !all.value.some((row) => row.paused);
+      const failed = await (whole ? actions.everything(question.verb) : actions.allOf(question.verb, question.rows));
       for (const row of question.rows) actions.dismiss(row.name); // the question itself tells
       asking.value = failed ? { ...asking.value, busy: false, problem: failed } : null;
     };

@@ -318,22 +318,21 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             ),
             trusted_proxies=settings.server.trusted_proxies,
         )
-        site = await _open_page(
-            stack,
-            page,
-            api,
-            fleet=fleet,
-            prices=prices,
-            costs=costs,
-            access=api.state.access,
-            settings=settings,
-            gateway=lambda: gateway,
-        )
         gateway = measuring.gateway = Gateway(
             fleet,
             meter,
             _gateway_settings(settings),
-            site or api,
+            site := await _open_page(
+                stack,
+                page,
+                api,
+                fleet=fleet,
+                prices=prices,
+                costs=costs,
+                access=api.state.access,
+                settings=settings,
+                gateway=lambda: gateway,
+            ),
             keyring=keyring,
             routing=_routing(settings, prices, fleet),
             access_log=access_log,
@@ -360,7 +359,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             budgets=budgets,
             stock=stock,
         )
-        server.access_log, server.spending, server.page = access_log, spending, site is not None
+        server.access_log, server.spending, server.page = access_log, spending, site is not api
         async with _listening(
             gateway, listener, settings, hands_over=handed is not None, page=server.page
         ) as server.listener:
@@ -542,10 +541,10 @@ async def _open_page(
     access: Access,
     settings: Settings,
     gateway: Callable[[], Gateway],
-) -> ASGIApp | None:
-    """The page before the management routes; None where it is not wanted, or not installed."""
+) -> ASGIApp:
+    """The page before the management routes; those alone where it is not wanted, or not installed."""
     if not wanted:
-        return None
+        return api
     try:
         import nicegui  # noqa: F401, PLC0415 - half a second, and not there everywhere
         import websockets  # noqa: F401, PLC0415
@@ -553,7 +552,7 @@ async def _open_page(
         from lamplighter.web.opening import page  # noqa: PLC0415
     except ImportError as error:
         log.warning("no page: pip install 'lamplighter[page]' adds it; --no-page serves without", missing=error.name)
-        return None
+        return api
     return await stack.enter_async_context(
         page(
             api,

@@ -1,7 +1,7 @@
 // The frame: navigation, theme, who is signed in, whether the server is there, and the screen in it.
 import { defineAsyncComponent, h, onBeforeUnmount, onMounted, ref, shallowRef, watch } from "vue";
 import { clockTime } from "lamplighter/assets/kit.js";
-import { clock, connection, follow } from "lamplighter/assets/live.js";
+import { board, connection, follow } from "lamplighter/assets/live.js";
 
 const THEMES = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
 
@@ -63,7 +63,9 @@ const Banner = {
       if (connection.state === "lost" && away > 700)
         return h("div", { class: "banner lost", role: "status" }, [
           h("strong", "The server can't be heard."),
-          ` What you see is as it was ${clockTime(away / 1000)} ago. The page comes back by itself; or a proxy in between lets no websocket through.`,
+          board.loaded && connection.via
+            ? ` What you see is as it was ${clockTime(away / 1000)} ago. The page comes back by itself.`
+            : " No live connection could be made: something between here and the server may block websockets. What you see is as it was when the page was loaded.",
         ]);
       if (connection.state === "live" && connection.via === "polling")
         return h("div", { class: "banner slow", role: "status" }, "Websockets are blocked between here and the server: the page asks again and again instead.");

@@ -24,7 +24,7 @@ function hear(message) {
 }
 
 setInterval(() => {
-  if (!document.hidden) clock.now = serverNow();
+  if (!document.hidden && connection.state !== "lost") clock.now = serverNow(); // else nobody knows what is so now
 }, 1000);
 
 let loading = null;

@@ -172,7 +172,7 @@ def test_the_filter_lives_in_the_address(chrome, server):
         page.get_by_role("rowheader", name="coder").wait_for()
         assert page.get_by_role("rowheader").count() == 1
         page.get_by_label("Filter by name, model, provider or status").fill("lab")
-        assert "q=lab" in page.url
+        page.wait_for_url(re.compile("q=lab"))
         page.reload()
         page.get_by_role("rowheader", name="coder").wait_for()
         page.get_by_label("Filter by name, model, provider or status").fill("nothing like it")

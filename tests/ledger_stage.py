@@ -103,6 +103,8 @@ class Books:
         await self.fleet.open(specs)
         await self.keeper.start()
         self.accruals.seed(await self.keeper.positions())
+
+    async def watch_budgets(self) -> None:
         await self.budgets.open(
             outlay.Books(fleet=self.fleet, ledger=self.costs, prices=self.prices, list_keys=lambda: self.keys)
         )
@@ -129,6 +131,26 @@ class Books:
             key=key,
             tokens_in=tokens,
             tokens_out=2 * tokens,
+        )
+        await self.store.add_usage([record])
+
+    async def charge(self, target: str, nanodollars: int, *, key: str = "ann", tokens: int = 100) -> None:
+        """Put on record that an upstream answered a request and charged for it."""
+        record = UsageRecord(
+            endpoint=target,
+            at=self.clock.wall(),
+            route="/v1/chat/completions",
+            status=200,
+            outcome=Outcome.SERVED,
+            waited=0.0,
+            duration=1.0,
+            bytes_in=1,
+            bytes_out=1,
+            model="smart",
+            key=key,
+            tokens_in=tokens,
+            tokens_out=tokens,
+            nanodollars=nanodollars,
         )
         await self.store.add_usage([record])
 
@@ -166,6 +188,8 @@ async def books(
     )
     one.keys += keys
     await one.open(specs or [endpoint()])
+    if budgets or keys:  # they look twice a second: that takes long in simulated weeks
+        await one.watch_budgets()
     try:
         yield one
     finally:

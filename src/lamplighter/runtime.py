@@ -66,7 +66,7 @@ from lamplighter.gateway.descriptors import raise_file_limit
 from lamplighter.gateway.router import Routing
 from lamplighter.gateway.server import GatewayServer, uvicorn_config
 from lamplighter.gateway.settings import GatewaySettings
-from lamplighter.gateway.tracing import open_tracing
+from lamplighter.gateway.tracing import Tracing, open_tracing
 from lamplighter.listening import Handed, listening_on, taken_over, url_of
 from lamplighter.measuring import Measuring
 from lamplighter.providers.base import Provider
@@ -237,14 +237,9 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         await stack.enter_async_context(_background(deployments.look_around(), "ask for hardware"))
         await stack.enter_async_context(_housekeeping(store, keyring, settings))
         health = Health(store, fleet, usage, journal, deployments)
-        prices = await _open_prices(stack, settings, fleet, store)
-        costs = await _open_ledger(
-            stack, store, fleet, settings=settings, accruals=accruals, prices=prices, keyring=keyring
-        )
+        accounts = await _open_accounts(stack, settings, store, fleet, accruals=accruals, keyring=keyring)
+        prices, costs, spending = accounts.prices, accounts.costs, accounts.spending
         reports = Reports(costs, store, fleet, Clock(), keys=keyring.list, recorder=recorder)
-        spending = Spending(costs, Clock())
-        spending.start()
-        stack.push_async_callback(spending.close)
         await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, list_keys=keyring.list))
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
@@ -260,9 +255,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         )
         meter = Meter(usage)
         access_log = await _access_log(stack, settings)
-        tracing = open_tracing(settings.server.tracing, __version__)
-        if tracing is not None:
-            stack.push_async_callback(tracing.close)
+        tracing = _open_tracing(stack, settings)
         measuring = Measuring(
             fleet=fleet,
             tally=tally,
@@ -470,11 +463,16 @@ async def _access_log(stack: AsyncExitStack, settings: Settings) -> AccessLog | 
     return log
 
 
-async def _open_prices(stack: AsyncExitStack, settings: Settings, fleet: Fleet, store: Store) -> PriceBook:
-    book = PriceBook(fleet, store, Clock(), price_sources(settings, fleet.providers))
-    await book.open()
-    stack.push_async_callback(book.close)
-    return book
+def _open_tracing(stack: AsyncExitStack, settings: Settings) -> Tracing | None:
+    tracing = open_tracing(settings.server.tracing, __version__)
+    if tracing is not None:
+        stack.push_async_callback(tracing.close)
+    return tracing
+
+
+async def _open_budgets(stack: AsyncExitStack, budgets: Budgets, books: Books) -> None:
+    await budgets.open(books)
+    stack.push_async_callback(budgets.close)
 
 
 async def _open_journal(stack: AsyncExitStack, store: Store) -> StoreJournal:
@@ -491,28 +489,32 @@ def _open_usage(stack: AsyncExitStack, store: Store) -> UsageWriter:
     return usage
 
 
-async def _open_ledger(
-    stack: AsyncExitStack,
-    store: Store,
-    fleet: Fleet,
-    *,
-    settings: Settings,
-    accruals: Accruals,
-    prices: PriceBook,
-    keyring: Keyring,
-) -> Costs:
+@dataclass(frozen=True, slots=True)
+class _Accounts:
+    """What things cost, what was paid for them, and what of that was today."""
+
+    prices: PriceBook
+    costs: Costs
+    spending: Spending
+
+
+async def _open_accounts(
+    stack: AsyncExitStack, settings: Settings, store: Store, fleet: Fleet, *, accruals: Accruals, keyring: Keyring
+) -> _Accounts:
     clock, calendar = Clock(), Calendar(settings.ledger.time_zone)
+    prices = PriceBook(fleet, store, clock, price_sources(settings, fleet.providers))
+    await prices.open()
+    stack.push_async_callback(prices.close)
     tariffs = Tariffs(fleet, prices, calendar, clock)
     bookkeeper = Bookkeeper(fleet, store, accruals, clock, tariffs)
     await bookkeeper.start()
     stack.push_async_callback(bookkeeper.close)
     accruals.seed(await bookkeeper.positions())
-    return Costs(store, tariffs, accruals, clock, keys=keyring.list)
-
-
-async def _open_budgets(stack: AsyncExitStack, budgets: Budgets, books: Books) -> None:
-    await budgets.open(books)
-    stack.push_async_callback(budgets.close)
+    costs = Costs(store, tariffs, accruals, clock, keys=keyring.list)
+    spending = Spending(costs, clock)
+    spending.start()
+    stack.push_async_callback(spending.close)
+    return _Accounts(prices, costs, spending)
 
 
 def _marketplaces(

@@ -141,7 +141,7 @@ def test_the_text_says_which_how_much_until_when_and_what_happens_at_the_limit()
         "Budget 'monthly': $8.10 of $10.00 a month (all) is spent, 81 %. It renews at 2023-12-01 00:00 (Europe/Berlin)."
     )
     assert found.advice.startswith(
-        "Once all of it is, nothing is woken under it, and what is awake sleeps as soon as it is idle."
+        "Once all of it is, nothing is woken and no upstream paid under it, and what is awake sleeps as soon as it is idle."
     )
     assert found.advice.endswith(
         "`lamplighter cost` shows what it went into; `budgets.monthly.limit` in the configuration allows more."
@@ -154,7 +154,7 @@ def test_once_it_is_spent_the_text_names_what_is_still_awake() -> None:
     assert alarm(spent, awake, asleep, running("embed")).text.endswith(
         "is spent, 105 %. It renews at 2023-12-01 00:00 (Europe/Berlin)."
     )
-    assert "Until then nothing is woken under it" in alarm(spent, awake).advice
+    assert "Until then nothing is woken and no upstream paid under it" in alarm(spent, awake).advice
     assert " Still awake: chat, embed. " in alarm(spent, running("embed"), asleep, awake).advice
     assert " Nothing is awake. " in alarm(spent, asleep).advice
     one = replace(MONTHLY, scope=Scope.ENDPOINT, member="embed")
@@ -167,10 +167,14 @@ def test_once_it_is_spent_the_text_names_what_is_still_awake() -> None:
         (
             Scope.ENDPOINT,
             AtLimit.DRAIN,
-            "no request is let in, and what is awake sleeps when those in flight have ended",
+            "paid under it, no request is let in, and what is awake sleeps when those in flight",
         ),
         (Scope.ENDPOINT, AtLimit.CUT, "what is awake is put to sleep at once"),
-        (Scope.KEY, AtLimit.IDLE, "nothing is woken on its account, and what is awake on it sleeps as soon as it is"),
+        (
+            Scope.KEY,
+            AtLimit.IDLE,
+            "no upstream paid on its account, and what is awake on it sleeps as soon as it is idle",
+        ),
         (Scope.KEY, AtLimit.DRAIN, "all of its requests are refused"),
     ],
 )

@@ -160,7 +160,7 @@ def test_levels_are_of_what_is_spent_and_a_wake_has_to_fit_beside_what_is_set_as
         ("0.034", "$0.034"),
         ("0.00341", "$0.0034"),
         ("0.000000001", "$0.000000001"),
-        ("1234.5", "$1234.50"),
+        ("1234.5", "$1,234.50"),
     ],
 )
 def test_amounts_are_told_to_the_cent_or_with_two_digits_that_count(amount: str, text: str) -> None:
@@ -278,6 +278,26 @@ async def test_an_endpoint_of_unknown_price_is_woken_and_said_to_be_uncounted() 
         assert found.unpriced == ("chat",)
         assert found.spent == 0
         await serving
+
+
+@virtual
+async def test_what_upstreams_charge_counts_and_once_a_budget_is_spent_they_are_asked_no_more() -> None:
+    own = budget("1", name="far", scope=Scope.ENDPOINT, member="far")
+    anns = budget("2", name="anns", scope=Scope.KEY, member="ann")
+    async with books(budgets=[own, anns], keys=[ANN, BOB]) as one:
+        await one.charge("far", NANOS // 2)
+        await asyncio.sleep(40)
+        assert one.budgets.by_use("far", "bob") is None
+        await one.charge("far", NANOS // 2, key="bob")
+        await one.charge("near", NANOS * 2)
+        await asyncio.sleep(40)
+        assert [standing.is_spent for standing in one.budgets.standings()] == [True, True]
+        refused = one.budgets.by_use("far", "bob")
+        assert refused is not None
+        assert refused.budget == "far"
+        assert one.budgets.by_use("near", "bob") is None
+        assert one.budgets.by_use("near", "ann") is not None
+        assert not one.budgets.closed_keys, "what is awake answers it still"
 
 
 # At the limit.

@@ -92,6 +92,7 @@ class Life:
                 key=key,
                 tokens_in=running,
                 tokens_out=2 * running,
+                nanodollars=7 * running,
             )
 
 
@@ -152,7 +153,7 @@ def charged(life: Life, until: int) -> Iterator[_Charged]:
             hour = BERLIN.hour_of(int(one.at))
             facts.busy[hour] = min(int(one.duration), HOUR) * SECOND
             account = (KEY + one.key if one.key else "", "all")
-            used = Used(int(one.duration) * SECOND, 1, one.tokens_in, one.tokens_out)
+            used = Used(int(one.duration) * SECOND, 1, one.tokens_in, one.tokens_out, one.nanodollars)
             had = facts.used.setdefault(hour, {})
             had[account] = had[account].plus(used) if account in had else used
     run = advance(Position(), facts, until * SECOND, calendar=BERLIN, prices=TERMS.prices[life.name], rules=TERMS.rules)

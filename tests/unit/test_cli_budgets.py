@@ -203,15 +203,17 @@ def test_the_check_of_the_configuration_warns_of_a_budget_for_an_endpoint_that_t
     file.write_text(
         """\
 endpoints: {chat: {command: x, aliases: [talk]}}
+upstreams: {far: {base_url: "https://api.example.com/v1"}}
 budgets:
   slip: {limit: 1, per: day, endpoint: chatt}
   alias: {limit: 1, per: day, endpoint: talk}
   right: {limit: 1, per: day, endpoint: chat}
+  far: {limit: 1, per: day, endpoint: far}
   each: {limit: 1, per: day, endpoint: "*"}
 """
     )
     assert main(["config", "check", str(file)]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "warning: budgets.slip.endpoint: there is no endpoint 'chatt' in this file; did you mean chat?",
-        "warning: budgets.alias.endpoint: there is no endpoint 'talk' in this file; it is an alias; give the name, chat",
+        "warning: budgets.slip.endpoint: there is no endpoint or upstream 'chatt' in this file; did you mean chat?",
+        "warning: budgets.alias.endpoint: there is no endpoint or upstream 'talk' in this file; it is an alias; give the name, chat",
     ]

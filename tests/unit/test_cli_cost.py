@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def console(width: int = 60, *, colours: bool = False, ascii_only: bool = False)
     return Console(file=stream, width=width, force_terminal=colours, color_system="standard" if colours else None)
 
 
-def drawn(days: dict[date, tuple[str, str, str]], last: date, where: Console) -> list[str]:
-    amounts = {day: dict(zip(KINDS, map(D, parts), strict=True)) for day, parts in days.items()}
+def drawn(days: dict[date, tuple[str, ...]], last: date, where: Console) -> list[str]:
+    amounts = {
+        day: {kind: D(part) for kind, part in zip_longest(KINDS, parts, fillvalue="0")} for day, parts in days.items()
+    }
     return [line.plain for line in chart(where, amounts, FIRST, last)]
 
 
@@ -51,6 +54,12 @@ def test_a_chart_tells_the_kinds_apart_without_colours() -> None:
     assert cells[0] == pytest.approx(cells[2], abs=1)
     assert rows[0].endswith(" $4.00")
     assert rows[2].count("█") == pytest.approx(sum(cells) / 4, abs=1)
+
+
+def test_what_is_paid_by_use_has_its_part_and_its_word_where_there_is_any() -> None:
+    row, legend = drawn({FIRST: ("1", "1", "1", "3")}, FIRST, console(60))
+    assert row.count("▓") == pytest.approx(3 * row.count("█"), abs=2)
+    assert legend.split()[-3:] == ["▓▓", "by", "use"]
 
 
 def test_a_terminal_that_knows_ascii_alone_gets_other_signs() -> None:

@@ -57,6 +57,29 @@ async def test_a_request_a_minute_of_idling_and_a_sleep_cost_what_they_took() ->
 
 
 @virtual
+async def test_what_upstreams_charge_stands_beside_what_endpoints_cost_and_is_charged_to_who_asked() -> None:
+    async with books() as run:
+        await run.serve(key="bob")
+        await run.charge("far", 3_000_000_001, key="ann")
+        await run.charge("elsewhere/novita", 7, key="ann")
+        for _ in range(2):  # while the hour is open, and once it is closed
+            found = await report(run, Dimension.ENDPOINT)
+            by_use = {line.group[0]: line.by_use for line in found.lines}
+            assert by_use == {"far": Decimal("3.000000001"), "elsewhere/novita": Decimal("0.000000007"), "chat": 0}
+            assert next(line for line in found.lines if line.group == ("far",)).per_million_tokens == Decimal(
+                "15000.000005"
+            )
+            awake = found.total.cold_start + found.total.serving + found.total.idle
+            assert found.total.total == awake + Decimal("3.000000008")
+            assert lines(await report(run, Dimension.KEY))["ann",] == Decimal("3.000000008")
+            assert lines(await report(run, Dimension.PROVIDER))["far",] == Decimal("3.000000001")
+            saved = found.total.saved
+            assert saved is not None
+            assert saved + awake == about(Decimal("0.001") * Decimal(run.clock.wall() - BEGINNING), off="0.02")
+            await asyncio.sleep(2 * HOUR)
+
+
+@virtual
 async def test_what_runs_now_is_counted_up_to_this_moment_and_accrues() -> None:
     async with books(endpoint(keep_warm=True)) as run:
         await asyncio.sleep(90 * 60)

@@ -10,13 +10,13 @@ import pytest
 
 from lamplighter.control.demand import SOMEBODY, Caller, Claim
 from lamplighter.control.keyring import Keyring
-from lamplighter.control.purse import SpentKeys
+from lamplighter.control.purse import Spent
 from lamplighter.domain.keys import Role
-from lamplighter.domain.routing import WhileWaking
+from lamplighter.domain.routing import TokenPrice, WhileWaking
 from lamplighter.errors import BudgetSpent
 from lamplighter.gateway.settings import GatewaySettings
 from tests.gateway_stage import always, answer, endpoint, relayed, stage
-from tests.unit.test_gateway_going_on import Several
+from tests.unit.test_gateway_going_on import PRICE, Several
 from tests.unit.test_gateway_routes import ASK, routing, upstream
 
 
@@ -24,7 +24,7 @@ def spent() -> BudgetSpent:
     return BudgetSpent("Budget 'team' is spent. It renews at midnight.", budget="team", retry_after=90.4)
 
 
-class Closed(SpentKeys):
+class Closed(Spent):
     def __init__(self, *ids: str) -> None:
         self._ids = dict.fromkeys(ids, True)
 
@@ -35,6 +35,9 @@ class Closed(SpentKeys):
     def closed(self, key_id: str) -> BudgetSpent:
         assert key_id in self._ids
         return spent()
+
+    def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
+        return spent() if target == "far" else None
 
 
 class Broke(Several):
@@ -105,3 +108,25 @@ async def test_whoever_has_no_key_that_counts_is_told_that_and_nothing_of_budget
     keyed = GatewaySettings(keys=frozenset({hashlib.sha256(b"sesame").hexdigest()}), sweep_every=0.01)
     async with stage(settings=keyed, spent=Closed("anybody")) as s:
         assert (await s.ask(body=ASK)).status == 401
+
+
+async def test_an_upstream_that_charges_is_not_asked_and_one_that_does_not_is() -> None:
+    async with endpoint(always(answer(b'"far"'))) as far, endpoint(always(answer(b'"free"'))) as free:
+        ups = {"far": upstream("far", far.url, price=PRICE), "free": upstream("free", free.url)}
+        async with stage(spent=Closed(), routing=routing("far", "free", upstreams=ups)) as s:
+            assert (await s.ask(body=ASK)).body == b'"free"'
+        async with stage(spent=Closed(), routing=routing("far", upstreams=ups)) as s:
+            reply = await s.ask(body=ASK)
+            assert (reply.status, reply.json["error"]["code"]) == (402, "budget_spent")
+        unpriced = {"far": upstream("far", far.url)}
+        async with stage(spent=Closed(), routing=routing("far", upstreams=unpriced)) as s:
+            assert (await s.ask(body=ASK)).body == b'"far"', "what nobody knows to cost anything is not refused"
+
+
+async def test_what_an_upstream_charges_for_its_tokens_goes_on_record_to_the_nanodollar() -> None:
+    told = answer(b'{"usage":{"prompt_tokens":1234567,"completion_tokens":89}}')
+    async with endpoint(always(told)) as far:
+        ups = {"far": upstream("far", far.url, price=TokenPrice(input=0.3, output=1.7))}
+        async with stage(routing=routing("far", upstreams=ups)) as s:
+            await s.ask(body=ASK)
+            assert (await s.usage.one()).nanodollars == 1234567 * 300 + 89 * 1700

@@ -213,5 +213,24 @@ async def test_a_budget_that_is_spent_is_an_alarm_and_wakes_nothing(
         (alarm,) = alarms
         assert alarm["endpoint"] == "little"
         assert re.match(r"Budget 'little': \$[\d.]+ of \$0\.05 a day \(all\) is spent, \d{3,} %\. ", alarm["text"])
-        assert "00:00 (Europe/Berlin). Until then nothing is woken under it, and what is awake sleeps" in alarm["text"]
+        assert (
+            "00:00 (Europe/Berlin). Until then nothing is woken and no upstream paid under it, and what is awake sleeps"
+            in alarm["text"]
+        )
         assert (await called(client, "free")).status_code == 402
+        async with asyncio.timeout(10):
+            while True:
+                if (shown := await status(client, "chat"))["status"] == "sleeping":
+                    break
+                await asyncio.sleep(0.02)
+        assert "Budget 'little'" in shown["message"]
+        assert (await client.get("/api/endpoints/status")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200
+        refused = await client.post("/api/endpoints/wake/chat")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (402, "budget_spent")
+
+
+async def status(client: httpx2.AsyncClient, name: str) -> dict[str, Any]:
+    """An endpoint as the status route tells it."""
+    shown: dict[str, Any] = (await client.get(f"/api/endpoints/status/{name}")).raise_for_status().json()["endpoint"]
+    return shown

@@ -69,10 +69,12 @@ class Cost(_Wire):
     """Running, with a request in flight."""
     idle: str
     """Running with none, and what rounding adds."""
+    by_use: str
+    """What upstreams, and models elsewhere, charged for tokens."""
     total: str
-    """The three together."""
+    """The four together."""
     saved: str | None
-    """What staying awake all the time would have cost, less `total`; null where the line is of no whole endpoint."""
+    """What staying awake all the time would have cost, less the first three; null where it is of no whole endpoint."""
     estimated: str
     """The part of `total` that fell in a time in which nobody looked."""
     seconds: float
@@ -345,6 +347,7 @@ def _line(line: CostLine, group: Mapping[str, str]) -> dict[str, Any]:
         "cold_start": money(line.cold_start),
         "serving": money(line.serving),
         "idle": money(line.idle),
+        "by_use": money(line.by_use),
         "total": money(line.total),
         "saved": None if line.saved is None else money(line.saved),
         "estimated": money(line.estimated),

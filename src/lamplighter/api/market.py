@@ -22,6 +22,7 @@ from lamplighter.domain.inference import DEFAULT_TIMEOUT, LONGEST_TIMEOUT, Infer
 from lamplighter.domain.keys import ApiKey, Role
 from lamplighter.domain.model_filter import LONGEST_CURSOR, MOST_PER_PAGE, ModelFilter
 from lamplighter.domain.offer_choice import OfferFilter
+from lamplighter.domain.routing import TokenPrice
 from lamplighter.errors import InvalidInput, NotAllowed, NotFound, ProviderError
 
 _ABSENT: Responses = {404: {"model": Problem, "description": "No such model is on offer, or there is no marketplace"}}
@@ -57,8 +58,8 @@ class Call(Protocol):
 
     bytes_in: int
 
-    def answered(self, target: str, *, size: int, tokens: tuple[int, int]) -> None:
-        """Note who answered, the answer's size in bytes, and the tokens in and out that it tells."""
+    def answered(self, target: str, *, size: int, tokens: tuple[int, int], price: TokenPrice | None) -> None:
+        """Note who answered, the answer's size in bytes, the tokens in and out that it tells, and their price."""
 
 
 class Door(Protocol):
@@ -220,7 +221,8 @@ async def run_inference(
     with door.counted(key, model) as call:
         call.bytes_in = len(content)
         answered = await _elsewhere(market_, payload, market)
-        call.answered(answered.provider, size=len(answered.body), tokens=answered.tokens)
+        price = market_.token_price(answered.provider, model)
+        call.answered(answered.provider, size=len(answered.body), tokens=answered.tokens, price=price)
         return _answer(answered)
 
 

@@ -63,14 +63,15 @@ def _groups(file: File) -> Iterator[tuple[Path, str]]:
 
 
 def budget_warnings(file: File) -> Iterator[str]:
-    """Budgets of endpoints that the file does not name: somebody may make them later, or it is a slip."""
+    """Budgets of what the file does not name: somebody may make an endpoint later, or it is a slip."""
+    known = [*file.endpoints, *file.upstreams]
     for name, budget in file.budgets.items():
         wanted = budget.endpoint
-        if wanted is None or wanted == EACH or wanted in file.endpoints:
+        if wanted is None or wanted == EACH or wanted in known:
             continue
         owner = next((one for one, endpoint in file.endpoints.items() if wanted in endpoint.aliases), None)
-        hint = near(wanted, file.endpoints) if owner is None else f"it is an alias; give the name, {owner}"
-        yield f"budgets.{name}.endpoint: there is no endpoint {wanted!r} in this file; {hint}"
+        hint = near(wanted, known) if owner is None else f"it is an alias; give the name, {owner}"
+        yield f"budgets.{name}.endpoint: there is no endpoint or upstream {wanted!r} in this file; {hint}"
 
 
 def _alarms(file: File, document: Document) -> Iterator[tuple[Path, str]]:

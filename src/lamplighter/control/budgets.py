@@ -13,7 +13,8 @@ import structlog
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.outlay import Books, Outlay
-from lamplighter.control.purse import Purse, SpentKeys
+from lamplighter.control.purse import Purse, Spent
+from lamplighter.domain.accounts import KEY
 from lamplighter.domain.budgets import AtLimit, Budget, Scope, Standing, exceeded_by
 from lamplighter.domain.money import dollars, in_words
 from lamplighter.errors import BudgetSpent, LamplighterError
@@ -26,8 +27,8 @@ TURN = 2.0
 _SEVERITY = [AtLimit.IDLE, AtLimit.DRAIN, AtLimit.CUT]
 
 
-class Budgets(Purse, SpentKeys):
-    """Implements `Purse` for controllers, and `SpentKeys` for the gateway.
+class Budgets(Purse, Spent):
+    """Implements `Purse` for controllers, and `Spent` for the gateway.
 
     Until it is open nothing is woken, where there are budgets.
     """
@@ -36,8 +37,9 @@ class Budgets(Purse, SpentKeys):
         self._clock = clock
         self._budgets = tuple(budgets)
         self._outlay: Outlay | None = None
-        self._limits: dict[str, AtLimit] = {}
+        self._limits: dict[str, tuple[AtLimit, Standing]] = {}
         self._closed: dict[str, Standing] = {}
+        self._spent: Sequence[Standing] = ()
         self._told: set[tuple[str, str]] = set()
         self._again = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -124,7 +126,12 @@ class Budgets(Purse, SpentKeys):
         return refused
 
     def at_limit(self, endpoint: str) -> AtLimit | None:
-        return self._limits.get(endpoint)
+        limit = self._limits.get(endpoint)
+        return None if limit is None else limit[0]
+
+    def why(self, endpoint: str) -> str:
+        limit = self._limits.get(endpoint)
+        return "" if limit is None else self._error(self._open(), limit[1], "and nothing is woken").message
 
     @property
     def closed_keys(self) -> Mapping[str, Standing]:
@@ -133,6 +140,15 @@ class Budgets(Purse, SpentKeys):
 
     def closed(self, key_id: str) -> BudgetSpent:
         return self._error(self._open(), self._closed[key_id], "and with it all that this key may use")
+
+    def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
+        if not self._spent or self._outlay is None:
+            return None
+        key = self._outlay.key_of(KEY + key_id)
+        for found in self._spent:
+            if found.budget.member_of(target, key) == found.member:
+                return self._error(self._outlay, found, f"and {target!r} charges by use")
+        return None
 
     def _refusal(self, outlay: Outlay, endpoint: str, account: str, least: int) -> BudgetSpent | None:
         key = outlay.key_of(account)
@@ -160,9 +176,11 @@ class Budgets(Purse, SpentKeys):
         """See which endpoints and keys have nothing left, and have those look that this changes anything for."""
         outlay.tally_in_time()
         spent = [one for one in self.standings() if one.is_spent]
-        limits = limits_by(spent, outlay)
-        changed = [name for name in limits | self._limits if limits.get(name) is not self._limits.get(name)]
+        limits = _limits_by(spent, outlay)
+        before, now = ({name: word for name, (word, _) in some.items()} for some in (self._limits, limits))
+        changed = [name for name in before | now if before.get(name) is not now.get(name)]
         self._limits = limits
+        self._spent = spent
         self._closed = dict(_closed_keys(spent, outlay))
         self._tell(spent, outlay)
         if changed:
@@ -182,12 +200,14 @@ class Budgets(Purse, SpentKeys):
         self._told = set(now)
 
 
-def limits_by(spent: Sequence[Standing], outlay: Outlay) -> dict[str, AtLimit]:
-    """What becomes of which endpoint: of several budgets the harshest word counts."""
-    limits: dict[str, AtLimit] = {}
+def _limits_by(spent: Sequence[Standing], outlay: Outlay) -> dict[str, tuple[AtLimit, Standing]]:
+    """What becomes of which endpoint, and by which budget: of several the harshest word counts."""
+    limits: dict[str, tuple[AtLimit, Standing]] = {}
     for found in spent:
         for name, word in _hit(found, outlay):
-            limits[name] = max(word, limits.get(name, word), key=_SEVERITY.index)
+            known = limits.get(name)
+            if known is None or _SEVERITY.index(word) > _SEVERITY.index(known[0]):
+                limits[name] = word, found
     return limits
 
 

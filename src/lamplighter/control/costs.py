@@ -94,6 +94,7 @@ class CostLine:
     cold_start: Decimal = Decimal(0)
     serving: Decimal = Decimal(0)
     idle: Decimal = Decimal(0)
+    by_use: Decimal = Decimal(0)
     estimated: Decimal = Decimal(0)
     saved: Decimal | None = None
     seconds: Decimal = Decimal(0)
@@ -105,7 +106,7 @@ class CostLine:
     @property
     def total(self) -> Decimal:
         """What was paid, in $."""
-        return self.cold_start + self.serving + self.idle
+        return self.cold_start + self.serving + self.idle + self.by_use
 
     @property
     def per_million_tokens(self) -> Decimal | None:
@@ -310,14 +311,15 @@ class _Sum:
         self.tokens_out += row.tokens_out
 
     def line(self, group: tuple[str, ...], *, saves: bool) -> CostLine:
-        paid = sum(amount for kind, amount in self.nanos.items() if kind is not Kind.ALWAYS)
+        awake = sum(self.nanos[kind] for kind in (Kind.COLD_START, Kind.SERVING, Kind.IDLE))
         return CostLine(
             group=group,
             cold_start=dollars(self.nanos[Kind.COLD_START]),
             serving=dollars(self.nanos[Kind.SERVING]),
             idle=dollars(self.nanos[Kind.IDLE]),
+            by_use=dollars(self.nanos[Kind.BY_USE]),
             estimated=dollars(self.estimated),
-            saved=dollars(self.nanos[Kind.ALWAYS] - paid) if saves else None,
+            saved=dollars(self.nanos[Kind.ALWAYS] - awake) if saves else None,
             seconds=Decimal(self.micros) / SECOND,
             unpriced=Decimal(self.unpriced) / SECOND,
             requests=self.requests,

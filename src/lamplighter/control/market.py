@@ -345,6 +345,19 @@ class Market:
 
     # Inference.
 
+    def token_price(self, provider: str, model: str) -> TokenPrice | None:
+        """What who answered for a model charges for its tokens; None where no price is known, or not for both ways."""
+        if self._prices is None:
+            return None
+        subject = f"{provider}/{model.partition(':')[0]}"
+        told = [
+            next(iter(self._prices.told_of_model(subject, unit)), None)
+            for unit in (Unit.MILLION_TOKENS_IN, Unit.MILLION_TOKENS_OUT)
+        ]
+        if told[0] is None or told[1] is None:
+            return None
+        return TokenPrice(input=float(told[0].amount), output=float(told[1].amount))
+
     async def run_inference(self, payload: InferenceRequest, *, market: str | None = None) -> InferenceAnswer:
         """Have a model of a marketplace answer: the given one, else the first that has it on offer.
 

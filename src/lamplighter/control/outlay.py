@@ -34,8 +34,8 @@ from lamplighter.providers.base import Provider
 SUM_EVERY = 15.0
 """How often the ledger is asked while anything is awake; in between its growth is followed in memory (seconds)."""
 
-SUM_AT_LEAST = 300.0
-"""How often it is asked in any case (seconds)."""
+SUM_AT_LEAST = 30.0
+"""How often it is asked in any case: what is charged by use grows while nothing is awake (seconds)."""
 
 _TALLY_AGE = 1.0  # seconds for which what has accrued is not looked up again
 _BEGINS = 1.0  # seconds by which a period may be on record before its wake was let through

@@ -24,8 +24,11 @@ class Purse(Protocol):
     def at_limit(self, endpoint: str) -> AtLimit | None:
         """What becomes of the endpoint because a budget is spent; None: nothing."""
 
+    def why(self, endpoint: str) -> str:
+        """Which budget that is, for people; empty where nothing becomes of it."""
 
-class SpentKeys(Protocol):
+
+class Spent(Protocol):
     """What the gateway asks at each request, so that most have to look at an empty mapping alone."""
 
     @property
@@ -35,14 +38,21 @@ class SpentKeys(Protocol):
     def closed(self, key_id: str) -> BudgetSpent:
         """The error for a request of one of them."""
 
+    def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
+        """Why nothing may be spent at a target that charges by use on a key's account; None where it may be."""
 
-class NoBudgets(Purse, SpentKeys):
+
+class NoBudgets(Purse, Spent):
     """Where there are none."""
 
     closed_keys: Mapping[str, object] = {}
 
     def closed(self, key_id: str) -> BudgetSpent:
         raise KeyError(key_id)
+
+    def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
+        del target, key_id
+        return None
 
     def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
         del endpoint, account
@@ -55,3 +65,7 @@ class NoBudgets(Purse, SpentKeys):
     def at_limit(self, endpoint: str) -> AtLimit | None:
         del endpoint
         return None
+
+    def why(self, endpoint: str) -> str:
+        del endpoint
+        return ""

@@ -202,15 +202,16 @@ class Situation:
         return portrait.too_late(self.name, waited, what, goes_on=goes_on, retry_after=self.retry_after())
 
     def message(self, view: View) -> str | None:
-        refused = self._refused(view)
-        error = self.trouble.error if refused is None else refused.message
+        error = self._refusal(view) or self.trouble.error
         return portrait.message(view, status=self.status.message, error=error, blocked_by=self.room.blocked_by(self))
 
-    def _refused(self, view: View) -> BudgetSpent | None:
+    def _refusal(self, view: View) -> str | None:
         """Why nothing wakes it, where a budget is in the way."""
         if self.known not in ASLEEP:
             return None
-        return self.refused if view.at_limit is None else self.purse.refusal(self.name, "")
+        if view.at_limit is not None:
+            return self.purse.why(self.name)
+        return None if self.refused is None else self.refused.message
 
     def _room_state(self) -> Room:
         if self.room.holds(self):

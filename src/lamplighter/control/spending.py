@@ -24,7 +24,7 @@ _SHARE = 0.05  # of the time at most in which they are
 _SETTLED = 300.0  # seconds after midnight: the day before is charged by then
 _MOST_COUNTED = 4096
 _BY = (Dimension.ENDPOINT, Dimension.PROVIDER, Dimension.DAY)
-_KINDS = (Kind.COLD_START, Kind.SERVING, Kind.IDLE)
+_KINDS = (Kind.COLD_START, Kind.SERVING, Kind.IDLE, Kind.BY_USE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +143,8 @@ class Spending:
             sums = over if day < since.isoformat() else lasting
             known = sums.get((endpoint, provider), nothing)
             sums[endpoint, provider] = [
-                one + more for one, more in zip(known, (line.cold_start, line.serving, line.idle), strict=True)
+                one + more
+                for one, more in zip(known, (line.cold_start, line.serving, line.idle, line.by_use), strict=True)
             ]
         for key in {**over, **lasting}:
             counter = self._counters.get(key)

@@ -311,18 +311,20 @@ def _budget(found: Standing, bounds: Bounds, endpoints: Sequence[Endpoint], cale
 
 
 _SLEEPS = {
-    AtLimit.IDLE: "what is awake sleeps as soon as it is idle",
+    AtLimit.IDLE: "and what is awake sleeps as soon as it is idle",
     AtLimit.DRAIN: "no request is let in, and what is awake sleeps when those in flight have ended",
-    AtLimit.CUT: "what is awake is put to sleep at once",
+    AtLimit.CUT: "and what is awake is put to sleep at once",
 }
 
 
 def _at_limit(found: Standing) -> str:
     """What happens under it once it is spent."""
     if found.budget.scope in {Scope.ALL, Scope.ENDPOINT}:
-        return f"nothing is woken under it, and {_SLEEPS[found.budget.at_limit]}"
+        return f"nothing is woken and no upstream paid under it, {_SLEEPS[found.budget.at_limit]}"
     if found.budget.at_limit is AtLimit.IDLE:
-        return "nothing is woken on its account, and what is awake on it sleeps as soon as it is idle"
+        return (
+            "nothing is woken and no upstream paid on its account, and what is awake on it sleeps as soon as it is idle"
+        )
     return "all of its requests are refused, and what is awake on its account sleeps as soon as it is idle"
 
 

@@ -40,22 +40,27 @@ EXACT = BillingRule(billed=AWAKE)
 
 
 class Kind(enum.StrEnum):
-    """What a charge is for. `ALWAYS` is no charge: what staying awake would have cost."""
+    """What a charge is for. `BY_USE`: tokens of an upstream. `ALWAYS` is no charge: what staying awake would cost."""
 
     COLD_START = "cold_start"
     SERVING = "serving"
     IDLE = "idle"
+    BY_USE = "by_use"
     ALWAYS = "always"
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What one account's requests used that ended in one hour. `flight` sums the microseconds in flight."""
+    """What one account's requests used that ended in one hour. `flight` sums the microseconds in flight.
+
+    `nanos` is what was charged for them by use, in nanodollars.
+    """
 
     flight: int
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    nanos: int = 0
 
     def plus(self, other: Used) -> Used:
         """Added up."""
@@ -64,6 +69,7 @@ class Used:
             self.requests + other.requests,
             self.tokens_in + other.tokens_in,
             self.tokens_out + other.tokens_out,
+            self.nanos + other.nanos,
         )
 
 
@@ -344,6 +350,8 @@ def _charged(items: Sequence[_Item], nanos: int) -> list[Charge]:
 def _uses(used: Mapping[Account, Used], provider: str) -> Iterator[Charge]:
     """Requests and tokens, with the serving that they belong to."""
     for account, one in used.items():
+        if one.nanos:
+            yield Charge(Kind.BY_USE, provider, account, nanos=one.nanos)
         yield Charge(
             Kind.SERVING,
             provider,

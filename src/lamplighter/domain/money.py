@@ -73,6 +73,6 @@ def dollars(nanos: int) -> Decimal:
 def in_words(amount: Decimal) -> str:
     """An amount of dollars for people, to the cent: $12.34. Below a dollar two digits that count: $0.0034."""
     if abs(amount) >= 1 or not amount:
-        return f"${amount:.2f}"
+        return f"${amount:,.2f}"
     text = f"{amount:.{min(1 - amount.adjusted(), 9)}f}"
     return "$" + text.rstrip("0").ljust(len("0.00"), "0")

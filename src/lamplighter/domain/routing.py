@@ -5,8 +5,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
+from lamplighter.domain.money import nanos
 from lamplighter.domain.secret import SecretTexts
+
+_MILLION = 1_000_000
 
 
 class WhileWaking(enum.StrEnum):
@@ -121,6 +125,11 @@ class TokenPrice:
 
     input: float
     output: float
+
+    def nanodollars(self, tokens_in: int, tokens_out: int) -> int:
+        """What so many tokens cost, exactly and then rounded half to even."""
+        millions = Decimal(str(self.input)) * tokens_in + Decimal(str(self.output)) * tokens_out
+        return nanos(millions / _MILLION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ class UsageRecord:
     of their own usage (0 where they said nothing); all six are sums. `endpoint` is the target that answered, or the one
     that was meant to; `model` the route that led there (its own name for an endpoint's implied route). `key` is the id
     of the caller's key. `first_byte` sums the seconds from a request's arrival to the first byte of its answer, as far
-    as there was one. `attempts` counts how often it was sent, or tried to be.
+    as there was one. `attempts` counts how often it was sent, or tried to be. `nanodollars` is what the target charges
+    for the tokens, as its price was then; 0 for endpoints, whose time is charged, and where no price is known.
     """
 
     endpoint: str
@@ -46,6 +47,7 @@ class UsageRecord:
     tokens_out: int = 0
     first_byte: float = 0.0
     attempts: int = 1
+    nanodollars: int = 0
 
     def likeness(self) -> tuple[str, str, str, int, str, int, Outcome]:
         """Records of the same likeness may be added up."""
@@ -62,6 +64,7 @@ class UsageRecord:
         self.tokens_out += other.tokens_out
         self.first_byte += other.first_byte
         self.attempts += other.attempts
+        self.nanodollars += other.nanodollars
 
 
 class UsageSink(Protocol):

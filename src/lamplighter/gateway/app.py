@@ -9,7 +9,7 @@ from typing import Any
 
 from lamplighter.control.demand import Demand
 from lamplighter.control.keyring import Keyring
-from lamplighter.control.purse import NoBudgets, SpentKeys
+from lamplighter.control.purse import NoBudgets, Spent
 from lamplighter.domain.choosing import Bid
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import Outcome, UsageSink
@@ -60,7 +60,7 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         access_log: AccessLog | None = None,
         tracing: Tracing | None = None,
-        spent: SpentKeys | None = None,
+        spent: Spent | None = None,
     ) -> None:
         """`keyring` tells who may come in; without one the settings do. `spent` tells whose budgets leave nothing.
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 from lamplighter.control.demand import Caller, Claim
 from lamplighter.domain.routing import WhileWaking
-from lamplighter.errors import EndpointBusy, QueueFull, Unavailable, WakeTimeout
+from lamplighter.errors import BudgetSpent, EndpointBusy, QueueFull, Unavailable, WakeTimeout
 from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.feedback import hold_with_feedback, is_wanted
 from lamplighter.gateway.plan import Plan
@@ -34,14 +34,20 @@ def claim_at_once(x: Exchange, state: TargetState) -> Claim | None:
     """A claim without any waiting, or None. The way of most requests."""
     if state.replica is None:
         return x.services.demand.try_claim(x.endpoint)
-    return None if state.is_full() else state.claim()
+    return None if state.is_full() or _why_not_paid(x) is not None else state.claim()
+
+
+def _why_not_paid(x: Exchange) -> BudgetSpent | None:
+    """Why an upstream may not be asked, where it is known to charge by use and a budget leaves nothing."""
+    refused = x.services.spent.by_use(x.endpoint, x.key.id)
+    return refused if refused is not None and x.services.renting.charges(x) else None
 
 
 async def claim(x: Exchange, plan: Plan, state: TargetState) -> None:
     """Claim the plan's current target.
 
     Raises Waking and Occupied for one that this request is not to wait for, QueueFull for an upstream that takes no
-    more, and what `Demand.claim` raises.
+    more, BudgetSpent for one that charges what nobody has left, and what `Demand.claim` raises.
     """
     upstream = state.replica is not None
     if upstream or plan.route.while_waking is not WhileWaking.HOLD or not plan.missed(x.endpoint):
@@ -49,6 +55,8 @@ async def claim(x: Exchange, plan: Plan, state: TargetState) -> None:
         if x.claim is not None:
             return
     if upstream:
+        if (refused := _why_not_paid(x)) is not None:
+            raise refused
         raise QueueFull(f"{state.in_flight} requests are under way there; that is the limit.", retry_after=1.0)
     await claim_as_the_route_waits(x, plan)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lamplighter.domain.keys import ApiKey, Role
+from lamplighter.domain.routing import TokenPrice
 from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.errors import EndpointNotFound, LamplighterError, NotAllowed
 from lamplighter.gateway.services import Services
@@ -33,17 +34,19 @@ class NotForElsewhere(NotAllowed):
 class Elsewhere:
     """One call. Whoever makes it tells who answered, and what that took; without that it failed."""
 
-    __slots__ = ("bytes_in", "bytes_out", "target", "tokens_in", "tokens_out")
+    __slots__ = ("bytes_in", "bytes_out", "nanodollars", "target", "tokens_in", "tokens_out")
 
     def __init__(self) -> None:
         self.target = ""
         self.bytes_in = self.bytes_out = 0
-        self.tokens_in = self.tokens_out = 0
+        self.tokens_in = self.tokens_out = self.nanodollars = 0
 
-    def answered(self, target: str, *, size: int, tokens: tuple[int, int]) -> None:
-        """Note the answer: its size in bytes, and the tokens in and out that it tells."""
+    def answered(self, target: str, *, size: int, tokens: tuple[int, int], price: TokenPrice | None) -> None:
+        """Note the answer: its size in bytes, the tokens in and out that it tells, and what they cost if known."""
         self.target, self.bytes_out = target, size
         self.tokens_in, self.tokens_out = tokens
+        if price is not None:
+            self.nanodollars = price.nanodollars(*tokens)
 
 
 @contextmanager
@@ -51,8 +54,8 @@ def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
     """See `Gateway.counted`."""
     if not key.may_call_elsewhere(model):
         raise EndpointNotFound(model, key.routes) if key.routes else NotForElsewhere(key, model)
-    if key.id in services.spent.closed_keys:
-        raise services.spent.closed(key.id)
+    if (refused := services.spent.by_use(TARGET, key.id)) is not None:
+        raise refused
     meter, began = services.keys.meter_of(key), time.monotonic()
     if meter is not None:
         meter.enter(began)
@@ -86,4 +89,5 @@ def _record(call: Elsewhere, key: ApiKey, model: str, status: int, duration: flo
         key=key.id,
         tokens_in=call.tokens_in,
         tokens_out=call.tokens_out,
+        nanodollars=call.nanodollars,
     )

@@ -367,6 +367,7 @@ class Exchange:
                 tokens_out=self.tokens_out,
                 first_byte=0.0 if self.first_byte_at is None else self.first_byte_at - began,
                 attempts=self.attempts,
+                nanodollars=self.services.renting.charged(self) if self.tokens_out or self.tokens_in else 0,
             )
         )
 

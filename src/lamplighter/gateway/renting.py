@@ -151,6 +151,22 @@ class Renting:
             told = cost_of_tokens(price, tokens_in=x.tokens_in, tokens_out=x.tokens_out)
             rent.add(told or _estimate(price, x), monotonic())
 
+    def charged(self, x: Exchange) -> int:
+        """What the target that answered charges for the tokens that it told, in nanodollars; 0 where it does not."""
+        if x.endpoint not in self._routing.upstreams:
+            return 0
+        price = self._price_of(x, x.endpoint)
+        return 0 if price is None else price.nanodollars(x.tokens_in, x.tokens_out)
+
+    def charges(self, x: Exchange) -> bool:
+        """Whether it is known that the current target, an upstream, charges for tokens."""
+        price = self._price_of(x, x.endpoint)
+        return price is not None and (price.input > 0 or price.output > 0)
+
+    def _price_of(self, x: Exchange, name: str) -> TokenPrice | None:
+        target = next((one for one in x.way.targets if one.name == name), None)
+        return None if target is None else self._price(x.way.name, target)
+
     def _price_of_upstream(self, x: Exchange, plan: Plan) -> TokenPrice | None:
         """Of the first target that is always on and serves such a request."""
         if not x.is_posted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lamplighter.control.demand import Demand
-from lamplighter.control.purse import NoBudgets, SpentKeys
+from lamplighter.control.purse import NoBudgets, Spent
 from lamplighter.domain.usage import UsageSink
 from lamplighter.gateway.access_log import AccessLog
 from lamplighter.gateway.address import Addresses
@@ -39,5 +39,5 @@ class Services:
     """How often clients were told each error, by its code."""
     access_log: AccessLog | None = None
     tracing: Tracing | None = None
-    spent: SpentKeys = field(default_factory=NoBudgets)
-    """Keys whose budgets leave nothing."""
+    spent: Spent = field(default_factory=NoBudgets)
+    """Whose budgets leave nothing."""

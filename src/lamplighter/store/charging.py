@@ -169,7 +169,7 @@ def _charged(  # noqa: PLR0917 - as its callers have them
     for begin, charges in advance(position, facts, until, calendar=calendar, prices=prices, rules=terms.rules):
         day = calendar.day_of(begin)
         for charge in charges:
-            yield Dated(day, name, charge)
+            yield Dated(day, name, charge if charge.provider else charge._replace(provider=name))
         if position.until is not None and calendar.begins_month(position.until):
             kept.append((name, dataclasses.replace(position)))
 

@@ -122,6 +122,7 @@ def _used(
             func.sum(usage.requests),
             func.sum(usage.tokens_in),
             func.sum(usage.tokens_out),
+            func.sum(usage.nanodollars),
         )
         .where(usage.id <= last)
         .group_by(usage.endpoint, bucket, usage.key, usage.model)

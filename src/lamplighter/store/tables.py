@@ -98,6 +98,7 @@ usage = Table(
     Column("tokens_out", BigInteger, nullable=False, server_default="0"),
     Column("first_byte", Double, nullable=False, server_default="0"),
     Column("attempts", Integer, nullable=False, server_default="1"),
+    Column("nanodollars", BigInteger, nullable=False, server_default="0"),
     Index(None, "endpoint", "at"),
     Index(None, "at"),
 )

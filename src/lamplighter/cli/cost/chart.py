@@ -19,8 +19,10 @@ from lamplighter.cli.show.output import pick
 Amounts = Mapping[str, Decimal]
 """What was paid, by kind."""
 
-_LOOKS = {"cold_start": ("▒", "+", "yellow"), "serving": ("█", "#", "green"), "idle": ("░", ".", "magenta")}
-_WORDS = {"cold_start": "cold start", "serving": "serving", "idle": "idle"}
+_LOOKS = {"cold_start": ("▒", "+", "yellow"), "serving": ("█", "#", "green"), "idle": ("░", ".", "magenta")} | {
+    "by_use": ("▓", "=", "cyan")
+}
+_WORDS = {"cold_start": "cold start", "serving": "serving", "idle": "idle", "by_use": "by use"}
 _WIDEST, _NARROWEST = 60, 8
 _MOST_DAYS, _MOST_WEEKS = 31, 27
 _GAP = 2
@@ -37,7 +39,8 @@ def chart(console: Console, days: Mapping[date, Amounts], first: date, last: dat
     amounts_width = max(len(shown(total) or "") for total in totals)
     width = max(_NARROWEST, min(_WIDEST, console.width - labels - amounts_width - 2 * _GAP))
     lines = [_row(console, label.ljust(labels), amounts, most, width) for label, amounts in rows]
-    return [*lines, _legend(console, labels)]
+    used = [kind for kind in KINDS if kind != "by_use" or any(amounts[kind] for _, amounts in rows)]
+    return [*lines, _legend(console, used, labels)]
 
 
 def _row(console: Console, label: str, amounts: Amounts, most: Decimal, width: int) -> Text:
@@ -67,9 +70,9 @@ def lengths(amounts: Sequence[Decimal], most: Decimal, width: int) -> list[int]:
     return cells
 
 
-def _legend(console: Console, indent: int) -> Text:
+def _legend(console: Console, kinds: Sequence[str], indent: int) -> Text:
     line = Text(" " * (indent + _GAP))
-    for kind in KINDS:
+    for kind in kinds:
         fine, plain, colour = _LOOKS[kind]
         line.append(pick(console, fine, plain) * 2, style=colour)
         line.append(f" {_WORDS[kind]}   ", style="dim")

@@ -53,6 +53,7 @@ def _columns(by: Sequence[str]) -> list[Column[Line]]:
         Column("cold start", partial(_amount, name="cold_start"), "right"),
         Column("serving", partial(_amount, name="serving"), "right"),
         Column("idle", partial(_amount, name="idle"), "right"),
+        Column("by use", partial(_if_any, name="by_use"), "right", may_be_missing=True),
         Column("total", lambda line: Text(_amount(line, "total") or "", style="bold"), "right"),
         Column("saved", partial(_amount, name="saved"), "right"),
         Column("requests", partial(_count, name="requests"), "right", may_be_missing=True),
@@ -73,6 +74,10 @@ def _group(line: Line, word: str, *, is_first: bool) -> Text | str | None:
 
 def _amount(line: Line, name: str) -> str | None:
     return shown(amount(line, name))
+
+
+def _if_any(line: Line, name: str) -> str | None:
+    return shown(amount(line, name)) if amount(line, name) else None
 
 
 def _count(line: Line, name: str) -> str | None:

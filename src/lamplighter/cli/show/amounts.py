@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-KINDS: Final = ("cold_start", "serving", "idle")
+KINDS: Final = ("cold_start", "serving", "idle", "by_use")
 """What costs go into, in the order in which it happens."""
 
 _LEAST = Decimal("0.0001")

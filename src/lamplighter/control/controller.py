@@ -304,7 +304,10 @@ class Controller:
         return self._here.endpoint()
 
     def stamp(self) -> tuple[object, ...]:
-        """Another one as soon as `endpoint` would tell something else, but for what time alone changes; cheap."""
+        """Another one as soon as `endpoint` would tell something else, but for what time alone changes; cheap.
+
+        Its first part is another object when more than the requests at the gate has changed.
+        """
         here, gate = self._here, self.gate
         return here.pulse, gate.in_flight, gate.waiting, gate.last_activity
 

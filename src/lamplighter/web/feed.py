@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import structlog
@@ -33,6 +33,13 @@ _ALL_EVERY = 2.0
 """How often all are looked at, changed or not: prices, breakers, and what time alone changes (seconds)."""
 
 _ALL_SHARE = 0.02
+
+_COUNT_EVERY = 1.0
+"""How often it is told that requests came and went; what they do to an endpoint's state is told at once (seconds)."""
+
+Stamp: TypeAlias = tuple[object, ...]
+"""What `Fleet.stamps` gives: its first part changes with the state."""
+
 _SPENDING_EVERY = 5.0
 _SPENDING_SHARE = 0.02
 
@@ -43,7 +50,7 @@ class Watched(Protocol):
     @property
     def providers(self) -> Mapping[str, Provider]: ...
 
-    def stamps(self) -> Mapping[str, tuple[object, ...]]: ...
+    def stamps(self) -> Mapping[str, Stamp]: ...
 
     def endpoint(self, name: str) -> Endpoint: ...
 
@@ -89,7 +96,8 @@ class Feed:
         self._wanted = asyncio.Event()
         self._priced: dict[str, Priced | None] = {}
         self._beside: dict[str, object] = {}
-        self._stamps: Mapping[str, tuple[object, ...]] = {}
+        self._stamps: dict[str, Stamp] = {}
+        self._counted_at = 0.0
         self._all_at = 0.0
         self._all_took = 0.0
         self._spending: dict[str, Spending] = {}
@@ -147,8 +155,8 @@ class Feed:
             self._priced = {name: self._prices.priced(name) for name in stamps}
             breakers = self._breakers()
             self._beside = {name: (price and price.amount, breakers.get(name)) for name, price in self._priced.items()}
-        changed = [name for name, stamp in stamps.items() if at_all or self._stamps.get(name) != stamp]
-        self._stamps = stamps
+        changed = list(stamps) if at_all else self._changed(stamps, began)
+        self._stamps = self._stamps | {name: stamps[name] for name in changed} if not at_all else dict(stamps)
         endpoints = [self._fleet.endpoint(name) for name in changed]
         delta = self._board.look(endpoints, stamps, time.time(), self._beside, self._spending)
         self.looking = time.perf_counter() - began
@@ -156,6 +164,18 @@ class Feed:
             self._all_at, self._all_took = began, self.looking
         if delta:
             await self._tell(self._message(delta))
+
+    def _changed(self, stamps: Mapping[str, Stamp], now: float) -> list[str]:
+        """Whose state changed, at once; whose requests came and went, once in a while."""
+        counts = now - self._counted_at >= _COUNT_EVERY
+        if counts:
+            self._counted_at = now
+        before = self._stamps
+        return [
+            name
+            for name, stamp in stamps.items()
+            if name not in before or stamp[0] is not before[name][0] or (counts and stamp != before[name])
+        ]
 
     def _message(self, delta: Delta) -> dict[str, Any]:
         spending = {name: [one.cold_start, one.serving, one.idle, one.saved] for name, one in delta.spending.items()}

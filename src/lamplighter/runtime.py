@@ -157,7 +157,7 @@ class Server:
         refused = await self.fleet.apply(settings.specs())
         self._translator.defaults = _policy(settings)
         await self._deployments.renew()
-        self.budgets.apply(settings.budgets())
+        self.budgets.apply(settings.budgets(), upstreams=settings.upstream_settings)
         await self._prices.apply(price_sources(settings, self.fleet.providers))
         self._gateway.take(_routing(settings, self._prices, self.fleet))
         self._routes.take(settings.routes(), settings.upstreams())
@@ -222,7 +222,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         usage = _open_usage(stack, store)
         providers = _providers(settings, data)
         tally = Tally(accruals := Accruals(journal), Clock())
-        budgets = Budgets(Clock(), settings.budgets())
+        budgets = Budgets(Clock(), settings.budgets(), upstreams=settings.upstream_settings)
         fleet = Fleet(providers, tally, purse=budgets)
         timed = {name for name, provider in providers.items() if provider.capabilities.pauses}
         translator = Translator(_policy(settings), timed=timed)

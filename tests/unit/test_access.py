@@ -32,6 +32,7 @@ ANY_KEY = {
 }
 ADMINS = {
     ("GET", "/api/audit"),
+    ("POST", "/api/cost/rebuild"),
     ("POST", "/api/keys"),
     ("GET", "/api/keys"),
     ("DELETE", "/api/keys/{key}"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamplighter.control.costs import CostQuery
+from lamplighter.control.costs import CostQuery, Dimension
 from lamplighter.domain.budgets import (
     AtLimit,
     Budget,
@@ -408,3 +408,33 @@ async def test_keep_warm_endpoints_wait_at_the_start_until_the_budgets_are_summe
         await asyncio.sleep(60)
         assert one.provider.counts("chat")[0] <= 1
         assert one.fleet.endpoint("chat").phase is not Phase.RUNNING
+
+
+@virtual
+async def test_a_key_that_is_spent_while_it_waits_first_does_not_hold_up_one_behind_it_that_is_not() -> None:
+    keyed = budget("0.10", scope=Scope.KEY, member="ann", name="anns")
+    provider = MemoryProvider(start_delay=30.0, stop_delay=20.0)
+    async with books(provider=provider, budgets=[keyed], keys=[ANN, BOB]) as one:
+        await one.serve(key="ann", seconds=20.0)
+        await asyncio.sleep(62)  # it is stopping, and still billed to her
+        assert one.fleet.endpoint("chat").phase is Phase.STOPPING
+        anns = asyncio.create_task(one.serve(key="ann"))
+        await asyncio.sleep(1)
+        bobs = asyncio.create_task(one.serve(key="bob"))
+        with pytest.raises(BudgetSpent):
+            await anns
+        await bobs
+        assert one.provider.counts("chat")[0] == 2
+        periods = await one.costs.report(CostQuery(by=(Dimension.KEY,)))
+        assert {line.group[0] for line in periods.lines} == {"ann", "bob"}
+
+
+@virtual
+async def test_what_an_operator_put_to_sleep_is_woken_on_the_account_of_who_asks_next() -> None:
+    async with books(keys=[ANN]) as one:
+        await one.serve(key="ann")
+        await one.fleet.sleep("chat", actor="cli")
+        await one.serve(key="ann")
+        await asyncio.sleep(120)
+        report = await one.costs.report(CostQuery(by=(Dimension.KEY,)))
+        assert {line.group[0] for line in report.lines if line.total} == {"ann"}

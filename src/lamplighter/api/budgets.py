@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -23,7 +23,7 @@ _ABSENT: Responses = {404: {"model": Problem, "description": "No such budget or 
 
 router = APIRouter(prefix="/api/budgets", tags=["costs"], responses=RESPONSES | INVALID | _ABSENT)
 
-_MOST_NAMES = 1000
+_MOST_NAMES = 100  # more would not fit into a request's head
 _LONGEST = 300
 _SHOWN = 80
 _MOST_TOLD = 20
@@ -121,7 +121,7 @@ class BudgetStanding(_Wire):
             {
                 "name": budget.name,
                 "scope": budget.scope,
-                "whose": replace(budget, member=found.member).whose,
+                "whose": found.whose,
                 "tag": budget.tag or None,
                 "member": found.member,
                 "limit": money(budget.limit),
@@ -176,7 +176,7 @@ def _book(request: Request) -> BudgetBook:
 
 
 Kept: TypeAlias = Annotated[BudgetBook, Depends(_book)]
-Name: TypeAlias = Annotated[str, Field(max_length=_LONGEST)]
+Name: TypeAlias = Annotated[str, Field(max_length=_SHOWN)]
 
 
 @router.get("", operation_id="budgets", dependencies=[Depends(_only_known)])

@@ -34,7 +34,8 @@ router = APIRouter(prefix="/api/cost", tags=["costs"], responses=RESPONSES | INV
 
 _NANO = Decimal("0.000000001")
 _MOST_LINES = 100_000
-_MOST_NAMES = 1000
+_MOST_NAMES = 50  # more would not fit into a request's head
+_LONGEST_NAME = 100
 _LONGEST = 300
 _MOST_BILL = 16_000_000  # bytes
 _BILL_TIMEOUT = 60.0
@@ -195,7 +196,7 @@ By: TypeAlias = Annotated[
     Query(description="What lines are told apart by; several, repeated or with commas between. Without: one line."),
 ]
 Day: TypeAlias = Annotated[str, AfterValidator(_is_day)]
-Name: TypeAlias = Annotated[str, Field(max_length=_LONGEST)]
+Name: TypeAlias = Annotated[str, Field(max_length=_LONGEST_NAME)]
 
 
 async def _only_known(request: Request) -> None:
@@ -273,8 +274,8 @@ async def cost(
 @router.post("/reconcile", operation_id="reconcile_cost", responses=_LARGE, openapi_extra=_BILL)
 async def reconcile(
     request: Request,
-    reports: Kept,
     actor: Operator,
+    reports: Kept,
     *,
     tolerance: Annotated[
         Decimal, Query(ge=0, le=1_000_000, description="Differences of at most so many $ are only counted.")
@@ -288,7 +289,7 @@ async def reconcile(
 
 
 @router.post("/rebuild", operation_id="rebuild_cost", responses=_RUNNING)
-async def rebuild(reports: Kept, actor: Admin) -> RebuildAnswer:
+async def rebuild(actor: Admin, reports: Kept) -> RebuildAnswer:
     """Charge all hours that have ended anew from the facts, on record. Nothing else is written to the books meanwhile.
 
     A year of a thousand endpoints takes minutes.

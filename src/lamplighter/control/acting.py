@@ -21,6 +21,7 @@ log = structlog.get_logger("lamplighter.control")
 BUDGET_LOOK = 10.0
 """How long after a wake that a budget did not allow the next one is tried, where nothing is told before (seconds)."""
 
+_NEXT_ACCOUNT = 0.05  # seconds
 _NEVER_DONE = "the provider accepted it and never did it"
 
 
@@ -81,15 +82,14 @@ class Acting:
     def _is_refused(self, refused: BudgetSpent | None) -> bool:
         """Whether a budget does not allow a wake: tells those on whose account it may not be.
 
-        Others who wait are looked at again, now that it would be on theirs.
+        Others who wait are looked at again soon, now that it would be on theirs.
         """
         here = self._here
         if refused is None:
             return False
         purse, name = here.purse, here.name
         here.gate.fail_callers(lambda caller: purse.refusal(name, account_of_caller(caller)))
-        if not here.gate.waiting:
-            here.refuse(refused, here.clock.now() + BUDGET_LOOK)
+        here.refuse(refused, here.clock.now() + (_NEXT_ACCOUNT if here.gate.waiting else BUDGET_LOOK))
         here.show()
         return True
 
@@ -172,7 +172,7 @@ class Acting:
 def account_of(here: Situation) -> Account:
     """On whose account an endpoint is woken now, and for which route: a person's word comes before a request."""
     wishes = here.wishes
-    if wishes.operated and wishes.asker:
+    if wishes.wake_asked and wishes.asker:
         return account_of_operator(wishes.asker, wishes.holder), ""
     caller = here.gate.first_caller() or (wishes.called_by if here.called else None)
     if caller is not None:

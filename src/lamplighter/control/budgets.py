@@ -7,7 +7,7 @@ check and the reservation: many at once cannot spend the same dollar. docs/budge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import structlog
 
@@ -33,9 +33,11 @@ class Budgets(Purse, Spent):
     Until it is open nothing is woken, where there are budgets.
     """
 
-    def __init__(self, clock: Clock, budgets: Sequence[Budget] = ()) -> None:
+    def __init__(self, clock: Clock, budgets: Sequence[Budget] = (), *, upstreams: Iterable[str] = ()) -> None:
+        """`upstreams` are the names that budgets of an endpoint may have, beside those of endpoints."""
         self._clock = clock
         self._budgets = tuple(budgets)
+        self._upstreams = frozenset(upstreams)
         self._outlay: Outlay | None = None
         self._limits: dict[str, tuple[AtLimit, Standing]] = {}
         self._closed: dict[str, Standing] = {}
@@ -49,6 +51,7 @@ class Budgets(Purse, Spent):
     async def open(self, books: Books) -> None:
         """Sum up what was spent, and begin to look. Raises StoreError."""
         outlay = Outlay(books, self._clock)
+        outlay.upstreams = self._upstreams
         await outlay.sum_up(self._budgets)
         self._outlay = outlay
         self._look(outlay)
@@ -62,9 +65,10 @@ class Budgets(Purse, Spent):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def apply(self, budgets: Sequence[Budget]) -> None:
+    def apply(self, budgets: Sequence[Budget], *, upstreams: Iterable[str] = ()) -> None:
         """Take other budgets: they count as soon as they are summed up, which is begun at once."""
         self._budgets = tuple(budgets)
+        self._open().upstreams = frozenset(upstreams)
         self._again.set()
 
     async def _run(self) -> None:
@@ -162,11 +166,12 @@ class Budgets(Purse, Spent):
 
     def _error(self, outlay: Outlay, found: Standing, why: str) -> BudgetSpent:
         budget = found.budget
-        used = f"{in_words(found.spent)} of {in_words(budget.limit)} a {budget.period} ({budget.whose})"
+        used = f"{in_words(found.spent)} of {in_words(budget.limit)} a {budget.period} ({found.whose})"
         aside = f" and {in_words(found.reserved)} set aside" if found.reserved else ""
+        renews = outlay.calendar.moment(found.renews_at)
         text = (
-            f"Budget {found.name!r}: {used} spent{aside}, {why}. It renews at {outlay.moment(found.renews_at)}. To go "
-            f"on before, raise `budgets.{budget.name}.limit` in the configuration."
+            f"Budget {found.name!r}: {used} spent{aside}, {why}. It renews at {renews}. To go on before, raise "
+            f"`budgets.{budget.name}.limit` in the configuration."
         )
         return BudgetSpent(text, budget=budget.name, retry_after=max(1.0, found.renews_at - self._clock.wall()))
 
@@ -195,7 +200,7 @@ class Budgets(Purse, Spent):
                 budget=found.name,
                 spent=str(found.spent),
                 limit=str(found.budget.limit),
-                renews_at=outlay.moment(found.renews_at),
+                renews_at=outlay.calendar.moment(found.renews_at),
             )
         self._told = set(now)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from lamplighter.control.accruals import Accrued
 from lamplighter.control.clock import Clock
@@ -107,6 +105,7 @@ class Outlay:
         """Those that were summed up last."""
         self.accrued: Mapping[str, Accrued] = {}
         """What the awake periods that last had come to at the last tally."""
+        self.upstreams: frozenset[str] = frozenset()
         self._clock = clock
         self._sums = Sums()
         self._base: Mapping[str, Accrued] = {}
@@ -149,12 +148,12 @@ class Outlay:
             self._holds.pop(name, None)
         self.budgets, self._sums, self._base, self._grown = budgets, sums, base, {}
         self._summed_at = self._clock.now()
-        ends = (period_of(budget.period, int(now), self._calendar)[1] for budget in budgets)
+        ends = (period_of(budget.period, int(now), self.calendar)[1] for budget in budgets)
         self._renews_at = min(ends, default=0)
         self.tally()
 
     async def _add_up(self, budgets: Sequence[Budget], period: Period, now: int, sums: Sums) -> None:
-        since = first_day_of(period, now, self._calendar)
+        since = first_day_of(period, now, self.calendar)
         if all(budget.scope is Scope.ALL for budget in budgets):
             report = await self.books.ledger.report(CostQuery(since=since))
             sums.add(budgets, "", None, nanos(report.total.total))
@@ -220,7 +219,7 @@ class Outlay:
     def members(self, budget: Budget) -> Iterator[str]:
         """Whose spending a budget counts: one, or each of those who spent anything."""
         if budget.member == EACH:
-            yield from self._spent.members(budget)
+            yield from sorted({*self._spent.members(budget), *self._reserved.members(budget)})
         else:
             yield budget.member
 
@@ -232,7 +231,7 @@ class Outlay:
             spent=self._spent.of(budget, member),
             reserved=self._reserved.of(budget, member),
             now=int(self._clock.wall()),
-            calendar=self._calendar,
+            calendar=self.calendar,
             unpriced=list(self._unpriced(budget, member)),
             missing=self._is_missing(budget, member),
         )
@@ -245,17 +244,12 @@ class Outlay:
 
     def _is_missing(self, budget: Budget, member: str) -> bool:
         if budget.scope is Scope.ENDPOINT:
-            return member not in self._names
+            return member not in self._names | self.upstreams
         return budget.scope is Scope.KEY and all(key.name != member for key in self._keys.values())
 
-    def moment(self, at: int) -> str:
-        """A moment of Unix time in the ledger's time zone: 2026-12-01 00:00 (UTC)."""
-        name = self._calendar.name
-        zone = UTC if name == "UTC" else ZoneInfo(name)
-        return f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M} ({name})"
-
     @property
-    def _calendar(self) -> Calendar:
+    def calendar(self) -> Calendar:
+        """Whose days count."""
         return self.books.ledger.calendar
 
     # Keys.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamplighter.domain.budgets import LEVELS, AtLimit, Scope, Standing
@@ -298,7 +298,7 @@ def _budget(found: Standing, bounds: Bounds, endpoints: Sequence[Endpoint], cale
     budget = found.budget
     text = (
         f"Budget {found.name!r}: {in_words(found.spent)} of {in_words(budget.limit)} a {budget.period} "
-        f"({replace(budget, member=found.member).whose}) is spent, {int(found.spent * 100 / budget.limit)} %. "
+        f"({found.whose}) is spent, {int(found.spent * 100 / budget.limit)} %. "
         f"It renews at {calendar.moment(found.renews_at)}."
     )
     advice = [_spent_already(found, endpoints) if found.is_spent else f"Once all of it is, {_at_limit(found)}."]

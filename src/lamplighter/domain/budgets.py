@@ -69,12 +69,11 @@ class Budget:
     tag: str = ""
     at_limit: AtLimit = AtLimit.IDLE
 
-    @property
-    def whose(self) -> str:
-        """For people: `endpoint chat`, `key web`, `tag team=research`, `all`."""
+    def whose(self, member: str) -> str:
+        """For people, of a member: `endpoint chat`, `key web`, `tag team=research`, `all`."""
         if self.scope is Scope.ALL:
             return "all"
-        return f"tag {self.tag}={self.member}" if self.scope is Scope.TAG else f"{self.scope} {self.member}"
+        return f"tag {self.tag}={member}" if self.scope is Scope.TAG else f"{self.scope} {member}"
 
     def member_of(self, endpoint: str, key: ApiKey | None) -> str | None:
         """Under which member a spending at an endpoint on a key's account falls; None where it does not count."""
@@ -126,6 +125,11 @@ class Standing:
     def level(self) -> int:
         """The highest of LEVELS that is reached; 0 for none."""
         return max((level for level in LEVELS if self.spent * 100 >= self.budget.limit * level), default=0)
+
+    @property
+    def whose(self) -> str:
+        """Whose spending it is, for people."""
+        return self.budget.whose(self.member)
 
     @property
     def name(self) -> str:

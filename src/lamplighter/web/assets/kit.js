@@ -280,3 +280,34 @@ export const Question = {
       ]);
   },
 };
+
+/**
+ * Ask with headers and a body of one's own (text), and take whatever is answered: a refusal is no error here.
+ * Throws Refused where nothing can be asked or nobody answers (status 0), or the session is over.
+ */
+export async function askAnything(method, path, { headers = {}, text, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(`/page/rest${path}`, { method, signal, headers, body: text });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, { message: "The server can't be reached. Try again when it is back." });
+  }
+  // What a target says of the key that it was shown says nothing of the visitor's.
+  if (response.status === 401 && !response.headers.has("x-lamplighter-target")) {
+    signIn();
+    throw new Refused(401, { message: "You were signed out." });
+  }
+  return response;
+}
+
+/** What an answer refused, in the server's words. */
+export function refusalOf(status, text) {
+  let body = null;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // no JSON: its words are all there is
+  }
+  return new Refused(status, body === null ? { message: text.trim().slice(0, 2000) } : told(body));
+}

@@ -11,6 +11,7 @@ from lamplighter.api import alarms as alarm_routes
 from lamplighter.api import audit, budgets, cost, endpoints, keys, leases, metrics, pages, pricing, problems
 from lamplighter.api import explain as explain_routes
 from lamplighter.api import market as market_routes
+from lamplighter.api import past as past_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -19,6 +20,7 @@ from lamplighter.api.health import HealthSource
 from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
+from lamplighter.api.past import PastRecords
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.explaining import Explainer
 from lamplighter.control.keyring import Keyring
@@ -46,6 +48,8 @@ def management(
     measured: MetricsSource | None = None,
     alarms: Alarms | None = None,
     audited: AuditRecords | None = None,
+    past: PastRecords | None = None,
+    configured_in: str | None = None,
     routes: RouteBook | None = None,
     prices: PriceBook | None = None,
     market: Market | None = None,
@@ -62,6 +66,7 @@ def management(
     `access` tells who may use these routes, and how often; without it all may who can reach them. `held` are the leases
     of sessions; without them their routes find nothing. `served` is what the management API of Inference Endpoints
     works with; without it that is not served. `measured` is what `/metrics` tells; without it that tells nothing.
+    `past` is what endpoints went through, and `configured_in` where the configured ones stand.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
     configured ones to models. `prices` are what things cost; without it nothing is known of that. `reports` are behind
     the routes of costs, which find nothing without it; `spending` tells what was spent today. `budgeted` is what is
@@ -78,6 +83,8 @@ def management(
     app.state.metrics = measured
     app.state.alarms = alarms
     app.state.audit = audited
+    app.state.past = past
+    app.state.configured_in = configured_in
     app.state.routes = routes or RouteBook()
     app.state.market = market
     app.state.explainer = explainer
@@ -89,6 +96,7 @@ def management(
     app.state.access = access or Access(Keyring())
     for router in (
         endpoints.router,
+        past_routes.router,
         keys.router,
         leases.router,
         alarm_routes.router,

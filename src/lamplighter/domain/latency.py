@@ -10,7 +10,9 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 _STEPS = 8  # to each doubling: a quantile is off by less than 5 %
 _LEAST = -13  # what is below 122 µs is in the first bucket
 _MOST = 13  # what takes more than 2 hours is in the last
-_BUCKETS = (_MOST - _LEAST) * _STEPS + 1
+BUCKETS = (_MOST - _LEAST) * _STEPS + 1
+"""How many a histogram has."""
+
 _OFFSET = float(-_LEAST * _STEPS)
 _FLOOR = 2.0**_LEAST
 
@@ -25,7 +27,7 @@ class Histogram:
     __slots__ = ("buckets", "total")
 
     def __init__(self) -> None:
-        self.buckets = [0] * _BUCKETS
+        self.buckets = [0] * BUCKETS
         self.total = 0.0
 
     @property
@@ -75,7 +77,7 @@ class Histogram:
                 low, high = bounds(index), bounds(index + 1)
                 return low + (high - low) * (rank - seen) / count
             seen += count
-        return bounds(_BUCKETS)
+        return bounds(BUCKETS)
 
 
 def bounds(index: int) -> float:

@@ -37,7 +37,7 @@ def save_endpoints(connection: Connection, saved: Sequence[SavedEndpoint]) -> No
 def load_endpoints(connection: Connection) -> dict[str, SavedEndpoint]:
     """All saved endpoints by name."""
     rows = connection.execute(select(tables.endpoints).order_by(tables.endpoints.c.name)).mappings()
-    return {row["name"]: SavedEndpoint(**{**row, "state": _state(row["state"])}) for row in rows}
+    return {row["name"]: SavedEndpoint(**{**row, "state": state_of(row["state"])}) for row in rows}
 
 
 def forget_endpoint(connection: Connection, name: str) -> None:
@@ -56,7 +56,7 @@ def select_transitions(
     """Find the newest transitions first."""
     rows = connection.execute(_newest(tables.transitions, endpoint, since, limit)).mappings()
     return [
-        Transition(**{**_without_id(row), "before": _state(row["before"]), "after": _state(row["after"])})
+        Transition(**{**without_id(row), "before": state_of(row["before"]), "after": state_of(row["after"])})
         for row in rows
     ]
 
@@ -83,7 +83,7 @@ def add_usage(connection: Connection, records: Sequence[UsageRecord]) -> None:
 def select_usage(connection: Connection, endpoint: str | None, since: float | None, limit: int) -> list[UsageRecord]:
     """Find the newest usage records first."""
     rows = connection.execute(_newest(tables.usage, endpoint, since, limit)).mappings()
-    return [UsageRecord(**{**_without_id(row), "outcome": Outcome(row["outcome"])}) for row in rows]
+    return [UsageRecord(**{**without_id(row), "outcome": Outcome(row["outcome"])}) for row in rows]
 
 
 def add_audit(connection: Connection, record: AuditRecord) -> None:
@@ -94,7 +94,7 @@ def add_audit(connection: Connection, record: AuditRecord) -> None:
 def select_audit(connection: Connection, endpoint: str | None, since: float | None, limit: int) -> list[AuditRecord]:
     """Find the newest operations first."""
     rows = connection.execute(_newest(tables.audit, endpoint, since, limit)).mappings()
-    return [AuditRecord(**_without_id(row)) for row in rows]
+    return [AuditRecord(**without_id(row)) for row in rows]
 
 
 def select_audit_page(connection: Connection, wanted: AuditFilter, limit: int) -> list[AuditRow]:
@@ -112,7 +112,7 @@ def select_audit_page(connection: Connection, wanted: AuditFilter, limit: int) -
     )
     query = select(tables.audit).where(*(bound for bound in bounds if bound is not None))
     rows = connection.execute(query.order_by(audit.id.desc()).limit(limit)).mappings()
-    return [AuditRow(id=row["id"], record=AuditRecord(**_without_id(row))) for row in rows]
+    return [AuditRow(id=row["id"], record=AuditRecord(**without_id(row))) for row in rows]
 
 
 def select_usage_over_time(
@@ -231,11 +231,13 @@ def _row(record: SavedEndpoint | Transition | ApiKey) -> dict[str, Any]:
     return {key: getattr(record, key) for key in record.__slots__}
 
 
-def _without_id(row: Mapping[Any, Any]) -> dict[str, Any]:
+def without_id(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row without its number."""
     return {key: value for key, value in row.items() if key != "id"}
 
 
-def _state(value: str | None) -> State | None:
+def state_of(value: str | None) -> State | None:
+    """Read a state as it was written."""
     return None if value is None else State(value)
 
 

@@ -16,10 +16,11 @@ from lamplighter.domain.endpoint import Transition
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.usage import UsageRecord
 from lamplighter.errors import StoreError
-from lamplighter.store import charging, costing, queries, quotes, rebuilding, tables, using, windows
+from lamplighter.store import charging, costing, past, queries, quotes, rebuilding, tables, using, windows
 from lamplighter.store.charging import Terms
 from lamplighter.store.costing import CostFilter, CostRow
 from lamplighter.store.database import Database
+from lamplighter.store.past import Past, Taken
 from lamplighter.store.quotes import SavedQuote
 from lamplighter.store.records import (
     AuditFilter,
@@ -101,6 +102,10 @@ class Store:
         """Find recorded changes, the newest first; `since` is Unix time, and included."""
         return await self._run(queries.select_transitions, endpoint, since, limit)
 
+    async def past(self, endpoint: str, *, since: float, until: float, limit: int) -> Past:
+        """Find the newest `limit` changes and starts of a window (Unix time), `until` excluded."""
+        return await self._run(past.select_past, endpoint, since, until, limit)
+
     async def add_start(self, endpoint: str, at: float, duration: float) -> None:
         """Record that a start which ended at the Unix time `at` took `duration` seconds."""
         await self._run(queries.add_start, endpoint, at, duration)
@@ -136,6 +141,10 @@ class Store:
     async def usage_over_time(self, endpoint: str, *, since: float, until: float, step: float) -> list[UsageBucket]:
         """Add up what requests used in each `step` (seconds) of a window (Unix time), by status, the oldest first."""
         return await self._run(queries.select_usage_over_time, endpoint, since, until, step)
+
+    async def taken(self, endpoint: str, *, since: float, until: float, step: float) -> list[Taken]:
+        """Add up what requests took in each `step` (seconds) of a window (Unix time), the oldest first."""
+        return await self._run(past.select_taken, endpoint, since, until, step)
 
     async def spells(
         self, targets: Sequence[str], *, route: str | None = None, since: float, until: float

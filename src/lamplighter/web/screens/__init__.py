@@ -32,7 +32,10 @@ class Screen:
         return path == self.path if prefix is None else path.startswith(prefix) and len(path) > len(prefix)
 
 
-SCREENS: tuple[Screen, ...] = (Screen(folder="endpoints", title="Endpoints", path="/"),)
+SCREENS: tuple[Screen, ...] = (
+    Screen(folder="endpoints", title="Endpoints", path="/"),
+    Screen(folder="market", title="Marketplace", path="/market"),
+)
 """All of them, in the order of the navigation."""
 
 

@@ -25,7 +25,8 @@ from lamplighter.api.budgets import BudgetBook
 from lamplighter.api.hf import ServedWire
 from lamplighter.api.hf.loads import Loads
 from lamplighter.api.hf.translate import Translator
-from lamplighter.config import Changes, Settings, diff
+from lamplighter.api.settings import Configured
+from lamplighter.config import Changes, Settings, diff, in_force_since
 from lamplighter.config.elsewhere import HUGGING_FACE
 from lamplighter.config.file import ProviderSettings, ServerSettings
 from lamplighter.control.accruals import Accruals
@@ -311,6 +312,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
                 keys=keyring.list,
                 calendar=costs.calendar,
             ),
+            settings=lambda: Configured(server.settings, in_force_since(settings, server.settings)),
             trusted_proxies=settings.server.trusted_proxies,
         )
         gateway = measuring.gateway = Gateway(

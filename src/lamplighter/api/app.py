@@ -12,6 +12,7 @@ from lamplighter.api import audit, budgets, cost, endpoints, keys, leases, metri
 from lamplighter.api import explain as explain_routes
 from lamplighter.api import market as market_routes
 from lamplighter.api import past as past_routes
+from lamplighter.api import settings as settings_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -21,6 +22,7 @@ from lamplighter.api.health import router as health_router
 from lamplighter.api.hf import ServedWire, Switch, wire
 from lamplighter.api.metrics import MetricsSource
 from lamplighter.api.past import PastRecords
+from lamplighter.api.settings import SettingsSource
 from lamplighter.control.demand import Leases, Operations
 from lamplighter.control.explaining import Explainer
 from lamplighter.control.keyring import Keyring
@@ -57,6 +59,7 @@ def management(
     reports: Reports | None = None,
     spending: Spending | None = None,
     budgeted: BudgetBook | None = None,
+    settings: SettingsSource | None = None,
     trusted_proxies: Collection[str] = (),
     access: Access | None = None,
     version: str,
@@ -92,6 +95,7 @@ def management(
     app.state.reports = reports
     app.state.spending = spending
     app.state.budgets = budgeted
+    app.state.settings = settings
     app.state.prices = prices
     app.state.access = access or Access(Keyring())
     for router in (
@@ -104,6 +108,7 @@ def management(
         pricing.router,
         cost.router,
         budgets.router,
+        settings_routes.router,
         explain_routes.router,
         market_routes.router,
         health_router,

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lamplighter.cli.base.helping import examples
-from lamplighter.cli.show.words import count, whole
+from lamplighter.cli.options import json_option
+from lamplighter.cli.show.words import count, one_line, whole
 from lamplighter.domain.endpoint import Spec
 from lamplighter.domain.routing import Choose, Route, RouteTarget, Upstream, WhileWaking
 from lamplighter.errors import Conflict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from lamplighter.config import InForce
 
 _FILE_NAME = "lamplighter.yaml"
 
@@ -40,7 +48,7 @@ def init(path: Path, force: bool) -> None:
 
 @click.group()
 def config() -> None:
-    """Check the configuration, or print its schema."""
+    """Check the configuration, show what of it counts, or print its schema."""
 
 
 @config.command(epilog=examples("lamplighter config check lamplighter.yaml"))
@@ -67,12 +75,62 @@ def check(path: Path | None) -> None:
         click.echo(f"  {line}")
 
 
+@config.command(
+    epilog=examples(
+        "lamplighter config show",
+        "lamplighter config show --said",
+        "lamplighter config show --json | jq -r '.settings[] | select(.origin == \"environment\") | .key'",
+    )
+)
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--said", is_flag=True, help="Leave out what is built in.")
+@json_option
+def show(path: Path | None, *, said: bool, as_json: bool) -> None:
+    """Show what `serve` would work with, key by key, and who said so: the file with its line, or the environment.
+
+    Without PATH: the file that `serve` would take. Of what may hold secrets the places are shown, and nothing else. An
+    endpoint has what it does not say itself from `defaults`.
+    """
+    from lamplighter.api.settings import AllSettings, Configured  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.config import in_force, load  # noqa: PLC0415
+
+    settings = load(path)
+    rows = [row for row in in_force(settings) if not said or row.origin != "built in"]
+    if as_json:
+        told = AllSettings.of(Configured(settings, rows)).model_dump(mode="json", exclude={"success"})
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    from lamplighter.cli.show.output import out  # noqa: PLC0415
+
+    console = out()
+    console.print(_table_of(rows, console.width))
+
+
 @config.command(epilog=examples("lamplighter config schema > lamplighter.schema.json"))
 def schema() -> None:
     """Print the JSON schema of the configuration, for editors and other programs."""
     from lamplighter.config import json_schema  # noqa: PLC0415 - help should not pay for it
 
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+def _table_of(rows: Sequence[InForce], width: int) -> RenderableType:
+    from rich.text import Text  # noqa: PLC0415 - help should not pay for it
+
+    from lamplighter.cli.show.table import Column, table  # noqa: PLC0415
+
+    columns: list[Column[InForce]] = [
+        Column("key", lambda one: Text(one.key, style="bold")),
+        Column("value", lambda one: one_line(one.text), may_wrap=True),
+        Column("said by", _said_by),
+    ]
+    return table(columns, rows, width)
+
+
+def _said_by(row: InForce) -> str | None:
+    if row.place is None:
+        return None
+    return row.place.source if row.place.line is None else f"{row.place.source}:{row.place.line}"
 
 
 def _place(spec: Spec) -> str:

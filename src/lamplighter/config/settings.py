@@ -74,6 +74,8 @@ class Settings:
     secret_variables: frozenset[str] = frozenset()
     places: Mapping[str, Spot] = field(default_factory=dict, repr=False, compare=False)
     """Where each key stands, by its dotted name: for what is found out later than by reading."""
+    written: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What the file and the environment say, word by word: for showing values that are taken from elsewhere."""
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
 
     def specs(self) -> dict[str, Spec]:
@@ -193,6 +195,7 @@ def parse(text: str, source: str, environ: Mapping[str, str], secrets: Secrets |
         warnings=(*warnings, *budget_warnings(file)),
         secret_variables=variables_of(document, environ),
         secrets=secrets,
+        written=document.data,
         places={dotted(path): place for path, place in document.places.items()},
     )
 

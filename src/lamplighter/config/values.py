@@ -78,6 +78,10 @@ def _duration_or_never(value: object, *, of_zero: str) -> float | None:
     return seconds
 
 
+NEVER_READERS = frozenset({_idle_timeout, _longest})
+"""Validators of durations to which None is never."""
+
+
 def _name(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError("should be a name of at most 63 lower-case letters, digits, dots and hyphens")

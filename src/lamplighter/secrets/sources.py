@@ -36,6 +36,9 @@ log = structlog.get_logger("lamplighter.secrets")
 OWN_VARIABLES = frozenset({"VAULT_TOKEN", "VAULT_SECRET_ID", "LAMPLIGHTER_PASSPHRASE", "LAMPLIGHTER_PASSPHRASE_FD"})
 """Variables of the environment that open sources: nobody else's."""
 
+_SHORTEST = 6
+"""Characters of a secret that is blacked out wherever it stands."""
+
 
 class Secrets:
     """Reads secrets, and remembers what it has read.
@@ -76,6 +79,13 @@ class Secrets:
     def stale(self) -> Mapping[str, str]:
         """Places whose value is from an earlier reading, and why."""
         return {str(place): reason for place, reason in self._stale.items()}
+
+    def scrub(self, text: str) -> str:
+        """`text` without any secret that was read, of those that are long enough to be told from a word."""
+        for secret, _ in tuple(self._held.values()):
+            if len(secret.reveal()) >= _SHORTEST:
+                text = secret.scrub(text)
+        return text
 
     def begin(self) -> None:
         """Begin a reading: from now on what has changed counts."""

@@ -35,6 +35,7 @@ class Screen:
 SCREENS: tuple[Screen, ...] = (
     Screen(folder="endpoints", title="Endpoints", path="/"),
     Screen(folder="market", title="Marketplace", path="/market"),
+    Screen(folder="playground", title="Playground", path="/playground"),
 )
 """All of them, in the order of the navigation."""
 

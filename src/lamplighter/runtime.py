@@ -55,6 +55,7 @@ from lamplighter.control.spending import Spending
 from lamplighter.control.stock import Stock
 from lamplighter.control.tally import Tally
 from lamplighter.control.tariffs import Tariffs
+from lamplighter.control.what_if import WhatIf
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Policy
 from lamplighter.domain.loopback import is_loopback
@@ -305,6 +306,7 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
             market=market,
             explainer=Explainer(market, stock, Clock()),
             reports=reports,
+            what_if=WhatIf(fleet, costs, stock, Clock(), price=prices.priced, kept_for=settings.server.retention),
             spending=spending,
             budgeted=BudgetBook(
                 standings=budgets.standings,

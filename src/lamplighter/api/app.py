@@ -13,6 +13,7 @@ from lamplighter.api import explain as explain_routes
 from lamplighter.api import market as market_routes
 from lamplighter.api import past as past_routes
 from lamplighter.api import settings as settings_routes
+from lamplighter.api import what_if as what_if_routes
 from lamplighter.api.access import Access
 from lamplighter.api.alarms import Alarms
 from lamplighter.api.audit import AuditRecords
@@ -32,6 +33,7 @@ from lamplighter.control.reports import Reports
 from lamplighter.control.routebook import RouteBook
 from lamplighter.control.sources import Sources
 from lamplighter.control.spending import Spending
+from lamplighter.control.what_if import WhatIf
 
 _DESCRIPTION = """\
 Wakes model endpoints, puts them to sleep, and tells how they are. Moments are Unix time and durations are seconds.
@@ -57,6 +59,7 @@ def management(
     market: Market | None = None,
     explainer: Explainer | None = None,
     reports: Reports | None = None,
+    what_if: WhatIf | None = None,
     spending: Spending | None = None,
     budgeted: BudgetBook | None = None,
     settings: SettingsSource | None = None,
@@ -72,9 +75,10 @@ def management(
     `past` is what endpoints went through, and `configured_in` where the configured ones stand.
     `alarms` and `audited` are behind the routes of these names, which find nothing without them. `routes` are the
     configured ones to models. `prices` are what things cost; without it nothing is known of that. `reports` are behind
-    the routes of costs, which find nothing without it; `spending` tells what was spent today. `budgeted` is what is
-    told of budgets; without it their route finds nothing. `market` is behind the routes of the marketplace, which find
-    nothing without it; what `state.door` of the application is set to serves the calls of models here.
+    the routes of costs, which find nothing without it, as that of `what_if`; `spending` tells what was spent today.
+    `budgeted` is what is told of budgets; without it their route finds nothing. `settings` tells what of the
+    configuration is in force; without it that route finds nothing. `market` is behind the routes of the marketplace,
+    which find nothing without it; what `state.door` of the application is set to serves the calls of models here.
     `trusted_proxies` are the addresses whose X-Forwarded-For is put on record.
     `/healthz`, `/readyz`, `/openapi.json` and `/docs` are open.
     Nothing here contacts another host.
@@ -93,6 +97,7 @@ def management(
     app.state.explainer = explainer
     app.state.door = None
     app.state.reports = reports
+    app.state.what_if = what_if
     app.state.spending = spending
     app.state.budgets = budgeted
     app.state.settings = settings
@@ -107,6 +112,7 @@ def management(
         audit.router,
         pricing.router,
         cost.router,
+        what_if_routes.router,
         budgets.router,
         settings_routes.router,
         explain_routes.router,

@@ -131,7 +131,9 @@ def _status(endpoint: Endpoint, request: Request, breakers: Mapping[str, str]) -
     price = prices.priced(name) if prices is not None else None
     spending = _spending(request)
     spent = spending.of(name, is_priced=price is not None) if spending is not None else None
-    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(name), price, spent)
+    operations: Operations = request.app.state.operations
+    billed = operations.is_billed(endpoint)
+    return EndpointStatus.of(endpoint, str(request.base_url), breakers.get(name), price, spent, billed=billed)
 
 
 def _spending(request: Request) -> Spending | None:

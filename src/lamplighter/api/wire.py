@@ -83,6 +83,8 @@ class EndpointStatus(_Wire):
     """Who said so."""
     price_estimate: bool = False
     """Whether less or more may be paid."""
+    billed: bool = False
+    """Whether its provider bills the state that it is in; an hour then costs the price of each copy."""
     cost_today: str | None = None
     """What it has cost today in $, an exact decimal some seconds old; null where no price is known."""
     saved_today: str | None = None
@@ -96,6 +98,8 @@ class EndpointStatus(_Wire):
         breaker: str | None = None,
         price: Priced | None = None,
         spent: Spent | None = None,
+        *,
+        billed: bool = False,
     ) -> EndpointStatus:
         """Describe `endpoint`, on the server that clients call `base`."""
         spec = endpoint.spec
@@ -129,6 +133,7 @@ class EndpointStatus(_Wire):
             price_per_hour=None if price is None else float(price.amount),
             price_source=None if price is None else price.source,
             price_estimate=price is not None and price.estimate,
+            billed=billed,
             cost_today=None if spent is None else money(spent.cost),
             saved_today=None if spent is None else money(spent.saved),
         )

@@ -160,6 +160,9 @@ class Operations(Protocol):
     def endpoint(self, name: str) -> Endpoint:
         """One endpoint as it is now."""
 
+    def is_billed(self, endpoint: Endpoint) -> bool:
+        """Whether its provider bills the state that it is in."""
+
     async def wake(self, name: str, *, actor: str) -> Endpoint:
         """Begin to wake, on record. Joins a wake under way; does nothing to an endpoint that is awake."""
 

@@ -87,6 +87,11 @@ class Fleet:
         """Where endpoints can be, by the names of the configuration."""
         return MappingProxyType(self._providers)
 
+    def is_billed(self, endpoint: Endpoint) -> bool:
+        """Whether its provider bills the state that it is in."""
+        provider = self._providers.get(endpoint.spec.provider)
+        return provider is not None and endpoint.state in provider.capabilities.billing.billed
+
     @property
     def troubles(self) -> Mapping[str, str]:
         """What is wrong, by the name of the endpoint or task; a controller that works again is none."""

@@ -17,7 +17,6 @@ from lamplighter.control.prices import Priced
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.errors import LamplighterError
-from lamplighter.providers.base import Provider
 from lamplighter.web.board import Board, Delta, Spending
 
 log = structlog.get_logger("lamplighter.web")
@@ -47,12 +46,11 @@ _SPENDING_SHARE = 0.02
 class Watched(Protocol):
     """What is looked at: `Fleet` is one."""
 
-    @property
-    def providers(self) -> Mapping[str, Provider]: ...
-
     def stamps(self) -> Mapping[str, Stamp]: ...
 
     def endpoint(self, name: str) -> Endpoint: ...
+
+    def is_billed(self, endpoint: Endpoint) -> bool: ...
 
 
 class Prices(Protocol):
@@ -190,10 +188,9 @@ class Feed:
 
     def _describe(self, endpoint: Endpoint) -> Mapping[str, Any]:
         name = endpoint.spec.name
-        status = EndpointStatus.of(endpoint, "", self._breakers().get(name), self._priced.get(name))
-        provider = self._fleet.providers.get(endpoint.spec.provider)
-        billed = provider is not None and endpoint.state in provider.capabilities.billing.billed
-        return status.model_dump(mode="json", exclude_none=True) | {"billed": billed}
+        billed = self._fleet.is_billed(endpoint)
+        status = EndpointStatus.of(endpoint, "", self._breakers().get(name), self._priced.get(name), billed=billed)
+        return status.model_dump(mode="json", exclude_none=True)
 
     async def _add_up(self) -> None:
         while True:

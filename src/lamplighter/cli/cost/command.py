@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lamplighter.cli.base.helping import CONTEXT, examples
-from lamplighter.cli.options import complete_name, json_option, talks_to_server
+from lamplighter.cli.options import DURATION, complete_name, json_option, talks_to_server
 from lamplighter.cli.reach.connection import Connection
 from lamplighter.cli.show.printing import print_json
 from lamplighter.errors import InvalidInput
@@ -34,6 +34,7 @@ What is shown:
   saved        what staying awake all the time would have cost on top
 \b
 Below it:
+  lamplighter cost what-if NAME          the same requests always on, or at another idle timeout
   lamplighter cost reconcile BILL.csv    compare a provider's bill with the ledger
   lamplighter cost rebuild               charge all anew from the facts
 """
@@ -146,6 +147,50 @@ def _by_day(connection: Connection, query: dict[str, Any], told: dict[str, Any])
         return told
     plain = {name: value for name, value in query.items() if name != "tag" or "=" in value}
     return connection.cost({**plain, "by": ("day",)}).body
+
+
+@cost.command(
+    epilog=examples(
+        "lamplighter cost what-if chat",
+        "lamplighter cost what-if chat --idle-timeout 5m --since month",
+        "lamplighter cost what-if chat --json | jq .timeouts",
+    )
+)
+@click.argument("name", metavar="NAME", shell_complete=complete_name)
+@click.option(
+    "--idle-timeout",
+    "timeouts",
+    type=DURATION,
+    multiple=True,
+    metavar="DURATION",
+    help="Try this one, such as 5m, beside the usual ones and its own; again for more.",
+)
+@click.option("--since", metavar="DAY", help="The first day. By default 30 days before the end.")
+@click.option("--until", metavar="DAY", help="The day before which it ends. By default now.")
+@json_option
+@talks_to_server
+def what_if(
+    connection: Connection,
+    *,
+    name: str,
+    timeouts: tuple[float, ...],
+    since: str | None,
+    until: str | None,
+    as_json: bool,
+) -> None:
+    """Show what the endpoint NAME would have cost always on, or at another idle timeout.
+
+    What it has cost, and always on, is from the server's ledger. Other idle timeouts are estimates: the requests on
+    record are played again as they came. Changes nothing.
+    """
+    given: dict[str, Any] = {"since": since, "until": until, "idle_timeout": timeouts}
+    reply = connection.what_if({"endpoint": name, **{key: value for key, value in given.items() if value}})
+    if as_json:
+        click.echo(reply.text)
+        return
+    from lamplighter.cli.cost.telling import tell_what_if  # noqa: PLC0415 - help should not pay for it
+
+    tell_what_if(reply.body)
 
 
 @cost.command(

@@ -16,7 +16,7 @@ from lamplighter.cli.cost.chart import Amounts, chart
 from lamplighter.cli.show.amounts import KINDS, amount, shown
 from lamplighter.cli.show.output import out
 from lamplighter.cli.show.table import Column, table
-from lamplighter.cli.show.words import count, one_line, whole
+from lamplighter.cli.show.words import count, one_line, span, whole
 
 Line = Mapping[str, Any]
 Body = Mapping[str, Any]
@@ -146,6 +146,49 @@ def _notes(body: Body) -> Iterator[str]:
             f"For {whole(float(total['unpriced_seconds']))} no price was known, which counts as nothing: set "
             "`price_per_hour` of the endpoint, or see `lamplighter prices`."
         )
+
+
+# What if.
+
+
+def tell_what_if(body: Body) -> None:
+    """Print what an endpoint has cost, and would have cost otherwise."""
+    console = out()
+    rows: list[Line] = [
+        {"as": "as it was", **body["as_it_was"]},
+        {"as": "always on", **body["always_on"]},
+        *({"as": f"idle timeout {span(float(one['idle_timeout']))}", **one} for one in body["timeouts"]),
+    ]
+    columns: list[Column[Line]] = [
+        Column("", lambda one: Text(f"{one['as']}{' (as it is set)' if one.get('is_own') else ''}", style="bold")),
+        Column("cost", _supposed, "right"),
+        Column("billed for", _billed_for, "right", may_be_missing=True),
+        Column("cold starts", lambda one: _counted(one, "cold_starts"), "right"),
+        Column("than as set", lambda one: _counted(one, "more_cold_starts", signed=True), "right"),
+    ]
+    console.print(table(columns, rows, console.width))
+    console.print()
+    requests = count(int(body["requests"]), "request")
+    console.print(Text(f"{_time(body)[0].upper()}{_time(body)[1:]} ({body['time_zone']}): {requests}."), soft_wrap=True)
+    for note in ("≈ is an estimate.", *body["assumptions"]):
+        console.print(Text(note, style="dim"), soft_wrap=True)
+
+
+def _supposed(row: Line) -> str:
+    text = shown(amount(row, "cost"))
+    if text is None:
+        return str(row["why"])
+    return {"estimate": "≈ ", "at least": "≥ "}.get(str(row["basis"]), "") + text
+
+
+def _billed_for(row: Line) -> str | None:
+    return None if row["seconds"] is None else whole(float(row["seconds"]))
+
+
+def _counted(row: Line, name: str, *, signed: bool = False) -> str | None:
+    if name not in row:
+        return None
+    return f"{row[name]:+,}" if signed and row[name] else f"{row[name]:,}"
 
 
 # A bill.

@@ -132,6 +132,10 @@ class Connection(AbstractContextManager["Connection"]):
             raise refusal(self.url, response.status_code, response.text)
         return response.text
 
+    def what_if(self, query: Mapping[str, Any]) -> Reply:
+        """What an endpoint would have cost otherwise; see `/api/cost/what-if` for the query."""
+        return self._ask("GET", f"{_COST}/what-if", query)
+
     def budgets(self, names: Sequence[str]) -> Reply:
         """How budgets are used: those of these names, or all."""
         return self._ask("GET", "/api/budgets", {"name": list(names)} if names else None)

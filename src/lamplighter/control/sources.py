@@ -27,6 +27,16 @@ class Sources:
         peer = (scope.get("client") or (None,))[0]
         return self.source(peer, forwarded_for(scope["headers"])) if self._trusted and peer is not None else peer
 
+    def is_secure(self, scope: Mapping[str, Any]) -> bool:
+        """Whether a request came through TLS, here or at a proxy that is trusted and says so (`X-Forwarded-Proto`)."""
+        if scope.get("scheme") in {"https", "wss"}:
+            return True
+        peer = (scope.get("client") or (None,))[0]
+        if peer is None or not self._is_trusted(_address(peer)):
+            return False
+        said = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
+        return bool(said.partition(b",")[0].strip().lower() == b"https")
+
     def source(self, peer: str, forwarded: bytes) -> str:
         """The address behind `peer`, which said that it forwards for others.
 

@@ -50,7 +50,7 @@ async def page(
     """
     assets = Assets()
     shell = Shell(assets, {"version": version, "namespace": namespace}, data)
-    sessions = Sessions(access.keyring, Seal(data / KEY_FILE))
+    sessions = Sessions(access.keyring, Seal(data / KEY_FILE), ended=data / "page" / "signed-out.json")
     feed = Feed(fleet, prices, costs, tell=shell.tell, followed=shell.followed, breakers=breakers)
     shell.on_follow, shell.counts = feed.wake, sessions.counts
     parts = Parts(
@@ -63,6 +63,7 @@ async def page(
         signing_in=SigningIn(access, sessions, sources, assets.base),
         assets=assets,
         feed=feed,
+        open_sockets=shell.open_sockets,
     )
     async with shell.opened():
         feed.start()

@@ -9,6 +9,7 @@ ASSETS = "/page/assets/"
 REST = "/page/rest"
 BOARD = "/page/board"
 SOCKET = "/_nicegui_ws/"
+SOCKET_IO = "/_nicegui_ws/socket.io/"
 TOOLKIT = "/_nicegui/"
 FAVICON = "/favicon.ico"
 

@@ -33,6 +33,10 @@ HARDENING: Headers = [
 """Goes with every answer of the page."""
 
 
+INERT: Headers = [(b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox")]
+"""Goes with what others wrote: opened as a page of its own it runs nothing, and belongs to no site."""
+
+
 def content_policy(nonce: str) -> bytes:
     """The content security policy of an answer whose inline scripts and styles carry `nonce`."""
     return _POLICY.replace("{nonce}", nonce).encode()

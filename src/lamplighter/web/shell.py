@@ -89,6 +89,10 @@ class Shell:
         """Whether any page is open."""
         return next(iter(self._core.sio.manager.get_participants("/", _ROOM)), None) is not None
 
+    def open_sockets(self) -> int:
+        """How many speak with this server, through a websocket or by polling."""
+        return len(self._core.sio.eio.sockets)
+
     async def tell(self, message: Mapping[str, Any]) -> None:
         """Send a message to all open pages; it is written once."""
         await self._core.sio.emit("board", message, room=_ROOM)
@@ -101,7 +105,7 @@ class Shell:
 
     async def drop_ended(self) -> None:
         """Hang up on those whose session or key has ended."""
-        for socket, _ in list(self._core.sio.manager.get_participants("/", _ROOM)):
+        for socket, _ in list(self._core.sio.manager.get_participants("/", None)):
             visitor = self.visitor_of(socket)
             if visitor is None or not self.counts(visitor):
                 await self._core.sio.emit("signed_out", {}, to=socket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 import structlog
@@ -68,8 +69,9 @@ class SigningIn:
             return
         visitor = self._sessions.visitor(header(scope, b"cookie") or "")
         if visitor is not None:
-            self._sessions.end(visitor)
-        await redirect(send, SIGN_IN, [(b"set-cookie", set_cookie("", secure=False).encode())])
+            await asyncio.to_thread(self._sessions.end, visitor)
+        gone = [(b"set-cookie", set_cookie("", secure=secure).encode()) for secure in (False, True)]
+        await redirect(send, SIGN_IN, gone)
 
     async def _take(self, scope: Scope, receive: Receive, send: Send, place: str) -> None:
         origin = header(scope, b"origin")
@@ -82,12 +84,12 @@ class SigningIn:
             return
         try:
             key = self._access.enter(secret, self._sources.of(scope) or "somewhere", time.monotonic())
-            value = await asyncio.to_thread(self._sessions.begin, key)
+            secure = (origin or "").startswith("https:") or self._sources.is_secure(scope)
+            value = await asyncio.to_thread(partial(self._sessions.begin, key, secure=secure))
         except LamplighterError as error:
             log.warning("sign-in refused", code=error.code, source=self._sources.of(scope))
             await self._show(send, error.status, place, _words(error))
             return
-        secure = (origin or "").startswith("https:")
         await redirect(send, place, [(b"set-cookie", set_cookie(value, secure=secure).encode())])
 
     async def _show(self, send: Send, status: int, place: str, problem: str = "") -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from lamplighter.web import paths
 from lamplighter.web.answering import answer, header, redirect
 from lamplighter.web.assets import Assets
 from lamplighter.web.library import Library
-from lamplighter.web.policy import HARDENING, content_policy, is_own_origin, with_nonce
+from lamplighter.web.policy import HARDENING, INERT, content_policy, is_own_origin, with_nonce
 from lamplighter.web.screens import screen_at
 from lamplighter.web.sessions import Sessions, Visitor, set_cookie
 from lamplighter.web.signing_in import SigningIn, sign_in_for
@@ -32,6 +32,8 @@ _FOR_EVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _NO_STORE = (b"cache-control", b"no-store")
 _MOST_DOCUMENT = 4_000_000
 _MOST_SOCKETS = 1000
+_TOLD = frozenset({b"host", b"sec-purpose", b"purpose"})
+"""What the toolkit learns of a request for a screen: whether it is made ahead of its time."""
 
 
 class Snapshots(Protocol):
@@ -53,6 +55,7 @@ class Parts:
     signing_in: SigningIn
     assets: Assets
     feed: Snapshots
+    open_sockets: Callable[[], int]
 
 
 class Site:
@@ -67,9 +70,9 @@ class Site:
         kind = scope["type"]
         if kind == "lifespan":
             return self._parts.management(scope, receive, send)
-        serve = self._find(scope["path"])
         if kind == "websocket":
             return self._socket(scope, receive, send)
+        serve = self._find(scope["path"])
         return (serve or self._parts.management)(scope, receive, send)
 
     async def warm(self) -> None:
@@ -126,13 +129,8 @@ class Site:
         nonce = secrets.token_urlsafe(16)
         more = [(b"content-security-policy", content_policy(nonce))]
         if (renewed := self._parts.sessions.renewed(visitor)) is not None:
-            secure = (header(scope, b"x-forwarded-proto") or scope.get("scheme")) == "https"
-            more.append((b"set-cookie", set_cookie(renewed, secure=secure).encode()))
-        plain = [
-            pair for pair in scope["headers"] if pair[0] != b"accept-encoding"
-        ]  # what is compressed can't be marked
-        asked = {**scope, "headers": plain, VISITOR: visitor}
-        await self._parts.toolkit(asked, receive, _Rewritten(send, nonce, more))
+            more.append((b"set-cookie", set_cookie(renewed, secure=visitor.secure).encode()))
+        await self._parts.toolkit(_plain(scope, visitor), receive, _Rewritten(send, nonce, more))
 
     async def _polling(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The socket's stand-in where a websocket can't get through."""
@@ -140,13 +138,20 @@ class Site:
         if visitor is None or not _is_own_request(scope):
             await _refuse(send, 403, "This is for the page of this server, signed in.")
             return
+        if scope["path"] != paths.SOCKET_IO:
+            await _refuse(send, 404, "There is nothing here.")
+            return
+        begins = b"sid=" not in scope["query_string"]
+        if begins and self._parts.open_sockets() >= _MOST_SOCKETS:
+            await _refuse(send, 503, "As many pages are open as this server takes; close some.")
+            return
         await self._parts.toolkit({**scope, VISITOR: visitor}, receive, _Hardened(send))
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         visitor = self._visitor(scope)
         own = is_own_origin(header(scope, b"origin"), header(scope, b"host"))
-        right = visitor is not None and own and scope["path"].startswith(paths.SOCKET)
-        if not right or self._sockets >= _MOST_SOCKETS:
+        right = visitor is not None and own and scope["path"] == paths.SOCKET_IO
+        if not right or max(self._sockets, self._parts.open_sockets()) >= _MOST_SOCKETS:
             await receive()
             await send({"type": "websocket.close", "code": 1008 if not right else 1013})
             return
@@ -182,9 +187,12 @@ class Site:
         headers = [pair for pair in scope["headers"] if pair[0] not in left_out]
         if visitor.session:
             headers.append((b"authorization", b"Bearer " + self._parts.access.keyring.lend(visitor.key).encode()))
-        raw = scope.get("raw_path", b"").removeprefix(paths.REST.encode()) or path.encode()
-        inner = {**scope, "path": path, "raw_path": raw, "headers": headers}
-        await self._parts.door()(inner, receive, _Hardened(send))
+        raw: bytes = scope["raw_path"]
+        if not raw.startswith(paths.REST.encode()):
+            await _refuse(send, 404, "There is nothing here: write the address plainly.")
+            return
+        inner = {**scope, "path": path, "raw_path": raw.removeprefix(paths.REST.encode()), "headers": headers}
+        await self._parts.door()(inner, receive, _Hardened(send, [*INERT, _NO_STORE]))
 
     async def _asset(self, scope: Scope, send: Send) -> None:
         asset = self._parts.assets.find(scope["path"])
@@ -232,6 +240,17 @@ async def _nowhere(message: Message) -> None:
     """Nobody reads it."""
 
 
+def _plain(scope: Scope, visitor: Visitor) -> Scope:
+    """The same request for a screen without anything that a document could be made to repeat.
+
+    What is compressed can't be marked, so nothing is asked to be.
+    """
+    screen = screen_at(scope["path"])
+    path = screen.path if screen is not None else "/"
+    told = [pair for pair in scope["headers"] if pair[0] in _TOLD]
+    return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": told, VISITOR: visitor}
+
+
 def _is_own_request(scope: Scope) -> bool:
     """Whether the page itself asks. What changes something has to tell its origin; browsers do.
 
@@ -252,12 +271,15 @@ async def _refuse(send: Send, status: int, text: str) -> None:
 class _Hardened:
     """Sends with the headers that keep a browser careful."""
 
-    def __init__(self, inner: Send) -> None:
+    def __init__(self, inner: Send, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._inner = inner
+        self._more = [*HARDENING, *more]
+        self._names = {name for name, _ in self._more}
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *HARDENING]
+            kept = [pair for pair in message.get("headers", ()) if pair[0] not in self._names]
+            message["headers"] = [*kept, *self._more]
         await self._inner(message)
 
 

@@ -55,7 +55,7 @@ export const Comparison = {
     };
     return () =>
       h("div", { class: "sheet compare", role: "region", "aria-label": "Side by side", tabindex: "0" }, [
-        h("table", [
+        h("table", { style: { "--offers": props.keys.length } }, [
           h("thead", h("tr", [h("th", { scope: "col" }, h("span", { class: "hidden" }, "What")), ...props.keys.map(head)])),
           h("tbody", ROWS.map(([term, what]) => h("tr", { key: term }, [h("th", { scope: "row" }, term), ...props.keys.map((key) => cell(key, what))]))),
         ]),

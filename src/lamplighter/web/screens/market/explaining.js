@@ -1,14 +1,17 @@
 // Rent or wake: what one's own requests have cost, and what they would have cost on each other offer.
 import { h, onMounted, ref, shallowRef, watch } from "vue";
 import { Choice, askJson, count, duration, money, moment } from "lamplighter/assets/kit.js";
+import { dollars, unitOf } from "lamplighter/screens/market/figures.js";
 
 const SPANS = [["86400", "a day"], ["604800", "7 days"], ["2592000", "30 days"], ["31536000", "a year"]];
 
-const dollars = (text) => (text === null ? "–" : money(Number(text)));
+const sum = (text) => (text === null ? "–" : money(Number(text)));
 const said = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const quoted = (row) =>
-  row.quotes.length ? row.quotes.map((quote) => `${money(Number(quote.amount))} ${quote.unit.replaceAll("_", " ")} (${quote.source}, ${quote.age < 10 ? "just now" : `${duration(quote.age)} ago`})`).join(", ") : "–";
+  row.quotes.length ? row.quotes.map((quote) => `${dollars(quote.amount)} ${unitOf(quote)} (${quote.source}, ${quote.age < 10 ? "just now" : `${duration(quote.age)} ago`})`).join(", ") : "–";
+
+const isUnsuited = (row) => row.offer?.fit?.fits === false;
 
 export const Explanation = {
   props: ["name"],
@@ -17,6 +20,7 @@ export const Explanation = {
     const found = shallowRef(null);
     const problem = shallowRef(null);
     const since = ref("2592000");
+    const all = ref(false); // also what the model does not fit on
     const load = async () => {
       problem.value = null;
       const asked = `${props.name} ${since.value}`;
@@ -34,7 +38,7 @@ export const Explanation = {
     const line = (row) =>
       h("tr", { key: row.name, class: { was: row.basis === "ledger" } }, [
         h("th", { scope: "row" }, row.name),
-        h("td", { class: "number" }, dollars(row.cost)),
+        h("td", { class: "number" }, sum(row.cost)),
         h("td", row.basis === "estimate" ? "an estimate" : row.basis),
         h("td", { class: "number" }, row.hours_awake === null ? "–" : duration(row.hours_awake * 3600)),
         h("td", quoted(row)),
@@ -43,13 +47,16 @@ export const Explanation = {
 
     const summary = ({ asked, paid, recommendation, break_even: even, no_break_even: none }) => [
       h("p", h("strong", said(recommendation))),
-      h("p", { class: "quiet" }, `${count(asked.requests)} requests since ${moment(asked.since)}, ${count(asked.tokens_in)} tokens in and ${count(asked.tokens_out)} out, told by ${count(asked.told)} of them. Paid ${dollars(paid.total)}: cold start ${dollars(paid.cold_start)}, serving ${dollars(paid.serving)}, idle ${dollars(paid.idle)}, by use ${dollars(paid.by_use)}.`),
-      h(
+      asked.requests > 0 && h("p", { class: "quiet" }, `${count(asked.requests)} requests since ${moment(asked.since)}, ${count(asked.tokens_in)} tokens in and ${count(asked.tokens_out)} out, told by ${count(asked.told)} of them. Paid ${sum(paid.total)}: cold start ${sum(paid.cold_start)}, serving ${sum(paid.serving)}, idle ${sum(paid.idle)}, by use ${sum(paid.by_use)}.`),
+      asked.requests > 0 && h(
         "p",
         { class: "quiet" },
         even === null ? none : even.requests_per_day === null ? even.why : `Break-even: ${count(Math.round(Number(even.requests_per_day)))} requests a day that come as these did. Below that ${even.rented} is cheaper, above it ${even.hardware}.`,
       ),
     ];
+
+    const shown = () => found.value.compared.filter((row) => all.value || !isUnsuited(row));
+    const hidden = () => found.value.compared.length - shown().length;
 
     return () =>
       h("section", { class: "explanation", "aria-label": `What ${props.name} would have cost` }, [
@@ -63,9 +70,10 @@ export const Explanation = {
         found.value && summary(found.value),
         found.value?.compared.length
           ? h("div", { class: "sheet", role: "region", "aria-label": "Every way of having had the same requests answered", tabindex: "0" }, [
-              h("table", [h("thead", h("tr", ["Offer", "Cost", "How", "Awake", "Price", "Note"].map((label, at) => h("th", { scope: "col", class: { number: at === 1 || at === 3 } }, label)))), h("tbody", found.value.compared.map(line))]),
+              h("table", [h("thead", h("tr", ["Offer", "Cost", "How", "Awake", "Price", "Note"].map((label, at) => h("th", { scope: "col", class: { number: at === 1 || at === 3 } }, label)))), h("tbody", shown().map(line))]),
             ])
           : null,
+        found.value && hidden() ? h("p", h("button", { type: "button", onClick: () => (all.value = true) }, `Show what it does not fit on (${hidden()})`)) : null,
       ]);
   },
 };

@@ -11,6 +11,12 @@ const UNITS = {
   audio_minute: ["a minute", "a minute of audio"],
 };
 
+/** What a price is for, in few words. */
+export const unitOf = (quote) => {
+  const label = UNITS[quote.unit]?.[0] ?? quote.unit.replaceAll("_", " ");
+  return quote.unit.startsWith("million") ? `a million tokens ${label}` : label;
+};
+
 /** The parts of the world that regions are told by, and what is told of one. */
 export const REGIONS = { us: "United States", ca: "Canada", sa: "South America", eu: "European Union", uk: "United Kingdom", ch: "Switzerland", me: "Middle East", il: "Israel", af: "Africa", ap: "Asia Pacific", local: "this machine", gdpr: "under the GDPR" };
 

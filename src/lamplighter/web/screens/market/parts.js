@@ -2,7 +2,7 @@
 import { h } from "vue";
 import { Lamp, Menu, phaseOf } from "lamplighter/assets/kit.js";
 import { board } from "lamplighter/assets/live.js";
-import { coldStart, derived, disputes, firstToken, fit, from, hasCost, kindOf, price, prices, region, speed, tags, tokens, toldBy, yesNo } from "lamplighter/screens/market/figures.js";
+import { coldStart, derived, disputes, dollars, firstToken, fit, from, hasCost, keyOf, kindOf, price, prices, region, speed, tags, tokens, toldBy, unitOf, yesNo } from "lamplighter/screens/market/figures.js";
 
 const NOT_TOLD = "not told";
 const QUIET = new Set(["", "live", "available"]);
@@ -12,6 +12,12 @@ const told = (value) => value ?? h("span", { class: "quiet" }, NOT_TOLD);
 
 /** A figure with the word whether it was measured or quoted. */
 const marked = (pair) => (pair ? [pair[0], h("small", { class: pair[1], title: pair[2] }, ` ${pair[1]}`)] : told(null));
+
+/** Whether there is nothing to say of how an offer is. */
+const isQuiet = (offer) => QUIET.has(offer.status) && !(offer.endpoint && board.rows.has(offer.endpoint));
+
+/** Whether its price by the hour may differ from what is paid, as the board's row says. */
+const isEstimate = (offer) => Boolean(offer.kind === "hardware" && offer.endpoint && (board.number, board.rows.get(offer.endpoint)?.price_estimate));
 
 /** How an offer is: an endpoint of ours with its lamp, anybody else's in a word where something is wrong. */
 export const Status = (props) => {
@@ -29,7 +35,8 @@ const Price = (props) => {
   const { offer } = props;
   const all = prices(offer);
   return h("div", { class: "price" }, [
-    all.length ? all.map(([amount, label, title]) => h("span", { class: "amount", title }, [h("strong", amount), ` ${label}`])) : h("span", { class: "quiet" }, "no price is known"),
+    all.length ? all.map(([amount, label, title]) => h("span", { class: "amount", title }, [h("strong", isEstimate(offer) ? `≈ ${amount}` : amount), ` ${label}`])) : h("span", { class: "quiet" }, "no price is known"),
+    isEstimate(offer) ? h("span", { class: "quiet" }, "an estimate") : null,
     offer.quotes.some((quote) => quote.unit.startsWith("million")) ? h("span", { class: "quiet" }, "per million tokens") : null,
     derived(offer) && h("span", { class: "amount", title: offer.price_basis }, [h("strong", `≈ ${derived(offer)}`), " a million tokens out, by what was measured"]),
   ]);
@@ -40,11 +47,11 @@ const Told = (props) => {
   const one = toldBy(props.offer);
   const others = disputes(props.offer);
   return h("p", { class: "told" }, [
-    one && h("span", { title: one.title }, `priced by ${one.text}`),
+    one && h("span", { title: one.title }, `${props.bare ? "" : "priced by "}${one.text}`),
     others.length ? h("span", { class: "disputed" }, ` Sources disagree: ${others.join("; ")}.`) : null,
   ]);
 };
-Told.props = ["offer"];
+Told.props = ["offer", "bare"];
 
 /** The figures of an offer that a card and a comparison both show: term, and what is said of it. */
 export const FIGURES = [
@@ -52,7 +59,7 @@ export const FIGURES = [
   ["first token", (offer) => marked(firstToken(offer))],
   ["context", (offer) => told(tokens(offer.context))],
   ["tools", (offer) => told(yesNo(offer.tools))],
-  ["cold start", (offer) => (offer.kind === "serverless" ? "none" : told(coldStart(offer) && `≈ ${coldStart(offer)}`))],
+  ["cold start", (offer) => told(coldStart(offer) && `≈ ${coldStart(offer)}`)],
   ["region", (offer) => [told(region(offer)), " ", h(Tags, { offer })]],
 ];
 
@@ -63,7 +70,7 @@ export const ROWS = [
   ["Status", (offer) => (offer.endpoint && board.rows.has(offer.endpoint) ? h(Status, { offer }) : told(offer.status || null))],
   ["Task", (offer) => told(offer.task)],
   ["Price", (offer) => h(Price, { offer })],
-  ["Priced by", (offer) => h(Told, { offer })],
+  ["Priced by", (offer) => (toldBy(offer) ? h(Told, { offer, bare: true }) : told(null))],
   ["Use has cost", (offer) => hasCost(offer) ?? h("span", { class: "quiet" }, offer.cost_basis)],
   ["Tokens a second", FIGURES[0][1]],
   ["First token", FIGURES[1][1]],
@@ -110,50 +117,57 @@ export const OfferCard = (props) => {
 };
 OfferCard.props = ["offer", "actions"];
 
-const cell = (kind, content, title) => h("td", { class: kind, title }, content ?? h("span", { class: "quiet" }, "–"));
+const NO = () => h("span", { class: "quiet" }, "–");
 
-export const COLUMNS = [
-  ["Model"],
-  ["From"],
-  ["Status"],
-  ["$ in", "number", "$ per million tokens in"],
-  ["$ out", "number", "$ per million tokens out"],
-  ["$ an hour", "number"],
-  ["Use has cost", "number"],
-  ["Tokens/s", "number"],
-  ["First token", "number"],
-  ["Start", "number"],
-  ["Context", "number"],
-  ["Tools"],
-  ["Region"],
-  ["On"],
-  ["Priced by"],
-  ["Actions"],
+/** What there is to say of a price by use: per million tokens, or per whatever else. */
+function byUse(offer) {
+  const out = price(offer, "million_tokens_out");
+  if (out) return out;
+  if (derived(offer)) return [`≈ ${derived(offer)}`, h("small", { class: "measured" }, " by what was measured")];
+  if (offer.is_free) return "free";
+  const other = offer.quotes.find((quote) => !quote.unit.startsWith("million") && quote.unit !== "replica_hour");
+  return other ? `${dollars(other.amount)} ${unitOf(other)}` : null;
+}
+
+function pricedBy(offer) {
+  const by = toldBy(offer);
+  const others = disputes(offer);
+  return by && [h("span", { title: by.title }, by.text), others.length ? h("small", { class: "disputed" }, ` ${others.join("; ")}`) : null];
+}
+
+/** The columns: heading, what stands in it (null: not told), its kind, and a title. A column that says nothing is left out. */
+const COLUMNS = [
+  ["From", from],
+  ["Status", (offer) => (isQuiet(offer) ? null : h(Status, { offer }))],
+  ["Task", (offer) => offer.task],
+  ["$ in", (offer) => price(offer, "million_tokens_in"), "number", "$ per million tokens in"],
+  ["$ out", byUse, "number", "$ per million tokens out, where nothing else is said"],
+  ["$ an hour", (offer) => price(offer, "replica_hour") && `${isEstimate(offer) ? "≈ " : ""}${price(offer, "replica_hour")}`, "number"],
+  ["Use has cost", hasCost, "number"],
+  ["Tokens/s", (offer) => speed(offer) && marked(speed(offer)), "number"],
+  ["First token", (offer) => firstToken(offer) && marked(firstToken(offer)), "number"],
+  ["Cold start", (offer) => coldStart(offer) && `≈ ${coldStart(offer)}`, "number"],
+  ["Context", (offer) => tokens(offer.context), "number"],
+  ["Tools", (offer) => yesNo(offer.tools)],
+  ["Region", (offer) => region(offer) && [region(offer), " ", h(Tags, { offer })]],
+  ["On", (offer) => offer.hardware && [offer.hardware, offer.fit ? h("small", { class: "quiet", title: offer.fit.formula }, ` ${fit(offer)}`) : null]],
+  ["Priced by", pricedBy],
 ];
 
-export const OfferLine = (props) => {
-  const { offer, actions } = props;
-  const others = disputes(offer);
-  const per = derived(offer);
-  const by = toldBy(offer);
-  const rest = offer.quotes.find((quote) => !quote.unit.startsWith("million") && quote.unit !== "replica_hour");
-  return h("tr", { class: { picked: actions.isPicked(offer) } }, [
-    h("th", { scope: "row" }, [h(Model, { offer, actions })]),
-    cell("", from(offer), kindOf(offer)),
-    cell("", h(Status, { offer })),
-    cell("number", price(offer, "million_tokens_in")),
-    cell("number", price(offer, "million_tokens_out") ?? (per ? [`≈ ${per}`, h("small", " measured")] : offer.is_free ? "free" : rest ? `${price(offer, rest.unit)} ${rest.unit.replaceAll("_", " ")}` : null), offer.price_basis),
-    cell("number", price(offer, "replica_hour")),
-    cell("number", hasCost(offer), offer.cost_basis),
-    cell("number", speed(offer) && marked(speed(offer))),
-    cell("number", firstToken(offer) && marked(firstToken(offer))),
-    cell("number", coldStart(offer) && `≈ ${coldStart(offer)}`),
-    cell("number", tokens(offer.context)),
-    cell("", yesNo(offer.tools)),
-    cell("", region(offer) && [region(offer), " ", h(Tags, { offer })]),
-    cell("", offer.hardware && [offer.hardware, offer.fit ? h("small", { class: "quiet" }, ` ${fit(offer)}`) : null], offer.fit?.formula),
-    cell("", by && [by.text, others.length ? h("small", { class: "disputed" }, ` ${others.join("; ")}`) : null], by?.title),
-    h("td", { class: "doing" }, [h(Doing, { offer, actions })]),
+export const OfferTable = (props) => {
+  const { offers, actions } = props;
+  const columns = COLUMNS.filter(([, what]) => offers.some((offer) => what(offer) !== null));
+  const line = (offer) =>
+    h("tr", { key: keyOf(offer), class: { picked: actions.isPicked(offer) } }, [
+      h("th", { scope: "row" }, [h(Model, { offer, actions })]),
+      columns.map(([label, what, kind]) => h("td", { key: label, class: kind }, what(offer) ?? NO())),
+      h("td", { class: "doing" }, [h("div", [h(Doing, { offer, actions })])]),
+    ]);
+  return h("div", { class: "sheet", role: "region", "aria-label": "Offers", tabindex: "0" }, [
+    h("table", [
+      h("thead", h("tr", [h("th", { scope: "col" }, "Model"), columns.map(([label, , kind, title]) => h("th", { key: label, scope: "col", class: kind, title }, label)), h("th", { scope: "col" }, "Actions")])),
+      h("tbody", offers.map(line)),
+    ]),
   ]);
 };
-OfferLine.props = ["offer", "actions"];
+OfferTable.props = ["offers", "actions"];

@@ -6,7 +6,7 @@ import { Explanation } from "lamplighter/screens/market/explaining.js";
 import { REGIONS, ago, from, keyOf } from "lamplighter/screens/market/figures.js";
 import { useCompared, useOffers, useProviders } from "lamplighter/screens/market/loading.js";
 import { ModelHead, Models } from "lamplighter/screens/market/models.js";
-import { COLUMNS, OfferCard, OfferLine } from "lamplighter/screens/market/parts.js";
+import { OfferCard, OfferTable } from "lamplighter/screens/market/parts.js";
 import { DeployWindow, RouteWindow } from "lamplighter/screens/market/windows.js";
 import { byId } from "lamplighter/screens/market/writing.js";
 
@@ -192,9 +192,7 @@ export default {
       return [
         h("p", { class: "quiet count", role: "status" }, `${count(found.value.total)} ${found.value.total === 1 ? "offer" : "offers"}${all.length < found.value.total ? `, the first ${count(all.length)} are shown` : ""}${busy.value ? " …" : ""}`),
         asTable.value
-          ? h("div", { class: "sheet", role: "region", "aria-label": "Offers", tabindex: "0" }, [
-              h("table", [h("thead", h("tr", COLUMNS.map(([label, kind, title]) => h("th", { scope: "col", class: kind, title }, label)))), h("tbody", all.map((offer) => h(OfferLine, { key: keyOf(offer), offer, actions })))]),
-            ])
+          ? h(OfferTable, { offers: all, actions })
           : h("div", { class: "offers" }, all.map((offer) => h(OfferCard, { key: keyOf(offer), offer, actions }))),
         found.value.next !== null ? h("p", { class: "more" }, h("button", { type: "button", disabled: busy.value, onClick: () => offers.load({ more: true }) }, busy.value ? "…" : "More offers")) : null,
       ];
@@ -216,7 +214,11 @@ export default {
         h("h1", { class: "hidden" }, "Marketplace"),
         state.view === "compare" ? null : tools(),
         made.value && h("p", { class: "note", role: "status" }, [h("strong", made.value), " is made, and starts now. ", props.link("/", {}, "See it under Endpoints"), "."]),
-        state.model && state.view !== "compare" && state.view !== "models" && h(ModelHead, { name: state.model, onLeave: () => step({ model: "" }) }),
+        state.model && state.view !== "compare" && state.view !== "models" && 
+          h(ModelHead, { name: state.model, onLeave: () => step({ model: "" }) }, () => [
+            h("button", { type: "button", onClick: () => explain(state.model) }, "What it would have cost"),
+            deploying.may() ? h("button", { type: "button", onClick: () => (windowed.value = { what: "deploy", offer: { model: state.model, hardware: null } }) }, "Deploy") : null,
+          ]),
         explained.value && h(Explanation, { name: explained.value, onClose: () => (explained.value = null) }),
         content(),
         keys.value.length && state.view !== "compare" ? h(Picked, { keys: keys.value, drop, show: () => step({ view: "compare" }), clear: () => set("compare", "") }) : null,

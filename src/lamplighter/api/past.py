@@ -71,6 +71,8 @@ class Change(_Wire):
     """How long it had been as before, where that is known."""
     replicas: int
     """How many copies are billed while it is awake."""
+    seen_until: float | None
+    """Until when an earlier run of this server had looked on, where nobody saw how long it had been as before."""
 
     @classmethod
     def of(cls, one: Transition) -> Change:

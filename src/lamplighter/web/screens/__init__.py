@@ -34,6 +34,7 @@ class Screen:
 
 SCREENS: tuple[Screen, ...] = (
     Screen(folder="endpoints", title="Endpoints", path="/"),
+    Screen(folder="endpoint", title="Endpoint", path="/endpoint/{name}"),
     Screen(folder="market", title="Marketplace", path="/market"),
     Screen(folder="playground", title="Playground", path="/playground"),
 )

@@ -13,6 +13,9 @@ const NO_TEXT = /^(image|audio|video|font)\/|octet-stream|^application\/(zip|gzi
 // A browser sets these itself, whatever it is told.
 const NOT_OURS = /^(host|cookie|origin|referer|connection|content-length|keep-alive|te|trailer|transfer-encoding|upgrade|via|expect|date|dnt|accept-charset|accept-encoding|access-control-request-.*|proxy-.*|sec-.*)$/i;
 
+// The page adds these to whatever it passes on, so that nothing of it is taken for a page of this server.
+const ADDED = /^(content-security-policy|cross-origin-(opener|resource)-policy|referrer-policy|x-content-type-options|x-frame-options)$/;
+
 const BODY = (model) => JSON.stringify({ model, messages: [{ role: "user", content: "Say hello." }], max_tokens: 32 }, null, 2);
 
 const raw = shallowReactive({ method: "POST", path: "/v1/chat/completions", headers: "content-type: application/json", body: "", given: "", run: null, shown: "", problem: null });
@@ -112,6 +115,7 @@ function modelOf(path) {
 const Answer = (props) => {
   const { run } = props;
   const busy = !isOver(run);
+  const headers = run.headers.filter(([name]) => !ADDED.test(name));
   return h("section", { "aria-label": "Answer", "aria-busy": String(busy) }, [
     run.status === null && busy && h(Waiting, { run, row: firstRow(run.model), model: run.model }),
     run.status !== null && h("p", { role: "status" }, [h("strong", { class: run.status >= 400 ? "play-bad" : "" }, String(run.status)), h("span", { class: "quiet" }, busy ? " is being read" : ` · ${count(run.bytes)} bytes`)]),
@@ -119,8 +123,8 @@ const Answer = (props) => {
     run.state === "half" && h("p", { class: "play-end" }, "This is half an answer."),
     run.problem && h(Problem, { problem: run.problem, again: true, link: props.link, onAgain: ask }),
     h(Figures, { run }),
-    run.headers.length
-      ? h("details", { open: true, class: "play-headers" }, [h("summary", `${run.headers.length} headers`), h("dl", run.headers.flatMap(([name, value]) => [h("dt", { key: name }, name), h("dd", value)]))])
+    headers.length
+      ? h("details", { open: true, class: "play-headers" }, [h("summary", `${headers.length} headers`), h("dl", headers.flatMap(([name, value]) => [h("dt", { key: name }, name), h("dd", value)]))])
       : null,
     raw.shown && h("pre", { class: "play-body", tabindex: "0", role: "region", "aria-label": "Body of the answer" }, raw.shown),
     run.cut && h("p", { class: "quiet" }, `These are the first ${count(MOST)} characters.`),

@@ -94,8 +94,14 @@ export async function ask(method, path, { body, signal } = {}) {
 /** The same, for an answer in JSON. */
 export const askJson = async (method, path, options) => (await ask(method, path, options)).json();
 
+let held = false;
+
+/** Stay where we are for now, signed out or not: something is shown that is shown once. */
+export const holdSignIn = (hold) => (held = hold);
+
 /** Go to the form that asks for a key, and come back here. */
 export function signIn() {
+  if (held) return;
   window.location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
 }
 

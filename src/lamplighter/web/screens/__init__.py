@@ -37,6 +37,9 @@ SCREENS: tuple[Screen, ...] = (
     Screen(folder="endpoint", title="Endpoint", path="/endpoint/{name}"),
     Screen(folder="market", title="Marketplace", path="/market"),
     Screen(folder="playground", title="Playground", path="/playground"),
+    Screen(folder="activity", title="Activity", path="/activity"),
+    Screen(folder="keys", title="Keys", path="/keys", role=Role.ADMIN),
+    Screen(folder="settings", title="Settings", path="/settings", role=Role.ADMIN),
 )
 """All of them, in the order of the navigation."""
 

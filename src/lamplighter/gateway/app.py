@@ -24,7 +24,7 @@ from lamplighter.gateway.exchange import Exchange
 from lamplighter.gateway.hosts import Hosts
 from lamplighter.gateway.keys import Keys
 from lamplighter.gateway.openai import OPENAI
-from lamplighter.gateway.origins import MarkedSend, Origins
+from lamplighter.gateway.origins import SANDBOXED, MarkedSend, Origins
 from lamplighter.gateway.passthrough import PLAIN
 from lamplighter.gateway.pipeline import end_with, serve
 from lamplighter.gateway.pool import Pool
@@ -122,6 +122,8 @@ class Gateway:
         if self.closing:
             return self._serve_late(surface, scope, receive, send)
         exchange = Exchange(self._services, Request(scope), receive, send)
+        if b"upgrade-insecure-requests" in exchange.request.kept:
+            exchange.send = MarkedSend(send, SANDBOXED)
         if b"origin" in exchange.request.kept:
             return serve_page(exchange, surface, self._origins, is_open=self._keyring.is_open)
         return serve(exchange, surface)

@@ -40,7 +40,7 @@ NOT_SENT_UPSTREAM = (
     HOP_BY_HOP
     | CREDENTIALS
     | {b"host", b"content-length", b"expect", b"x-request-id", b"x-scale-up-timeout", b"x-lamplighter-model"}
-    | {b"origin"}
+    | {b"origin", b"upgrade-insecure-requests"}
 )
 
 # `set-cookie` would let an endpoint set cookies for this server's own pages, and no cookie is passed on anyway.

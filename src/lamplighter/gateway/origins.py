@@ -13,6 +13,12 @@ from lamplighter.gateway.asgi import Headers, Message, Send
 
 ANY = "*"
 
+SANDBOXED: Headers = [(b"content-security-policy", b"sandbox")]
+"""For an answer that a browser opens as a page, which it tells with `Upgrade-Insecure-Requests`.
+
+What an endpoint wrote would belong to this server's site otherwise, and could do what its visitor may do here.
+"""
+
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _MAX_AGE = b"7200"  # seconds; browsers cap it there or below
 _SHOWN = b", ".join(

@@ -1,9 +1,13 @@
 // Scales and their marks: time in the viewer's zone, durations on a logarithmic scale. Pure but for the width of an element.
 import { onBeforeUnmount, onMounted, ref } from "vue";
+import { duration } from "lamplighter/assets/kit.js";
 
 const STEPS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200]; // of seconds; longer ones are whole days
 const DAY = 86400;
 const APART = 84; // pixels
+
+/** Pixels at the left of every drawing, for the words of its scale: what happened at one time stands in one line. */
+export const LEFT = 44;
 
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
@@ -38,7 +42,7 @@ export function durationScale(least, most) {
   const low = [...LEVELS].reverse().find((one) => one <= least) ?? LEVELS[0];
   const high = LEVELS.find((one) => one >= most && one > low) ?? LEVELS.at(-1);
   const marks = LEVELS.filter((one) => one >= low && one <= high);
-  const few = marks.length > 5 ? marks.filter((one) => LEVELS.indexOf(one) % 2 === 0) : marks; // whole powers of ten
+  const few = marks.length > 5 ? marks.filter((one) => one === low || LEVELS.indexOf(one) % 2 === 0) : marks; // whole powers of ten
   const part = (seconds) => (Math.log(Math.min(high, Math.max(low, seconds))) - Math.log(low)) / (Math.log(high) - Math.log(low));
   return { marks: few, part };
 }
@@ -65,6 +69,14 @@ export function took(seconds) {
   if (seconds < 10) return `${seconds.toFixed(2)} s`;
   if (seconds < 100) return `${seconds.toFixed(1)} s`;
   return `${Math.floor(seconds / 60)}:${String(Math.round(seconds) % 60).padStart(2, "0")} min`;
+}
+
+/** A time that may be long: 40 s, 12 min, 6 h 52 min, 7.2 d. */
+export function long(seconds) {
+  if (seconds < 7200) return duration(seconds);
+  if (seconds >= 172800) return `${(seconds / 86400).toFixed(1)} d`;
+  const minutes = Math.round(seconds / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** The width of an element in pixels, as it changes. */

@@ -30,6 +30,16 @@ export function change(before, after, path = "", leftOut = []) {
   return { body, leftOut };
 }
 
+/** A document with a change in it: what `change` told of another one. */
+export function changed(document, body, path = "") {
+  const result = { ...document };
+  for (const [key, value] of Object.entries(body)) {
+    const here = path ? `${path}.${key}` : key;
+    result[key] = isObject(value) && isObject(document[key]) && !WHOLE.has(here) ? changed(document[key], value, here) : value;
+  }
+  return result;
+}
+
 const MOST = 1500; // lines of either side that are compared one by one
 
 /** The lines of two texts: `[" " | "-" | "+", line]`, with what is the same far from any difference left out as `["…", ""]`. */

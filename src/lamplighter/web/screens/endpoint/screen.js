@@ -5,7 +5,7 @@ import { board, clock, serverNow } from "lamplighter/assets/live.js";
 import { Problems, useActions } from "lamplighter/screens/endpoints/actions.js";
 import { Progress, nextThing, price, priceSource } from "lamplighter/screens/endpoints/figures.js";
 import { isAwake, spentToday } from "lamplighter/screens/endpoints/order.js";
-import { shortMoment, took } from "lamplighter/screens/endpoint/axis.js";
+import { long, shortMoment, took } from "lamplighter/screens/endpoint/axis.js";
 import { Requests } from "lamplighter/screens/endpoint/charts.js";
 import { Log } from "lamplighter/screens/endpoint/log.js";
 import { Specification } from "lamplighter/screens/endpoint/specification.js";
@@ -110,7 +110,7 @@ const Changes = (props) => {
     cells: [
       h("time", { title: moment(one.at) }, shortMoment(one.at)),
       h("span", { class: ["to", one.phase] }, `${stateWord(one.before)} → ${one.after === null ? "gone" : stateWord(one.after)}`),
-      one.duration === null ? "–" : duration(one.duration),
+      one.duration === null ? "–" : long(one.duration),
       who(one, props.names),
       `${one.reason}${one.message ? `: ${one.message.slice(0, 500)}` : ""}`,
     ],

@@ -1,7 +1,7 @@
 // What an endpoint was told to be. One that was deployed can be changed here, after looking at the difference.
 import { computed, h, onMounted, ref, shallowRef } from "vue";
 import { askJson } from "lamplighter/assets/kit.js";
-import { change, changeable, lines, written } from "lamplighter/screens/endpoint/difference.js";
+import { change, changeable, changed, lines, written } from "lamplighter/screens/endpoint/difference.js";
 
 const SIGNS = { "+": "added", "-": "removed", " ": "the same", "…": "left out" };
 
@@ -71,8 +71,9 @@ const Deployed = {
       attempt(async () => {
         const now = await load();
         if (written(now) !== before.value) {
+          text.value = written(changed(now, asked.value.body));
           base.value = now;
-          throw new Error("Somebody else changed it meanwhile. The difference is now against how it is; look at it again, then apply.");
+          throw new Error("Somebody else changed it meanwhile. This is your change on top of theirs: look at it, then apply.");
         }
         base.value = changeable(await askJson("PUT", path, { body: asked.value.body }));
         text.value = written(base.value);
@@ -139,7 +140,7 @@ const Configured = (props) => {
       h("code", `endpoints.${found.name}`),
       ", then send the server a SIGHUP. A file with a mistake is refused as a whole, and the old one stays in force.",
     ]),
-    h("p", { class: "quiet" }, "With what it says nothing of. Of environment variables and headers only the names are shown."),
+    h("p", { class: "quiet" }, "Defaults stand in it, too. Of environment variables and headers only the names are shown."),
     h("pre", { tabindex: 0, "aria-label": "Specification" }, written(found.specification)),
   ];
 };

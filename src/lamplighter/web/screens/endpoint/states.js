@@ -53,6 +53,8 @@ export function sums(found) {
   return total;
 }
 
+const NOBODY = "somebody without a key";
+
 /** On whose account something was, in words. `names` are those of keys by their ids, where one may know them. */
 export function who({ cause, actor, route }, names = new Map()) {
   const [kind, ...rest] = (cause ?? "").split(":");
@@ -60,8 +62,9 @@ export function who({ cause, actor, route }, names = new Map()) {
   const by = route ? `, by ${route}` : "";
   if (kind === "key" && id) return `a request with key ${names.get(id) ?? id}${by}`;
   if (kind === "lease" && id) return `the lease of ${id}`;
-  if (kind === "operator" && id) return id;
+  if (kind === "operator" && id) return id === "api" ? NOBODY : id;
   if (actor === "request") return `a request without a key${by}`;
   if (actor === "policy") return "its policy";
+  if (actor === "api") return NOBODY;
   return actor || "not on record";
 }

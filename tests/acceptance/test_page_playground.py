@@ -46,7 +46,7 @@ class Api(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
     def _piece(self, data: bytes) -> None:
@@ -258,6 +258,11 @@ def code(page: Any, form: str) -> str:
     return str(page.get_by_role("region", name=f"The request as {form}").text_content())
 
 
+def ran(*command: str) -> str:
+    environ = os.environ | {"LAMPLIGHTER_KEY": ADMIN}
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30, env=environ).stdout
+
+
 def test_what_is_copied_runs_and_holds_no_key(chrome, tmp_path, api):
     configuration = (
         f'upstreams: {{far: {{base_url: "{api}"}}}}\nroutes: {{one: {{targets: [{{name: far, model: some}}]}}}}\n'
@@ -278,10 +283,8 @@ def test_what_is_copied_runs_and_holds_no_key(chrome, tmp_path, api):
         assert page.evaluate("navigator.clipboard.readText()") == javascript
         assert "$LAMPLIGHTER_KEY" in shell
         assert all("LAMPLIGHTER_KEY" in one and ADMIN not in one for one in (shell, python, javascript))
-        run = {"capture_output": True, "text": True, "timeout": 30, "env": os.environ | {"LAMPLIGHTER_KEY": ADMIN}}
-        told = subprocess.run([sys.executable, "-c", python], check=True, **run)
-        assert told.stdout == 'whole: it\'s $HOME "here"\nü\n'
-        assert "[DONE]" in subprocess.run(["bash", "-c", f"{shell} -s"], check=True, **run).stdout
+        assert ran(sys.executable, "-c", python) == 'whole: it\'s $HOME "here"\nü\n'
+        assert "[DONE]" in ran("bash", "-c", f"{shell} -s")
 
 
 def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_window(chrome, server):

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.acceptance
 
 CONFIGURATION = f"""
 providers: {{local: {{type: local, price_per_hour: 0.36}}}}
-endpoints:{CHAT}    idle_timeout: 7s
+endpoints:{CHAT}    idle_timeout: 6s
     args: [--embeddings]
 routes:
   assistant: {{targets: [chat]}}

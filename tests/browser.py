@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
+def place_of_chromium() -> str | None:
+    """Where it is; None where there is none."""
+    return next((place for name in _NAMES if (place := shutil.which(name))), None)
+
+
 def chromium() -> str:
     """Where it is. Skips the test where it is not, unless LAMPLIGHTER_BROWSER=required says that it has to be."""
-    found = next((place for name in _NAMES if (place := shutil.which(name))), None)
+    found = place_of_chromium()
     if found is None:
         text = "needs Chromium: make browser installs it"
         if os.environ.get("LAMPLIGHTER_BROWSER") == "required":

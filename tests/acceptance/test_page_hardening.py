@@ -350,13 +350,9 @@ def test_sockets_take_only_this_servers_page_by_its_own_name(server):
     place = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     with connect(f"ws://127.0.0.1:{port}{place}", origin=server.url) as one:
         assert str(one.recv()).startswith("0{")
-    for origin in (
-        None,
-        "null",
-        "http://evil.example",
-        f"http://127.0.0.1:{int(port) + 1}",
-        f"http://localhost:{port}",
-    ):
+    neighbours = (f"http://127.0.0.1:{int(port) + 1}", f"http://localhost:{port}")
+    origins: list[Any] = [None, "null", "http://evil.example", *neighbours]
+    for origin in origins:
         with pytest.raises(InvalidHandshake), connect(f"ws://127.0.0.1:{port}{place}", origin=origin):
             pass
     for path in ("/_nicegui_ws/", "/_nicegui_ws/other", "/_nicegui_ws/socket.io", "/_nicegui_ws/socket.io/x"):

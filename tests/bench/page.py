@@ -1,4 +1,4 @@
-"""What open pages cost the gateway: the same requests with and without 50 of them, side by side."""
+"""What the page makes a person wait for, and what 50 open ones cost the gateway: the same requests with and without."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from pathlib import Path
 import psutil
 
 from tests.acceptance.harness import LamplighterProcess, lamplighter
-from tests.bench import nginx, wrk
-from tests.bench.report import Figure
+from tests.bench import nginx, views, wrk
+from tests.bench.report import Figure, Skipped
 from tests.bench.tools import ROOT, processor_time
 
 PAGES = 50
 ENDPOINTS = 100
+MANY = 1000
 ROUNDS = 7
 SECONDS = 2
 CONNECTIONS = 32
+UPSTREAM_IS_NEVER_ASKED = 9
 
 
-def measure() -> Iterator[Figure]:
-    """All figures of this group, in about a minute."""
+def measure() -> Iterator[Figure | Skipped]:
+    """All figures of this group, in about two minutes."""
+    yield from _seen()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         _, direct = stack.enter_context(nginx.endpoint(folder))
@@ -63,10 +66,20 @@ def measure() -> Iterator[Figure]:
     yield Figure(figure="changes that each page was told", value=round(heard / PAGES), unit="messages")
 
 
+def _seen() -> Iterator[Figure | Skipped]:
+    """What is seen of the page, with nothing else going on."""
+    for endpoints in (ENDPOINTS, MANY):
+        with (
+            tempfile.TemporaryDirectory() as name,
+            _server(Path(name) / "seen", UPSTREAM_IS_NEVER_ASKED, endpoints) as server,
+        ):
+            yield from views.measure(server, endpoints, changing="other-0")
+
+
 @contextlib.contextmanager
-def _server(folder: Path, upstream: int) -> Iterator[LamplighterProcess]:
+def _server(folder: Path, upstream: int, endpoints: int = ENDPOINTS) -> Iterator[LamplighterProcess]:
     folder.mkdir()
-    others = "".join(f"  other-{at}: {{provider: memory, command: [none]}}\n" for at in range(ENDPOINTS - 1))
+    others = "".join(f"  other-{at}: {{provider: memory, command: [none]}}\n" for at in range(endpoints - 1))
     configuration = f"""
 providers: {{memory: {{options: {{start_delay: 0, url: "http://127.0.0.1:{upstream}"}}}}}}
 endpoints:

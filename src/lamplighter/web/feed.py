@@ -21,7 +21,7 @@ from lamplighter.web.board import Board, Delta, Spending
 
 log = structlog.get_logger("lamplighter.web")
 
-LOOK_EVERY = 0.15
+LOOK_EVERY = 0.1
 """How often it is looked at the endpoints while a page is open (seconds)."""
 
 _LOOK_SHARE = 0.04

@@ -29,12 +29,21 @@ function useTheme() {
   return { theme, next };
 }
 
+/** What an address says; as it stands where it says nothing. */
+function plain(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** Which of the visitor's screens is at an address, and its parameter. */
 function screenAt(screens, path) {
   for (const screen of screens) {
     const [head, parameter] = screen.path.split("{");
     if (parameter === undefined ? path === screen.path : path.startsWith(head) && path.length > head.length)
-      return { screen, parameter: parameter === undefined ? null : decodeURIComponent(path.slice(head.length)) };
+      return { screen, parameter: parameter === undefined ? null : plain(path.slice(head.length)) };
   }
   return null;
 }
@@ -55,8 +64,8 @@ function componentOf(screen) {
 
 const Banner = {
   setup() {
-    const now = ref(Date.now());
-    const timer = setInterval(() => (now.value = Date.now()), 500);
+    const now = ref(performance.now());
+    const timer = setInterval(() => (now.value = performance.now()), 500);
     onBeforeUnmount(() => clearInterval(timer));
     return () => {
       const away = connection.since === null ? 0 : now.value - connection.since;
@@ -93,10 +102,11 @@ export default {
     };
     onMounted(() => window.addEventListener("popstate", moved));
     onBeforeUnmount(() => window.removeEventListener("popstate", moved));
-    watch(path, () => {
+    const name = () => {
       const found = screenAt(facts.screens, path.value);
       document.title = `${found ? found.parameter || found.screen.title : "Nothing here"} · Lamplighter`;
-    });
+    };
+    watch(path, name, { immediate: true });
 
     const link = (to, attributes, label) =>
       h(

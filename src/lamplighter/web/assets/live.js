@@ -11,14 +11,19 @@ export const connection = reactive({ state: "connecting", since: null, via: "" }
 /** The server's time, in Unix seconds, once a second: the browser's own clock may be wrong. */
 export const clock = reactive({ now: Date.now() / 1000 });
 
+const AGAIN = 2000; // milliseconds until the board is asked for again, where it could not be had
+
 let offset = null;
 
+// What runs on whatever the browser's clock is set to meanwhile.
+const ticks = () => performance.now() / 1000;
+
 /** The server's time now, to the millisecond. */
-export const serverNow = () => Date.now() / 1000 + (offset ?? 0);
+export const serverNow = () => (offset === null ? Date.now() / 1000 : ticks() + offset);
 
 function hear(message) {
-  const here = message.now - Date.now() / 1000;
-  // A message is never early: the largest difference is the truest. A clock that was set moves it by more than delays do.
+  const here = message.now - ticks();
+  // A message is never early: the largest difference is the truest. A server's clock that was set moves it by more than delays do.
   offset = offset === null || here > offset || offset - here > 5 ? here : offset;
   clock.now = serverNow();
 }
@@ -47,6 +52,7 @@ export function load() {
     })
     .catch((error) => {
       board.problem = String(error.message || error);
+      setTimeout(() => connection.state === "live" && load(), AGAIN); // once it is back, it is asked anyway
     })
     .finally(() => {
       loading = null;
@@ -78,7 +84,7 @@ function take(message) {
 function lost() {
   if (connection.state === "lost") return;
   connection.state = "lost";
-  connection.since = Date.now();
+  connection.since = performance.now();
 }
 
 /** Follow the server through the socket that the page's toolkit opens. Called once. */

@@ -98,6 +98,12 @@ export default {
       asking.value = failed ? { ...asking.value, busy: false, problem: failed } : null;
     };
 
+    /** What speaks against the question that is open: a refusal, or that there is nothing left to ask about. */
+    const objection = () => {
+      const { name, problem } = actions.question.value;
+      return problem ?? (board.rows.has(name) ? null : `There is no ${name} any more: it was taken out meanwhile.`);
+    };
+
     const figure = (value, label, kind) => h("div", { class: ["figure", kind] }, [h("strong", value), h("span", label)]);
     const summary = () =>
       h("section", { class: "summary", "aria-label": "Now" }, [
@@ -164,7 +170,7 @@ export default {
         h("p", { class: "hidden", role: "status" }, `${found.value.length} of ${all.value.length} endpoints are shown.`),
         list(),
         h(Problems, { actions }),
-        actions.question.value && h(Question, { ...actions.question.value, onYes: actions.goOn, onNo: actions.cancel, key: "one" }),
+        actions.question.value && h(Question, { ...actions.question.value, problem: objection(), onYes: actions.goOn, onNo: actions.cancel, key: "one" }),
         asking.value && h(Question, { ...asking.value, key: "all", onYes: goOn, onNo: () => (asking.value = null) }),
       ]);
     };

@@ -72,6 +72,14 @@ async def test_a_history_tells_the_state_at_its_beginning_each_change_and_who_wo
     assert not found["truncated"]
 
 
+async def test_what_nobody_saw_is_told_as_such(http, store):
+    await store.add_transition(moved(NOW, RUNNING, RUNNING))
+    await store.add_transition(moved(NOW + 50, None, ZERO, seen_until=NOW + 10))
+    first, second = (await asked(http, "history", since=NOW, until=NOW + 100))["changes"]
+    assert (first["seen_until"], second["seen_until"]) == (None, NOW + 10)
+    assert second["duration"] is None
+
+
 async def test_of_too_many_changes_the_newest_are_told(http, store):
     for at in range(6):
         await store.add_transition(moved(NOW + at, ZERO, PENDING, reason=str(at)))

@@ -46,11 +46,16 @@ function usePast(name, span, until, isAdmin) {
   }
   const soon = (after = SETTLE) => {
     clearTimeout(timer);
-    timer = setTimeout(() => (load(), soon(LOOK_EVERY)), after);
+    timer = setTimeout(() => {
+      if (!document.hidden) load(); // nobody looks: it is read when somebody does again
+      soon(LOOK_EVERY);
+    }, after);
   };
+  const shown = () => document.hidden || soon(0);
   const again = () => soon(0);
   onMounted(() => {
     again();
+    document.addEventListener("visibilitychange", shown);
     if (isAdmin)
       askJson("GET", "/api/keys")
         .then((found) => (names.value = new Map((found.keys ?? []).map((key) => [key.id, key.name]))))
@@ -58,6 +63,7 @@ function usePast(name, span, until, isAdmin) {
   });
   onBeforeUnmount(() => {
     clearTimeout(timer);
+    document.removeEventListener("visibilitychange", shown);
     asked += 1;
   });
   return { past, problem, names, soon, again };

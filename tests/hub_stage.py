@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -105,13 +105,13 @@ def furnish(there: Stage) -> None:
 
 
 @contextmanager
-def hub() -> Iterator[str]:
+def hub(furnishing: Callable[[Stage], None] = furnish) -> Iterator[str]:
     """A furnished Hugging Face in a thread, for a server that is another process; gives its address."""
     said: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         async with stage() as there:
-            furnish(there)
+            furnishing(there)
             over = asyncio.Event()
             said.set_result((there.url, asyncio.get_running_loop(), over))
             await over.wait()

@@ -7,7 +7,7 @@ import { ROWS } from "lamplighter/screens/market/parts.js";
 export const MOST = 4;
 
 /** The keys that an address names. */
-export const picked = (text) => [...new Set(text.split(",").filter((key) => key && parsed(key)))].slice(0, MOST);
+export const picked = (text) => [...new Set(text.split(",").map((key) => parsed(key)?.key).filter(Boolean))].slice(0, MOST);
 
 const nameOf = (key) => {
   const one = parsed(key);
@@ -46,18 +46,18 @@ export const Comparison = {
         ]),
       ]);
     };
-    const cell = (key, what) => {
+    const cell = (key, what, at) => {
       const offer = props.compared.known.get(key);
-      if (offer === undefined) return h("td", { key, class: "quiet" }, "…");
-      if (offer === null) return h("td", { key, class: "quiet" }, "not on offer now");
-      if (offer instanceof Error) return h("td", { key, class: "bad" }, offer.message);
+      if (offer === undefined) return h("td", { key, class: "quiet" }, at ? "" : "…");
+      if (offer === null) return h("td", { key, class: "quiet" }, at ? "" : "Not on offer now.");
+      if (offer instanceof Error) return h("td", { key, class: "bad" }, at ? "" : offer.message);
       return h("td", { key }, what(offer));
     };
     return () =>
       h("div", { class: "sheet compare", role: "region", "aria-label": "Side by side", tabindex: "0" }, [
         h("table", { style: { "--offers": props.keys.length } }, [
           h("thead", h("tr", [h("th", { scope: "col" }, h("span", { class: "hidden" }, "What")), ...props.keys.map(head)])),
-          h("tbody", ROWS.map(([term, what]) => h("tr", { key: term }, [h("th", { scope: "row" }, term), ...props.keys.map((key) => cell(key, what))]))),
+          h("tbody", ROWS.map(([term, what], at) => h("tr", { key: term }, [h("th", { scope: "row" }, term), ...props.keys.map((key) => cell(key, what, at))]))),
         ]),
       ]);
   },

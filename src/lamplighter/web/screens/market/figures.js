@@ -36,14 +36,15 @@ export function ago(at) {
 
 /** The name of an offer that stays the same while its figures change: it can stand in an address. */
 export const keyOf = (offer) => [offer.kind === "hardware" ? "h" : "s", offer.model, offer.provider, offer.endpoint ?? "", offer.hardware ?? ""].map(encoded).join("~");
-const encoded = (text) => encodeURIComponent(text).replaceAll("~", "%7E");
+const encoded = (text) => encodeURIComponent(text).replaceAll("~", "%7E").replaceAll("%2F", "/");
 
 /** What a key names; null for one that nobody made here. */
 export function parsed(key) {
   try {
     const [kind, model, provider, endpoint, hardware] = key.split("~").map(decodeURIComponent);
     if (!model || !provider || hardware === undefined) return null;
-    return { key, kind: kind === "h" ? "hardware" : "serverless", model, provider, endpoint, hardware };
+    const named = { kind: kind === "h" ? "hardware" : "serverless", model, provider, endpoint, hardware };
+    return { ...named, key: keyOf(named) };
   } catch {
     return null;
   }

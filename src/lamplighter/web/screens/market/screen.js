@@ -51,6 +51,7 @@ export default {
     const windowed = shallowRef(null); // what, and of which offer
     const explained = ref(null);
     const made = ref(null);
+    const folded = ref(true); // the filters, in a narrow window
     const keys = computed(() => picked(state.compare));
     const filtered = computed(() => FILTERS.some((key) => state[key] !== ""));
     const asTable = computed(() => state.view === "table");
@@ -130,8 +131,10 @@ export default {
 
     const tools = () => {
       const catalogue = state.view === "models";
-      return h("section", { class: "market-tools", "aria-label": "Filter and order" }, [
+      const number = FILTERS.filter((key) => key !== "q" && state[key] !== "").length;
+      return h("section", { class: ["market-tools", { folded: folded.value }], "aria-label": "Filter and order" }, [
         h("label", { class: "search" }, [h("span", { class: "hidden" }, "Filter by a part of the model's name"), h("input", { type: "search", placeholder: "Filter: model", value: state.q, onInput: (event) => set("q", event.target.value) })]),
+        h("button", { type: "button", class: "fold", "aria-expanded": String(!folded.value), onClick: () => (folded.value = !folded.value) }, number ? `Filters (${number})` : "Filters"),
         choice("task", "Task", [["", "any"], ...TASKS.map((one) => [one, one])]),
         catalogue ? null : choice("region", "Region", [["", "any"], ...Object.entries(REGIONS)]),
         choice("provider", "Provider", [["", "any"], ...providers.names.value.map((one) => [one, one])]),

@@ -55,7 +55,7 @@ function onHardware(offer, hardware) {
       ...["vendor", "region", "accelerator", "instance_type", "instance_size"].map((key) => `      ${key}: ${scalar(place[key])}`),
     ],
     target: scalar(name),
-    notes: ["Put your namespace in the place of my-org. The first request makes the endpoint; until then it costs nothing."],
+    notes: ["Put your namespace in the place of my-org. The first request makes the endpoint; until then it costs nothing. One that was deployed from here is a target by its name alone."],
   };
 }
 

@@ -242,8 +242,8 @@ def test_a_raw_request_goes_nowhere_else_and_its_answer_is_shown_whole(chrome, s
         page.get_by_role("button", name="Send").click()
         answer = page.get_by_role("region", name="Body of the answer")
         answer.wait_for()
-        assert json.loads(answer.text_content())["choices"][0]["message"]["content"] == f"whole: {MARKUP}"
-        shown = page.locator(".play-headers").text_content()
+        assert json.loads(str(answer.text_content()))["choices"][0]["message"]["content"] == f"whole: {MARKUP}"
+        shown = str(page.locator(".play-headers").text_content())
         assert "x-request-idmine-1" in shown
         assert "x-lamplighter-targetfar" in shown
         page.get_by_role("textbox", name="Body").fill('{"model": "nobody"}')

@@ -26,7 +26,9 @@ function number(label, text, least, most) {
 }
 
 function messages(turns) {
-  const said = turns.filter((turn) => turn.text !== undefined || turn.run.text);
+  // What got no answer is left out with the answer: most models want each turn answered by the other.
+  const silent = (turn) => turn?.run && !turn.run.text;
+  const said = turns.filter((turn, at) => !silent(turn) && !(turn.text !== undefined && silent(turns[at + 1])));
   const spoken = said.map((turn) => (turn.run ? { role: "assistant", content: turn.run.text } : { role: "user", content: turn.text }));
   return chat.system.trim() ? [{ role: "system", content: chat.system }, ...spoken] : spoken;
 }

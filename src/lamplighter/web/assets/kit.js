@@ -99,6 +99,9 @@ let held = false;
 /** Stay where we are for now, signed out or not: something is shown that is shown once. */
 export const holdSignIn = (hold) => (held = hold);
 
+/** Whether somebody asked for that. */
+export const isSignInHeld = () => held;
+
 /** Go to the form that asks for a key, and come back here. */
 export function signIn() {
   if (held) return;

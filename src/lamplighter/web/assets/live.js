@@ -1,6 +1,6 @@
 // What the server tells by itself: the board of endpoints, the connection, and the server's clock.
 import { reactive, shallowReactive } from "vue";
-import { signIn } from "lamplighter/assets/kit.js";
+import { isSignInHeld, signIn } from "lamplighter/assets/kit.js";
 
 /** Rows and today's spending by name; `number` grows with each change. The maps are changed in place: read `number`. */
 export const board = shallowReactive({ rows: new Map(), spending: new Map(), number: -1, loaded: false, problem: null, spendingProblem: null });
@@ -82,7 +82,7 @@ function take(message) {
 }
 
 function lost() {
-  if (connection.state === "lost") return;
+  if (connection.state === "lost" || isSignInHeld()) return; // hung up on, and about to sign in
   connection.state = "lost";
   connection.since = performance.now();
 }

@@ -3,7 +3,7 @@ import { h, onBeforeUnmount, onMounted, ref, shallowRef } from "vue";
 import { askJson, duration, moment } from "lamplighter/assets/kit.js";
 import { clock } from "lamplighter/assets/live.js";
 
-const EVERY = 10000; // ms between two looks
+const EVERY = 5000; // ms between two looks
 
 /** An alarm as people call it. */
 const WORDS = {

@@ -180,13 +180,13 @@ export default {
               gone.value
                 ? h("label", { class: "check" }, [
                     h("input", { type: "checkbox", checked: Boolean(state.ended), onChange: (event) => set("ended", event.target.checked ? "1" : "") }),
-                    h("span", `Also the ${gone.value} that ended`),
+                    h("span", `Also ${gone.value} that ended`),
                   ])
                 : null,
               h("p", { class: "quiet", role: "status" }, `${shown.value.length} of ${keys.value.length}`),
             ])
           : null,
-        list(),
+        made.value?.closed_server ? null : list(),
         asking.value && h(Question, { ...asking.value, onYes: goOn, onNo: () => (asking.value = null) }),
       ]);
   },

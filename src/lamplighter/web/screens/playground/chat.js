@@ -1,5 +1,5 @@
 // A conversation with a model. It is kept while the page is open, and nowhere else.
-import { h, nextTick, ref, shallowReactive, watch } from "vue";
+import { h, onBeforeUnmount, onMounted, ref, shallowReactive } from "vue";
 import { AsCode } from "lamplighter/screens/playground/code.js";
 import { Figures, Waiting, learnPrice } from "lamplighter/screens/playground/figures.js";
 import { Field, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
@@ -102,9 +102,12 @@ export const Chat = {
   setup(props) {
     const list = ref(null);
     const field = ref(null);
+    const said = ref(null);
     let follows = true;
-    const toEnd = () => nextTick(() => follows && list.value && (list.value.scrollTop = list.value.scrollHeight));
-    watch(() => [chat.turns.length, chat.turns.at(-1)?.run?.text.length, chat.turns.at(-1)?.run?.state], toEnd);
+    // Whatever grows, or is made smaller: who was at the end stays there.
+    const sizes = new ResizeObserver(() => follows && (list.value.scrollTop = list.value.scrollHeight));
+    onMounted(() => [list, said].forEach((one) => sizes.observe(one.value)));
+    onBeforeUnmount(() => sizes.disconnect());
 
     const say = async () => {
       const text = chat.draft.trim();
@@ -162,7 +165,7 @@ export const Chat = {
           h(
             "div",
             { ref: list, class: "play-turns", tabindex: "0", role: "log", "aria-label": "Conversation", onScroll: (event) => (follows = event.target.scrollHeight - event.target.scrollTop - event.target.clientHeight < 40) },
-            chat.turns.length ? chat.turns.map(turn) : h("p", { class: "quiet play-first" }, "Write a message below. A model that sleeps is woken by it, and its answer waits until then."),
+            h("div", { ref: said, class: "play-said" }, chat.turns.length ? chat.turns.map(turn) : h("p", { class: "quiet play-first" }, "Write a message below. A model that sleeps is woken by it, and its answer waits until then.")),
           ),
           chat.problem && h("p", { class: "problem", role: "alert" }, chat.problem),
           composer(),

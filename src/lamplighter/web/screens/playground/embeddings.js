@@ -39,6 +39,7 @@ async function ask(model) {
   const options = { headers: { "content-type": "application/json" }, text: JSON.stringify({ model, input: texts }) };
   await send(run, "POST", PATH, options, (one, response) => read(one, response, texts));
   learnPrice(run.target);
+  document.querySelector(".play-embeddings > section")?.scrollIntoView({ block: "nearest" }); // on a narrow screen it is below
 }
 
 /** How near each is to each: the number says it, the warmth of a cell says it again. */

@@ -66,12 +66,14 @@ export function costOf(run) {
   return row ? costByTime(run, row) : costByUse(run);
 }
 
+const AT_ONCE = 0.05; // seconds: what came within them came in one go, and tells no speed
+
 /** Tokens a second from the first to the last; null where there is nothing to measure. */
 export function speedOf(run) {
   const told = run.tokensOut !== null;
   const number = told ? run.tokensOut : run.pieces;
   const took = (run.lastAt - run.firstAt) / 1000;
-  return run.firstAt === null || number < 2 || took <= 0 ? null : { value: (number - 1) / took, told };
+  return run.firstAt === null || number < 2 || took < AT_ONCE ? null : { value: (number - 1) / took, told };
 }
 
 const FALLBACKS = {

@@ -75,10 +75,12 @@ export const Field = {
   },
 };
 
+const isPaused = (problem) => /paused/i.test(`${problem.code} ${problem.message}`);
+
 /** What to do about a refusal, in a few words. */
 function advice(problem, waited) {
   if (problem.status === 402) return "A budget is spent: raise its limit, or wait until it renews.";
-  if (/paused/i.test(`${problem.code} ${problem.message}`)) return "Resume it first.";
+  if (isPaused(problem)) return "Resume it first.";
   if (problem.status === 504 || /timeout|deadline/.test(problem.code)) return waited ? "Wait longer, or try again: what was woken goes on starting." : "Try again: what was woken goes on starting.";
   if (problem.status === 404) return "Choose another model.";
   if (problem.status === 429) return "It is asked too much: try again later.";
@@ -88,15 +90,17 @@ function advice(problem, waited) {
 /** A refusal in its place: the server's words, when to try again, and the way out. */
 export const Problem = (props, { emit }) => {
   const { problem } = props;
-  const wait = problem.retryAfter ? ` Try again in ${duration(problem.retryAfter)}.` : "";
   const words = [problem.status >= 400 && problem.status, problem.code].filter(Boolean).join(" ");
+  const next = [advice(problem, props.limited), problem.retryAfter && `It may be otherwise in ${duration(problem.retryAfter)}.`].filter(Boolean).join(" ");
+  const paused = props.row && isPaused(problem);
   return h("div", { class: "problem play-problem", role: "alert" }, [
     h("p", [words && h("strong", `${words}: `), problem.message]),
-    h("p", [advice(problem, props.limited), wait]),
-    h("div", { class: "play-row" }, [
-      props.again && h("button", { type: "button", onClick: () => emit("again") }, "Try again"),
-      props.row && /paused/i.test(`${problem.code} ${problem.message}`) && props.link(`/?q=${encodeURIComponent(props.row.name)}`, {}, `Show ${props.row.name} among the endpoints`),
-    ]),
+    next && h("p", next),
+    (props.again || paused) &&
+      h("div", { class: "play-row" }, [
+        props.again && h("button", { type: "button", onClick: () => emit("again") }, "Try again"),
+        paused && props.link(`/?q=${encodeURIComponent(props.row.name)}`, {}, `Show ${props.row.name} among the endpoints`),
+      ]),
   ]);
 };
 Problem.props = ["problem", "again", "row", "link", "limited"];

@@ -99,6 +99,7 @@ async function ask() {
   Object.assign(raw, { run, shown: "" });
   await send(run, raw.method, path, { headers, text: BODYLESS.has(raw.method) || !raw.body ? undefined : raw.body }, read);
   learnPrice(run.target);
+  document.querySelector(".play-raw > section")?.scrollIntoView({ block: "nearest" }); // on a narrow screen it is below
 }
 
 /** Which model a request is for, for words about its wake; its path where that can't be seen. */

@@ -90,7 +90,7 @@ def test_a_browser_whose_clock_is_wrong_by_a_day_counts_down_rightly(chrome, ser
 
     def shows_what_is_so() -> bool:
         left = server.status("chat")["auto_sleep_in"]
-        return abs(seconds(text.inner_text()) - left) < 5
+        return bool(abs(seconds(text.inner_text()) - left) < 5)
 
     text.wait_for()
     assert shows_what_is_so()

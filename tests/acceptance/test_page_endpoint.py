@@ -130,7 +130,7 @@ def signed(chrome: Browser, server: LamplighterProcess) -> Iterator[tuple[Page, 
 
 
 @pytest.fixture
-def page(signed) -> Page:
+def page(signed: tuple[Page, list[str]]) -> Page:
     return signed[0]
 
 

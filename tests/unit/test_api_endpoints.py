@@ -46,6 +46,9 @@ class Fleet:
             raise EndpointNotFound(name, self.known)
         return self.known[name]
 
+    def is_billed(self, endpoint: Endpoint) -> bool:
+        return endpoint.phase is Phase.RUNNING
+
     async def wake(self, name: str, *, actor: str) -> Endpoint:
         return self._begin("wake", name, actor, Phase.STARTING)
 

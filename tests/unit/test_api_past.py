@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -50,7 +51,7 @@ def used(at: float, duration: float, **more) -> UsageRecord:
     return UsageRecord(at=at, duration=duration, route="/v1/chat/completions", bytes_in=1, bytes_out=1, **facts)
 
 
-async def asked(http, what: str, **given) -> dict:
+async def asked(http: httpx2.AsyncClient, what: str, **given: Any) -> Any:
     answer = await http.get(f"/api/endpoints/chat/{what}", params=given)
     assert answer.status_code == 200, answer.text
     return answer.json()

@@ -16,6 +16,7 @@ export const phaseOfState = (state) => PHASE[state] ?? "unknown";
 
 /** How it was when a time began: by the change before it, or by what the first one in it says. */
 function first(history) {
+  if (history.truncated) return { phase: "unseen", change: null }; // what lies between was not told
   if (history.before) return { phase: history.before.phase, change: history.before };
   const [change] = history.changes;
   return { phase: change?.before ? phaseOfState(change.before) : "unseen", change: null };

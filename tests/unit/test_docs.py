@@ -215,7 +215,7 @@ def test_every_question_to_the_database_that_is_shown_can_be_asked(tmp_path: Pat
 
 def test_the_http_page_names_every_management_route_and_no_other() -> None:
     page = text_of("http.md")
-    shown = re.findall(r"(GET|POST|PUT|DELETE) (/[\w./{}]*)", page)
+    shown = re.findall(r"(GET|POST|PUT|DELETE) (/[\w./{}-]*)", page)
     named = {(verb, path) for verb, path in shown if not path.startswith("/v1")}
     described = management(None, health=None, version="1").openapi()["paths"]  # type: ignore[arg-type]
     served = {(verb.upper(), path) for path, verbs in described.items() for verb in verbs}

@@ -35,6 +35,7 @@ class Screen:
 SCREENS: tuple[Screen, ...] = (
     Screen(folder="endpoints", title="Endpoints", path="/"),
     Screen(folder="endpoint", title="Endpoint", path="/endpoint/{name}"),
+    Screen(folder="costs", title="Costs", path="/costs"),
     Screen(folder="market", title="Marketplace", path="/market"),
     Screen(folder="playground", title="Playground", path="/playground"),
     Screen(folder="activity", title="Activity", path="/activity"),

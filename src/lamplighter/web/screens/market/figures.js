@@ -149,9 +149,10 @@ export function toldBy(offer) {
 export function disputes(offer) {
   if (!offer.disagrees) return [];
   const counts = Object.fromEntries([...offer.quotes].reverse().map((quote) => [quote.unit, quote.amount]));
-  return offer.others
-    .filter((other) => other.unit in counts && Number(counts[other.unit]) !== Number(other.amount))
-    .map((other) => `${other.source} says ${dollars(other.amount)} ${UNITS[other.unit]?.[0] ?? other.unit} (${ago(other.at)})`);
+  const by = new Map();
+  for (const other of offer.others)
+    if (other.unit in counts && Number(counts[other.unit]) !== Number(other.amount)) by.set(other.source, [...(by.get(other.source) ?? []), other]);
+  return [...by].map(([source, quotes]) => `${source} says ${quotes.map((one) => `${dollars(one.amount)} ${UNITS[one.unit]?.[0] ?? one.unit}`).join(", ")} (${ago(Math.min(...quotes.map((one) => one.at)))})`);
 }
 
 /** A number of parameters as people say it. */

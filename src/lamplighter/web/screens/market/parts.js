@@ -45,13 +45,15 @@ Price.props = ["offer"];
 
 const Told = (props) => {
   const one = toldBy(props.offer);
-  const others = disputes(props.offer);
-  return h("p", { class: "told" }, [
-    one && h("span", { title: one.title }, `${props.bare ? "" : "priced by "}${one.text}`),
-    others.length ? h("span", { class: "disputed" }, ` Sources disagree: ${others.join("; ")}.`) : null,
-  ]);
+  return one && h("span", { class: "told", title: one.title }, one.text);
 };
-Told.props = ["offer", "bare"];
+Told.props = ["offer"];
+
+const Disputed = (props) => {
+  const others = disputes(props.offer);
+  return others.length ? h("p", { class: "disputed" }, `Sources disagree: ${others.join("; ")}.`) : null;
+};
+Disputed.props = ["offer"];
 
 /** The figures of an offer that a card and a comparison both show: term, and what is said of it. */
 export const FIGURES = [
@@ -70,7 +72,7 @@ export const ROWS = [
   ["Status", (offer) => (offer.endpoint && board.rows.has(offer.endpoint) ? h(Status, { offer }) : told(offer.status || null))],
   ["Task", (offer) => told(offer.task)],
   ["Price", (offer) => h(Price, { offer })],
-  ["Priced by", (offer) => (toldBy(offer) ? h(Told, { offer, bare: true }) : told(null))],
+  ["Priced by", (offer) => (toldBy(offer) ? [h(Told, { offer }), h(Disputed, { offer })] : told(null))],
   ["Use has cost", (offer) => hasCost(offer) ?? h("span", { class: "quiet" }, offer.cost_basis)],
   ["Tokens a second", FIGURES[0][1]],
   ["First token", FIGURES[1][1]],
@@ -112,7 +114,8 @@ export const OfferCard = (props) => {
     hasCost(offer) && h("p", { class: "cost", title: offer.cost_basis }, ["use has cost ", h("strong", hasCost(offer))]),
     h("dl", FIGURES.map(([term, what]) => h("div", [h("dt", term), h("dd", what(offer))]))),
     offer.hardware && h("p", { class: "fit", title: offer.fit?.formula }, [offer.hardware, offer.fit ? h("span", { class: "quiet" }, ` · ${fit(offer)}`) : null]),
-    h("footer", [h(Told, { offer }), h("div", { class: "doing" }, [h(Doing, { offer, actions })])]),
+    h(Disputed, { offer }),
+    h("footer", [h("p", { class: "told" }, toldBy(offer) ? ["priced by ", h(Told, { offer })] : null), h("div", { class: "doing" }, [h(Doing, { offer, actions })])]),
   ]);
 };
 OfferCard.props = ["offer", "actions"];
@@ -138,8 +141,6 @@ function pricedBy(offer) {
 /** The columns: heading, what stands in it (null: not told), its kind, and a title. A column that says nothing is left out. */
 const COLUMNS = [
   ["From", from],
-  ["Status", (offer) => (isQuiet(offer) ? null : h(Status, { offer }))],
-  ["Task", (offer) => offer.task],
   ["$ in", (offer) => price(offer, "million_tokens_in"), "number", "$ per million tokens in"],
   ["$ out", byUse, "number", "$ per million tokens out, where nothing else is said"],
   ["$ an hour", (offer) => price(offer, "replica_hour") && `${isEstimate(offer) ? "≈ " : ""}${price(offer, "replica_hour")}`, "number"],
@@ -151,6 +152,8 @@ const COLUMNS = [
   ["Tools", (offer) => yesNo(offer.tools)],
   ["Region", (offer) => region(offer) && [region(offer), " ", h(Tags, { offer })]],
   ["On", (offer) => offer.hardware && [offer.hardware, offer.fit ? h("small", { class: "quiet", title: offer.fit.formula }, ` ${fit(offer)}`) : null]],
+  ["Status", (offer) => (isQuiet(offer) ? null : h(Status, { offer }))],
+  ["Task", (offer) => offer.task],
   ["Priced by", pricedBy],
 ];
 
@@ -165,7 +168,7 @@ export const OfferTable = (props) => {
     ]);
   return h("div", { class: "sheet", role: "region", "aria-label": "Offers", tabindex: "0" }, [
     h("table", [
-      h("thead", h("tr", [h("th", { scope: "col" }, "Model"), columns.map(([label, , kind, title]) => h("th", { key: label, scope: "col", class: kind, title }, label)), h("th", { scope: "col" }, "Actions")])),
+      h("thead", h("tr", [h("th", { scope: "col" }, "Model"), columns.map(([label, , kind, title]) => h("th", { key: label, scope: "col", class: kind, title }, label)), h("th", { scope: "col", class: "doing" }, "Actions")])),
       h("tbody", offers.map(line)),
     ]),
   ]);

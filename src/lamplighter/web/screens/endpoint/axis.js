@@ -37,6 +37,9 @@ export function timeMarks(since, until, width) {
 
 const LEVELS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000];
 
+/** From where the word at a mark of time is written, so that it stays in its drawing. */
+export const anchor = (x, width) => (x > width - 40 ? "end" : x < LEFT + 24 ? "start" : "middle");
+
 /** A logarithmic scale for durations that go from `least` to `most` seconds: its bounds, and marks on it. */
 export function durationScale(least, most) {
   const low = [...LEVELS].reverse().find((one) => one <= least) ?? LEVELS[0];

@@ -1,7 +1,7 @@
 // Requests, how long they took, and tokens, step by step: drawn, and as a table.
 import { h } from "vue";
 import { count, moment } from "lamplighter/assets/kit.js";
-import { LEFT, countScale, durationScale, shortMoment, tick, timeMarks, took, useWidth } from "lamplighter/screens/endpoint/axis.js";
+import { LEFT, anchor, countScale, durationScale, shortMoment, tick, timeMarks, took, useWidth } from "lamplighter/screens/endpoint/axis.js";
 
 const TALL = 96;
 const FOOT = 16;
@@ -35,7 +35,7 @@ function frame({ width, since, until, label, marks }, inner) {
       h("g", { class: "mark", key: text }, [h("line", { x1: LEFT, x2: width, y1: y(part), y2: y(part) }), h("text", { x: LEFT - 6, y: y(part) + 4, "text-anchor": "end" }, text)]),
     ),
     ...timeMarks(since, until, width - LEFT).map((mark) =>
-      h("text", { class: "when", key: mark.at, x: Math.min(x(mark.at), width - 2), y: TALL + 13, "text-anchor": x(mark.at) > width - 40 ? "end" : "middle" }, mark.label),
+      h("text", { class: "when", key: mark.at, x: Math.min(x(mark.at), width - 2), y: TALL + 13, "text-anchor": anchor(x(mark.at), width) }, mark.label),
     ),
     ...inner(x, y),
   ]);

@@ -130,7 +130,7 @@ export const Log = {
     const told = () => {
       if (paused.value) return `Paused. ${count(waiting.value)} lines have come since.`;
       if (wanted.value) return `${count(found.value.length)} of ${count(lines.value.length)} lines`;
-      return state.value === "live" ? `Live. The last ${count(lines.value.length)} lines` : "";
+      return state.value === "live" ? `Live. The last ${lines.value.length === 1 ? "line" : `${count(lines.value.length)} lines`}` : "";
     };
 
     return () =>

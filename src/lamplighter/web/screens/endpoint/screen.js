@@ -128,15 +128,20 @@ const Changes = (props) => {
 };
 Changes.props = ["changes", "names"];
 
+/** What went wrong, the newest first: failures of its own, and what was asked of its provider in vain. */
+function errorsOf(history, refused, names) {
+  const failed = history.changes.filter((one) => one.phase === "error").map((one) => ({ at: one.at, what: one.message ?? one.reason, by: who(one, names) }));
+  const vain = (refused ?? []).map((one) => ({ at: one.at, what: `${one.operation}: ${one.error ?? "it failed"}`, by: one.actor }));
+  return [...failed, ...vain].sort((a, b) => b.at - a.at);
+}
+
 const Errors = (props) => {
-  const failed = props.changes.filter((one) => one.phase === "error").map((one) => ({ at: one.at, what: one.message ?? one.reason, by: who(one, props.names) }));
-  const refused = (props.refused ?? []).map((one) => ({ at: one.at, what: `${one.operation}: ${one.error ?? "it failed"}`, by: one.actor }));
-  const all = [...failed, ...refused].sort((a, b) => b.at - a.at);
+  const all = props.errors;
   if (!all.length) return null;
   const rows = all.map((one, at) => ({ key: `${one.at} ${at}`, cells: [h("time", { title: moment(one.at) }, shortMoment(one.at)), h("span", { class: "told" }, one.what), one.by] }));
   return h("section", { class: "part" }, [h("h2", "Errors"), h(Rows, { label: "Errors", heads: ["When", "What", "By"], rows })]);
 };
-Errors.props = ["changes", "refused", "names"];
+Errors.props = ["errors"];
 
 /** Who or what led to it being awake, as far as the record of the time tells. */
 function wokenBy(history, names) {
@@ -223,15 +228,16 @@ const One = {
           : h("p", { class: "quiet", "aria-busy": "true" }, "Looking…");
       const { history, requests, refused } = past.value;
       const end = until() ?? Math.max(clock.now, history.until);
+      const errors = errorsOf(history, refused, names.value);
       return h("div", { class: "past" }, [
         problem.value ? h("p", { class: "problem" }, `This is as it was: ${problem.value.text}`) : null,
         h("section", { class: "part" }, [
           h("h2", "States"),
-          h(Timeline, { spells: found.value, since: end - span(), until: end, names: names.value }),
+          h(Timeline, { spells: found.value, since: end - span(), until: end, names: names.value, errors }),
           history.truncated ? h("p", { class: "quiet" }, "Only the newest changes are shown: there were more than 5,000.") : null,
           h(Changes, { changes: history.changes, names: names.value }),
         ]),
-        h(Errors, { changes: history.changes, refused, names: names.value }),
+        h(Errors, { errors }),
         h("section", { class: "part" }, [h("h2", "Requests"), h(Requests, { found: requests })]),
         h("section", { class: "part" }, [
           h("h2", [`Cold starts`, history.starts.length ? h("span", { class: "quiet" }, ` · ${history.starts.length}, ${took(history.starts.reduce((sum, one) => sum + one.duration, 0))} in all`) : null]),

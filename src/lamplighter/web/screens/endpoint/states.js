@@ -60,7 +60,7 @@ const NOBODY = "somebody without a key";
 export function who({ cause, actor, route }, names = new Map()) {
   const [kind, ...rest] = (cause ?? "").split(":");
   const id = rest.join(":");
-  const by = route ? `, by ${route}` : "";
+  const by = route ? `, route ${route}` : "";
   if (kind === "key" && id) return `a request with key ${names.get(id) ?? id}${by}`;
   if (kind === "lease" && id) return `the lease of ${id}`;
   if (kind === "operator" && id) return id === "api" ? NOBODY : id;

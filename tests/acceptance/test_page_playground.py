@@ -295,7 +295,7 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_window(chrome,
             page.get_by_role("button", name=way).click()
             if way != "Chat":
                 page.get_by_role("button", name="Compare" if way == "Embeddings" else "Send").click()
-                page.get_by_text("answered by").wait_for()
+                page.get_by_text("in all").wait_for()
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 assert faults(page) == [], (way, scheme)

@@ -106,6 +106,13 @@ export const Chat = {
     let follows = true;
     // Whatever grows, or is made smaller: who was at the end stays there.
     const sizes = new ResizeObserver(() => follows && (list.value.scrollTop = list.value.scrollHeight));
+    let top = 0;
+    const scrolled = ({ target }) => {
+      // What grew since is no wish to stay behind; going up is.
+      if (target.scrollHeight - target.scrollTop - target.clientHeight < 40) follows = true;
+      else if (target.scrollTop < top) follows = false;
+      top = target.scrollTop;
+    };
     onMounted(() => [list, said].forEach((one) => sizes.observe(one.value)));
     onBeforeUnmount(() => sizes.disconnect());
 
@@ -164,7 +171,7 @@ export const Chat = {
         h("div", { class: "play-talk" }, [
           h(
             "div",
-            { ref: list, class: "play-turns", tabindex: "0", role: "log", "aria-label": "Conversation", onScroll: (event) => (follows = event.target.scrollHeight - event.target.scrollTop - event.target.clientHeight < 40) },
+            { ref: list, class: "play-turns", tabindex: "0", role: "log", "aria-label": "Conversation", onScroll: scrolled },
             h("div", { ref: said, class: "play-said" }, chat.turns.length ? chat.turns.map(turn) : h("p", { class: "quiet play-first" }, "Write a message below. A model that sleeps is woken by it, and its answer waits until then.")),
           ),
           chat.problem && h("p", { class: "problem", role: "alert" }, chat.problem),

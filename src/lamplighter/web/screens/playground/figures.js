@@ -61,7 +61,6 @@ function costByTime(run, row) {
 export function costOf(run) {
   if (!run.target) return { text: "–", why: "It is not told who answered." };
   if (!isOver(run)) return { text: "…" };
-  if (run.state === "failed") return { text: "–", why: "Nothing was answered." };
   const row = rowOf(run.target);
   return row ? costByTime(run, row) : costByUse(run);
 }
@@ -92,6 +91,8 @@ const figure = (label, value, title, note) => h("div", { title, key: label }, [h
 export const Figures = (props) => {
   const { run } = props;
   if (run.status === null) return null;
+  if (run.state === "failed")
+    return h("div", { class: "play-figures" }, h("dl", { "aria-label": "What this took" }, [run.target && figure("meant for", run.target, run.requestId ? `Request ${run.requestId}` : undefined), figure("in all", seconds((run.endedAt - run.began) / 1000), "As measured here, the wait included.")]));
   const cost = costOf(run);
   const speed = props.tokens ? speedOf(run) : null;
   const tokens = [run.tokensIn !== null && `${count(run.tokensIn)} in`, run.tokensOut !== null && `${count(run.tokensOut)} out`].filter(Boolean).join(", ");

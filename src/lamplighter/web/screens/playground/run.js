@@ -120,7 +120,6 @@ export async function wholeText(run, response) {
   const decoder = new TextDecoder();
   let text = "";
   await eachPiece(run, response, (bytes) => (text += decoder.decode(bytes, { stream: true })));
-  seen(run);
   return text + decoder.decode();
 }
 

@@ -62,7 +62,7 @@ def test_alarms_stand_first_and_a_test_tells_what_each_place_took(admin, server,
     rest.post("/api/endpoints/wake/broken")
     standing = page.get_by_role("region", name=re.compile("Alarms"))
     standing.get_by_text("could not be woken").wait_for(timeout=20_000)
-    assert standing.get_by_text("lamplighter wake broken").is_visible()
+    assert standing.get_by_role("code").filter(has_text="lamplighter wake broken").is_visible()
     standing.get_by_role("button", name="Send a test message").click()
     standing.get_by_text("no answer").wait_for()
     assert "a-secret-address" not in page.content()

@@ -34,7 +34,7 @@ endpoints:
     command: [python, serve.py, --password, leak-word, --pin, 7777777, --port, 80]
     args: "-c TOKEN=leak-assigned --host={host}"
     provider: cloud
-    env: {A: "${PLAIN}", B: leak-written, C: "Bearer ${env:TOKEN}", D: "file:///srv/db?password=leak-url", E: 4711}
+    env: {A: "${PLAIN}", B: leak-written, C: "Bearer ${env:TOKEN}", D: "file:///srv/db?password=leak-url", E: 4711, task: leak-task}
     headers: {X-Key: leak-header}
     health_route: "/health?key=leak-route"
     idle_timeout: 20m

@@ -142,9 +142,8 @@ class _Walk:
             for index, inner in enumerate(value):
                 yield from self._any((*path, index), inner, inside(written, index), secret=secret)
         elif secret and value not in (None, (), {}):
-            name = next((part for part in reversed(path) if isinstance(part, str)), "")
             said = written if written is not None else HIDDEN
-            text = shown(said, name, may_be_place=path[0] in _READS_PLACES)
+            text = shown(said, path, may_be_place=path[0] in _READS_PLACES)
             yield self._row(path, text, is_secret=text != _plain(value, None))
         else:
             yield self._row(path, _plain(value, written), is_secret=secret, amount=_number(value))

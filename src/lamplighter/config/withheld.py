@@ -24,6 +24,8 @@ _HARMLESS = frozenset(
     }
 )
 """Keys below what may hold anything (`options`, `deployment`) whose values are known to be no secrets."""
+_FREE = frozenset({"env", "headers", "secrets"})
+"""Keys below which people choose the names."""
 _TELLING = re.compile(r"auth|cred|key|pass|pin|pwd|secret|token", re.IGNORECASE)
 _FLAG = re.compile(r"--[a-z][a-z0-9-]*|-[A-Za-z]")
 _AMOUNT = re.compile(r"[0-9]{1,7}")
@@ -31,11 +33,12 @@ _USER = re.compile(r"(?<=://)[^/@\s]*@")
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
-def shown(value: object, name: str, *, may_be_place: bool) -> str:
-    """A value, as it is written, that may be a secret and stands under the key `name`.
+def shown(value: object, path: Sequence[str | int], *, may_be_place: bool) -> str:
+    """A value, as it is written, that may be a secret.
 
     `may_be_place`: where it stands a whole value is read as a place. Else, in an engine's variables, all may be secret.
     """
+    name = next((part for part in reversed(path) if isinstance(part, str)), "")
     if isinstance(value, bool) or value is None:
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):
@@ -46,7 +49,8 @@ def shown(value: object, name: str, *, may_be_place: bool) -> str:
         return place
     if BRACED.search(value) and (named := _named(value)):
         return named
-    return value if name in _HARMLESS and not is_place(value) else HIDDEN
+    is_harmless = name in _HARMLESS and _FREE.isdisjoint(path) and not is_place(value)
+    return without_query(value) if is_harmless else HIDDEN
 
 
 def shown_keys(values: object) -> str:

@@ -1,7 +1,7 @@
 // The alarms that stand, and where people are told of them.
 import { h, onBeforeUnmount, onMounted, ref, shallowRef } from "vue";
 import { askJson, duration, moment } from "lamplighter/assets/kit.js";
-import { clock } from "lamplighter/assets/live.js";
+import { board, clock } from "lamplighter/assets/live.js";
 
 const EVERY = 5000; // ms between two looks
 
@@ -20,16 +20,19 @@ const WORDS = {
   budget_100: "the budget is spent",
 };
 
+/** A text whose commands stand between backticks. */
+const marked = (text) => text.split("`").map((part, index) => (index % 2 ? h("code", part) : part));
+
 const Alarm = (props) =>
   h("li", { class: "alarm" }, [
-    h("p", { class: "what" }, [h("strong", props.one.endpoint), h("span", { class: "wrong" }, WORDS[props.one.alarm] ?? props.one.alarm.replaceAll("_", " "))]),
-    h("p", { class: "text" }, props.one.text),
+    h("p", { class: "what" }, [h("strong", props.of), h("span", { class: "wrong" }, WORDS[props.one.alarm] ?? props.one.alarm.replaceAll("_", " "))]),
+    h("p", { class: "text" }, marked(props.one.text)),
     h("p", { class: "quiet" }, [
       h("span", { title: moment(props.one.since) }, `for ${duration(Math.max(0, props.now - props.one.since))}`),
       ` · told ${moment(props.one.told_at)}`,
     ]),
   ]);
-Alarm.props = ["one", "now"];
+Alarm.props = ["one", "of", "now"];
 
 /** Where alarms are told: what the last message, or the test, came to. */
 const Places = (props) => {
@@ -46,7 +49,8 @@ const Places = (props) => {
 Places.props = ["places", "tested"];
 
 export const Alarms = {
-  setup() {
+  props: ["facts", "link"],
+  setup(props) {
     const found = shallowRef(null);
     const problem = ref(null);
     const testing = ref(false);
@@ -77,10 +81,12 @@ export const Alarms = {
       }
     };
 
+    const hasEndpoint = props.facts.screens.some((screen) => screen.path.startsWith("/endpoint/"));
+    const nameOf = (one) => (hasEndpoint && board.number >= 0 && board.rows.has(one.endpoint) ? props.link(`/endpoint/${encodeURIComponent(one.endpoint)}`, {}, one.endpoint) : one.endpoint);
     const list = () => {
       const alarms = found.value.alarms;
       if (!alarms.length) return h("p", { class: "calm" }, "No alarm stands.");
-      return h("ul", { class: "alarms" }, alarms.map((one) => h(Alarm, { key: `${one.alarm} ${one.endpoint}`, one, now: clock.now })));
+      return h("ul", { class: "alarms" }, alarms.map((one) => h(Alarm, { key: `${one.alarm} ${one.endpoint}`, one, of: nameOf(one), now: clock.now })));
     };
 
     return () =>

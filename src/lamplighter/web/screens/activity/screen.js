@@ -9,7 +9,7 @@ export default {
     return () =>
       h("div", { class: "activity" }, [
         h("h1", { class: "hidden" }, "Activity"),
-        h(Alarms),
+        h(Alarms, { facts: props.facts, link: props.link }),
         props.facts.role === "admin" ? h(Log, { facts: props.facts, link: props.link }) : h("p", { class: "quiet" }, "The audit log is for keys with the role admin."),
       ]);
   },

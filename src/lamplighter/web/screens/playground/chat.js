@@ -2,7 +2,7 @@
 import { h, onBeforeUnmount, onMounted, ref, shallowReactive } from "vue";
 import { AsCode } from "lamplighter/screens/playground/code.js";
 import { Figures, Waiting, learnPrice } from "lamplighter/screens/playground/figures.js";
-import { Field, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
+import { Field, Go, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
 import { isOver, newRun, readChat, send, stop } from "lamplighter/screens/playground/run.js";
 
 const PATH = "/v1/chat/completions";
@@ -124,6 +124,7 @@ export const Chat = {
       chat.turns = [...before, { text }];
       if (await answer(props.model)) chat.draft = "";
       else chat.turns = before;
+      field.value?.focus();
     };
     const again = () => {
       if (running()) return;
@@ -156,9 +157,7 @@ export const Chat = {
       h("form", { class: "play-composer", onSubmit: (event) => { event.preventDefault(); say(); } }, [
         h("label", { class: "hidden", for: "play-message" }, "Message"),
         h("textarea", { id: "play-message", ref: field, rows: 2, placeholder: "Message (Enter sends, Shift+Enter: a new line)", value: chat.draft, onInput: (event) => (chat.draft = event.target.value), onKeydown: onKey }),
-        running()
-          ? h("button", { type: "button", key: "stop", onClick: () => { leaveChat(); field.value.focus(); } }, "Stop")
-          : h("button", { type: "submit", key: "send", class: "primary", disabled: !chat.draft.trim() || !props.model }, "Send"),
+        h(Go, { busy: Boolean(running()), label: "Send", disabled: !chat.draft.trim() || !props.model, onStop: () => { leaveChat(); field.value.focus(); } }),
       ]);
 
     const turn = (one, at) =>

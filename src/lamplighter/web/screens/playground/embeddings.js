@@ -4,7 +4,7 @@ import { Refused, count } from "lamplighter/assets/kit.js";
 import { AsCode } from "lamplighter/screens/playground/code.js";
 import { Figures, Waiting, learnPrice } from "lamplighter/screens/playground/figures.js";
 import { heat, similarities, vectorsOf } from "lamplighter/screens/playground/matrix.js";
-import { Field, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
+import { Field, Go, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
 import { isOver, newRun, refusal, send, stop, takeUsage, wholeText } from "lamplighter/screens/playground/run.js";
 
 const PATH = "/v1/embeddings";
@@ -81,9 +81,7 @@ export const Embeddings = {
         h("form", { onSubmit: (event) => { event.preventDefault(); ask(props.model); } }, [
           h(Field, { label: "Texts, one a line", multi: true, rows: 7, value: state.text, onWrite: (text) => (state.text = text) }),
           h("div", { class: "play-row" }, [
-            busy
-              ? h("button", { type: "button", key: "stop", onClick: leaveEmbeddings }, "Stop")
-              : h("button", { type: "submit", key: "send", class: "primary", disabled: !lines().length || !props.model }, "Compare"),
+            h(Go, { busy, label: "Compare", disabled: !lines().length || !props.model, onStop: leaveEmbeddings }),
             h("span", { class: "quiet" }, lines().length === 1 ? "1 text" : `${count(lines().length)} texts`),
           ]),
           state.problem && h("p", { class: "problem", role: "alert" }, state.problem),

@@ -60,6 +60,7 @@ function costByTime(run, row) {
 /** What the answer cost, as far as can be told: `text`, `why`, and `note` where it is an estimate. */
 export function costOf(run) {
   if (!run.target) return { text: "–", why: "It is not told who answered." };
+  if (run.status >= 400) return { text: "–", why: "Nothing was answered." };
   if (!isOver(run)) return { text: "…" };
   const row = rowOf(run.target);
   return row ? costByTime(run, row) : costByUse(run);

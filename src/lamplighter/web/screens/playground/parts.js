@@ -1,5 +1,5 @@
 // What the three ways to ask have in common: fields, the model to ask, and what was refused with a way out.
-import { h, reactive } from "vue";
+import { h, onBeforeUpdate, onUpdated, reactive, ref } from "vue";
 import { Lamp, askJson, duration, phaseOf } from "lamplighter/assets/kit.js";
 import { nextThing } from "lamplighter/screens/endpoints/figures.js";
 import { rowOf } from "lamplighter/screens/playground/figures.js";
@@ -71,6 +71,24 @@ export const Field = {
           onInput: (event) => emit("write", event.target.value),
         }),
         props.help && h("p", { id: `${id}-help`, class: "quiet" }, props.help),
+      ]);
+  },
+};
+
+/** The button that sends, and while it is answered the one that stops. The focus stays with whichever is there. */
+export const Go = {
+  props: ["busy", "label", "disabled"],
+  emits: ["stop"],
+  setup(props, { emit }) {
+    const place = ref(null);
+    let had = false;
+    onBeforeUpdate(() => (had = place.value.contains(document.activeElement)));
+    onUpdated(() => had && !place.value.contains(document.activeElement) && place.value.querySelector("button").focus());
+    return () =>
+      h("span", { ref: place, class: "play-go" }, [
+        props.busy
+          ? h("button", { type: "button", key: "stop", onClick: () => emit("stop") }, "Stop")
+          : h("button", { type: "submit", key: "send", class: "primary", disabled: props.disabled }, props.label),
       ]);
   },
 };

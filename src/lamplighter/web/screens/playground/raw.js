@@ -3,7 +3,7 @@ import { h, shallowReactive, watch } from "vue";
 import { Choice, count } from "lamplighter/assets/kit.js";
 import { AsCode } from "lamplighter/screens/playground/code.js";
 import { Figures, Waiting, learnPrice } from "lamplighter/screens/playground/figures.js";
-import { Field, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
+import { Field, Go, Problem, firstRow } from "lamplighter/screens/playground/parts.js";
 import { eachPiece, isOver, newRun, send, stop, takeUsage } from "lamplighter/screens/playground/run.js";
 
 const METHODS = ["POST", "GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
@@ -164,7 +164,7 @@ export const Raw = {
           h(Field, { label: "Headers", multi: true, rows: 3, value: raw.headers, help: "One a line. Your key is added by the server.", attributes: { spellcheck: "false" }, onWrite: (text) => (raw.headers = text) }),
           h(Field, { label: "Body", multi: true, rows: 10, value: BODYLESS.has(raw.method) ? "" : raw.body, disabled: BODYLESS.has(raw.method), help: BODYLESS.has(raw.method) ? `${raw.method} has none.` : undefined, attributes: { spellcheck: "false" }, onWrite: (text) => (raw.body = text) }),
           raw.problem && h("p", { class: "problem", role: "alert" }, raw.problem),
-          h("div", { class: "play-row" }, [busy ? h("button", { type: "button", key: "stop", onClick: leaveRaw }, "Stop") : h("button", { type: "submit", key: "send", class: "primary" }, "Send")]),
+          h("div", { class: "play-row" }, [h(Go, { busy, label: "Send", onStop: leaveRaw })]),
           h(AsCode, { request, keyed: props.keyed }),
         ]),
         raw.run ? h(Answer, { run: raw.run, link: props.link }) : h("section", { "aria-label": "Answer" }, h("p", { class: "quiet" }, "Status, headers and body of the answer are shown here, as they come.")),

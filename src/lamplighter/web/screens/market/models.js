@@ -1,6 +1,7 @@
 // The catalogue, a page at a time, and what it tells of one model.
 import { h, onMounted, ref, shallowRef, watch } from "vue";
 import { askJson, count, duration } from "lamplighter/assets/kit.js";
+import { board } from "lamplighter/assets/live.js";
 import { parameters, tokens } from "lamplighter/screens/market/figures.js";
 
 const NOTHING = () => h("span", { class: "quiet" }, "–");
@@ -79,6 +80,7 @@ export const ModelHead = {
     const load = async () => {
       const name = props.name;
       model.value = problem.value = null;
+      if (board.rows.has(name)) return; // an endpoint of this server, which no catalogue lists
       try {
         const page = await askJson("GET", `/api/models?id=${encodeURIComponent(name)}`);
         if (name === props.name) model.value = page.models[0] ?? null;
@@ -94,7 +96,7 @@ export const ModelHead = {
       h("section", { class: "model-head" }, [
         h("div", [
           h("h2", props.name),
-          model.value ? h("p", { class: "quiet" }, facts(model.value)) : problem.value ? h("p", { class: "quiet" }, `What it is was not told: ${problem.value.message}`) : h("p", { class: "quiet" }, "…"),
+          model.value ? h("p", { class: "quiet" }, facts(model.value)) : problem.value ? h("p", { class: "quiet" }, `What it is was not told: ${problem.value.message}`) : h("p", { class: "quiet" }, board.rows.has(props.name) ? "an endpoint of this server" : "…"),
         ]),
         h("div", { class: "doing" }, [slots.default?.(), h("button", { type: "button", onClick: () => emit("leave") }, "All models")]),
       ]);

@@ -1,9 +1,10 @@
 // The marketplace: what models can be had for, from whom, at what price, and who said so.
 import { computed, h, onBeforeUnmount, onMounted, ref, shallowRef, watch } from "vue";
 import { Choice, askJson, count, duration, useQuery } from "lamplighter/assets/kit.js";
+import { board } from "lamplighter/assets/live.js";
 import { Comparison, MOST, Picked, picked } from "lamplighter/screens/market/comparing.js";
 import { Explanation } from "lamplighter/screens/market/explaining.js";
-import { REGIONS, ago, from, keyOf } from "lamplighter/screens/market/figures.js";
+import { REGIONS, ago, keyOf } from "lamplighter/screens/market/figures.js";
 import { useCompared, useOffers, useProviders } from "lamplighter/screens/market/loading.js";
 import { ModelHead, Models } from "lamplighter/screens/market/models.js";
 import { OfferCard, OfferTable } from "lamplighter/screens/market/parts.js";
@@ -220,7 +221,7 @@ export default {
         state.model && state.view !== "compare" && state.view !== "models" && 
           h(ModelHead, { name: state.model, onLeave: () => step({ model: "" }) }, () => [
             h("button", { type: "button", onClick: () => explain(state.model) }, "What it would have cost"),
-            deploying.may() ? h("button", { type: "button", onClick: () => (windowed.value = { what: "deploy", offer: { model: state.model, hardware: null } }) }, "Deploy") : null,
+            deploying.may() && !board.rows.has(state.model) ? h("button", { type: "button", onClick: () => (windowed.value = { what: "deploy", offer: { model: state.model, hardware: null } }) }, "Deploy") : null,
           ]),
         explained.value && h(Explanation, { name: explained.value, onClose: () => (explained.value = null) }),
         content(),

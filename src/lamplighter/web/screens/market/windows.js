@@ -76,6 +76,9 @@ function priceSource({ quote, place }) {
   return place.source && place.age !== null ? `${place.source}, ${duration(place.age)} ago` : "";
 }
 
+/** What was refused, without the words of its status before it. */
+const refusal = (error) => `${error.message.replace(/^[A-Z][A-Za-z ]{2,30}: /, "")}${error.retryAfter ? ` Try again in ${duration(error.retryAfter)}.` : ""}`;
+
 const field = (key, label, control, note) => h("div", { class: "field" }, [h("label", { for: `deploy-${key}` }, label), control, note && h("small", { class: "quiet", id: `deploy-${key}-note` }, note)]);
 
 /** Make an endpoint over the management API, after saying what it will cost. */
@@ -163,7 +166,7 @@ export const DeployWindow = {
       h(Dialog, { title: `Deploy ${props.offer.model}`, onClose: () => emit("close") }, () =>
         h("form", { method: "dialog", onSubmit: (event) => { event.preventDefault(); if (!busy.value && chosen()) make(); } }, [
           body(),
-          problem.value && h("p", { class: "problem", role: "alert" }, `${problem.value.message}${problem.value.retryAfter ? ` Try again in ${duration(problem.value.retryAfter)}.` : ""}`),
+          problem.value && h("p", { class: "problem", role: "alert" }, refusal(problem.value)),
           h("div", { class: "answers" }, [
             h("button", { type: "button", onClick: () => emit("close") }, "Cancel"),
             h("button", { type: "submit", class: "primary", disabled: busy.value || !chosen() }, busy.value ? "…" : chosen()?.amount ? `Deploy for ${priceWord(chosen())}` : "Deploy"),

@@ -62,7 +62,7 @@ function useBooks(state) {
 
 export default {
   props: ["facts", "parameter", "go", "link"],
-  setup() {
+  setup(props) {
     const { state, set } = useQuery(DEFAULTS);
     const books = useBooks(state);
     const names = computed(() => (board.number, [...board.rows.keys()].sort()));
@@ -83,8 +83,11 @@ export default {
     const day = (label, key) =>
       h("label", { class: "choice" }, [h("span", label), h("input", { type: "date", value: state[key], onChange: (event) => (event.target.value || key === "until") && set(key, event.target.value) })]);
     const chip = (key, label) =>
-      state[key] && h("button", { type: "button", class: "chip", "aria-label": `Show all, not only ${label} ${state[key]}`, onClick: () => set(key, "") }, [`${label} `, h("strong", keyName(key)), h("span", { "aria-hidden": "true" }, " ×")]);
-    const keyName = (key) => state[key];
+      state[key] && h("button", { type: "button", class: "chip", "aria-label": `Show all, not only ${label} ${state[key]}`, onClick: () => set(key, "") }, [`${label} `, h("strong", shownName(key)), h("span", { "aria-hidden": "true" }, " ×")]);
+    const shownName = (key) => {
+      const line = key === "key" && books.lines.value?.lines.find((one) => one.group.key === state.key);
+      return (line && line.group.key_name) || state[key];
+    };
 
     const tools = () => {
       const known = PERIODS.some(([word]) => word === state.since) && !state.until;
@@ -125,11 +128,18 @@ export default {
         total.unpriced_seconds > 0 ? `For ${hours} h no price was known, which counts as nothing.` : "",
       ]);
     };
-    const nothing = () =>
-      h("section", { class: "empty small" }, [
-        h("p", names.value.length || board.rows.size ? "Nothing is in the books for this choice." : "Nothing is in the books yet: costs appear here as soon as an endpoint is awake."),
-        h("button", { type: "button", onClick: () => { for (const key of ["until", "tag", "endpoint", "key"]) set(key, ""); set("since", "all"); } }, "Show all there is"),
+    const everything = () => {
+      for (const key of ["until", "tag", "endpoint", "key"]) set(key, "");
+      set("since", "all");
+    };
+    const nothing = () => {
+      const chosen = state.endpoint || state.key || state.tag || state.until || state.since !== "all";
+      return h("section", { class: "empty small" }, [
+        h("p", names.value.length ? "Nothing is in the books for this choice." : "Nothing is in the books yet: costs appear here as soon as an endpoint is awake."),
+        board.loaded && !names.value.length ? h("p", props.link("/", {}, "How to make the first endpoint")) : null,
+        chosen ? h("button", { type: "button", onClick: everything }, "Show all there is") : null,
       ]);
+    };
     const failed = (text, title) =>
       h("p", { class: "problem", role: "alert" }, [`${title}: ${text} `, h("button", { type: "button", class: "plain", onClick: books.read }, "Try again"), " ", h("button", { type: "button", class: "plain", onClick: () => { for (const key of Object.keys(DEFAULTS)) set(key, DEFAULTS[key]); } }, "Start over")]);
 

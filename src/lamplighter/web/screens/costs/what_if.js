@@ -28,6 +28,7 @@ function rowsOf(told) {
 function difference(row, was) {
   if (row.kind === "was" || row.cost === null || was.cost === null) return "";
   const more = Number(row.cost) - Number(was.cost);
+  if (Math.abs(more) < 0.005) return money(0); // an estimate is no better than that
   return `${more < 0 ? "−" : "+"}${money(Math.abs(more))}`;
 }
 

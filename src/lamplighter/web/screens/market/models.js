@@ -80,6 +80,7 @@ export const ModelHead = {
     const load = async () => {
       const name = props.name;
       model.value = problem.value = null;
+      if (!board.loaded && !board.problem) return; // it is not known yet whether that is one of ours
       if (board.rows.has(name)) return; // an endpoint of this server, which no catalogue lists
       try {
         const page = await askJson("GET", `/api/models?id=${encodeURIComponent(name)}`);
@@ -89,7 +90,7 @@ export const ModelHead = {
       }
     };
     onMounted(load);
-    watch(() => props.name, load);
+    watch(() => [props.name, board.loaded, board.problem], load);
     const facts = (one) =>
       [one.task, parameters(one.parameters) && `${parameters(one.parameters)} parameters`, one.context && `${tokens(one.context)} tokens of context`, one.license && `licence ${one.license}`, one.downloads !== null && `${count(one.downloads)} downloads a month`, one.gated && "its owner has to let one in"].filter(Boolean).join(" · ");
     return () =>

@@ -103,7 +103,7 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
         self._adding: asyncio.Task[None] | None = None
         self.looking = 0.0
-        """How long the last look took (seconds)."""
+        """How much work the last look was (seconds of processor time)."""
 
     def start(self) -> None:
         """Begin; ends with `close`."""
@@ -146,7 +146,7 @@ class Feed:
         return min(_LONGEST_PAUSE, max(LOOK_EVERY, took / _LOOK_SHARE))
 
     async def _look(self, *, at_all: bool = False) -> None:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         stamps = self._fleet.stamps()
         at_all = at_all or began - self._all_at > max(_ALL_EVERY, self._all_took / _ALL_SHARE)
         if at_all:
@@ -157,7 +157,7 @@ class Feed:
         self._stamps = self._stamps | {name: stamps[name] for name in changed} if not at_all else dict(stamps)
         endpoints = [self._fleet.endpoint(name) for name in changed]
         delta = self._board.look(endpoints, stamps, time.time(), self._beside, self._spending)
-        self.looking = time.perf_counter() - began
+        self.looking = time.thread_time() - worked  # on a busy machine others' work would count as ours
         if at_all:
             self._all_at, self._all_took = began, self.looking
         if delta:

@@ -51,7 +51,7 @@ const One = (props) => {
 };
 One.props = ["budget"];
 
-const MANY = 24; // of more than these the fullest are shown at first
+const MANY = 12; // of more than these the fullest are shown at first
 
 export const Budgets = {
   props: ["budgets"],

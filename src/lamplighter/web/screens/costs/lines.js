@@ -3,7 +3,7 @@ import { h, ref } from "vue";
 import { count, money } from "lamplighter/assets/kit.js";
 import { KINDS } from "lamplighter/screens/costs/chart.js";
 
-const MANY = 100; // so many are shown at first
+const MANY = 25; // so many are shown at first
 
 const NONE = { key: "nobody", tag: "untagged", route: "none" };
 

@@ -80,6 +80,8 @@ class StageDemand:
         self.probed: list[float] = []
         self.paused = False
         self.busy = False
+        self.is_full = False
+        """Whether it is awake with every slot taken."""
         self._opened: asyncio.Future[Replica] | None = None
 
     def resolve(self, model: str) -> str | None:
@@ -111,10 +113,13 @@ class StageDemand:
         return [Listing(name="lamp", model="org/lamp", phase=phase, task="text-generation", created=7)]
 
     def try_claim(self, name: str) -> Claim | None:
-        return self._grant(self.replica) if self.replica else None
+        return self._grant(self.replica) if self.replica and not self.is_full else None
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
+        if self.paused:
+            return False
         self.wanted += 1
+        return True
 
     def is_awake(self, name: str) -> bool:
         return self.replica is not None or self.busy
@@ -122,8 +127,11 @@ class StageDemand:
     def is_starting(self, name: str) -> bool:
         return not self.is_awake(name) and bool(self.asked)
 
+    def is_paused(self, name: str) -> bool:
+        return self.paused
+
     def expected_wait(self, name: str) -> float:
-        return 0.0 if self.replica else self.expected
+        return 0.0 if self.replica and not self.is_full else self.expected
 
     def in_flight(self, name: str) -> int:
         return sum(not claim.releases for claim in self.claims)

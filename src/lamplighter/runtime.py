@@ -242,7 +242,11 @@ async def running(settings: Settings, handed: Handed | None = None, *, page: boo
         accounts = await _open_accounts(stack, settings, store, fleet, accruals=accruals, keyring=keyring)
         prices, costs, spending = accounts.prices, accounts.costs, accounts.spending
         reports = Reports(costs, store, fleet, Clock(), keys=keyring.list, recorder=recorder)
-        await _open_budgets(stack, budgets, Books(fleet=fleet, ledger=costs, prices=prices, list_keys=keyring.list))
+        await _open_budgets(
+            stack,
+            budgets,
+            Books(fleet=fleet, ledger=costs, prices=prices, list_keys=keyring.list, settled=usage.settled),
+        )
         leases = await _open_leases(stack, fleet, store, journal)
         rules = await asyncio.to_thread(_alarm_rules, settings)
         alarms = AlarmKeeper(

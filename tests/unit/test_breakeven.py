@@ -150,6 +150,20 @@ def compared(own: str | None, **others: str) -> list[Compared]:
     return rows + [Compared(name=name, amount=amount(text, Basis.EXACT)) for name, text in others.items()]
 
 
+def test_less_than_a_day_of_requests_tells_no_number_a_day() -> None:
+    terms = Terms(per_hour=Decimal(1), idle_timeout=900.0, start=60.0)
+
+    def found(count: int, until: float, rent: str) -> BreakEven:
+        pattern = Pattern([(at * 60.0, at * 60.0 + 1) for at in range(count)], until)
+        asked = Asked(since=0.0, until=until, requests=count, told=count)
+        return break_even(pattern, asked, terms, rent=Decimal(rent), hardware="chat", rented="far")
+
+    hour, day = found(60, 3600.0, "0.60"), found(1440, DAY, "14.40")
+    assert (hour.per_day, "a whole day" in hour.why) == (None, True)
+    assert day.per_day == pytest.approx(Decimal(2473), abs=1)
+    assert "costs more" in found(60, 3600.0, "0.01").why  # that holds at any pace
+
+
 def test_the_recommendation_is_one_sentence() -> None:
     found = BreakEven(hardware="chat", rented="novita", per_day=Decimal(320))
     said = recommendation("chat", ASKED, compared("4.00", novita="1.00"), found)

@@ -19,8 +19,10 @@ from lamplighter.domain.choosing import (
     LOOKED_AT,
     MOST_ATTACHMENTS,
     TOKENS_PER_ATTACHMENT,
+    Bid,
     Demands,
     Standing,
+    by_cost,
     demands_of,
     fits,
     order,
@@ -314,3 +316,18 @@ def test_an_attachment_ends_where_its_base64_does(size: int) -> None:
     inline = body(messages="see data:image/png;base64," + "A" * size + " and then: " + "say it, " * 2000)
     assert demands_of(inline).tokens == (len(inline) - size) // BYTES_PER_TOKEN + TOKENS_PER_ATTACHMENT
     assert demands_of(body(messages="data:image/png;base64," + "A" * 999)).tokens < TOKENS_PER_ATTACHMENT
+
+
+def test_by_cost_what_is_full_comes_behind_the_dearer_ones_and_what_is_left_alone_nowhere() -> None:
+    targets = {name: RouteTarget(name=name) for name in ("busy", "dear", "cheap", "odd", "tripped")}
+    costs = {"busy": 0.0, "dear": 2.0, "cheap": 1.0, "odd": None, "tripped": 0.0}
+    known = {"busy": Standing(full=True), "tripped": Standing(admitted=False)}
+    bids = [Bid(targets[name], cost, "tokens") for name, cost in costs.items()]
+
+    def look(target: RouteTarget) -> Standing:
+        return known.get(target.name, Standing())
+
+    ordered = by_cost(bids, look, sticky=None, draw=0.0)
+    assert [bid.target.name for bid in ordered] == ["cheap", "dear", "odd", "busy"]
+    assert [bid.target.name for bid in by_cost(bids[:1], look, sticky=None, draw=0.0)] == ["busy"]
+    assert [bid.target.name for bid in by_cost(bids[-1:], look, sticky=None, draw=0.0)] == ["tripped"]

@@ -122,3 +122,16 @@ def test_providers_tell_which_are_configured(lamplighter: ScriptedCloud, tmp_pat
     assert lamplighter("providers", "-q").out.splitlines()[:3] == ["huggingface", "local", "memory"]
     file.write_text("providers: [oops]\n")
     assert lamplighter("providers", "--config", str(file)).code == 2
+
+
+def test_where_every_source_is_down_the_exit_code_says_so(lamplighter: ScriptedCloud) -> None:
+    lamplighter.script.answers[ROUTER] = [(400, '{"error": "not today"}')]
+    for options in ((), ("--json",), ("--quiet",)):
+        said = lamplighter("offers", *options)
+        assert said.code == 1
+        assert "There is no such offer" not in said.out
+
+
+def test_an_option_before_a_subcommand_is_only_sent_behind_it_if_that_has_it(lamplighter: ScriptedCloud) -> None:
+    assert "`explain` has no such option" in lamplighter("offers", "--model", "a", "explain", "x").err
+    assert "--json belongs behind `explain`" in lamplighter("offers", "--json", "explain", "x").err

@@ -12,6 +12,8 @@ import pytest
 
 from lamplighter.cli.doctor import sources
 from lamplighter.cli.main import main
+from lamplighter.domain.secret import Secret
+from lamplighter.secrets import store
 from lamplighter.secrets.sources import Secrets, usual_secrets
 from tests.cli_cloud import ScriptedCloud, scripted_cloud
 from tests.cli_world import Said
@@ -209,3 +211,45 @@ def test_a_command_finds_its_token_at_the_source(
     assert main(["list", "--cloud"]) == 4
     told = capsys.readouterr().err
     assert told.startswith("error: LAMPLIGHTER_TOKEN_SOURCE names vault:nope#x, which can't be read: there is no nope")
+
+
+LOOSE = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+
+
+def test_a_token_in_the_place_of_a_name_is_refused_and_not_repeated(
+    cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = [
+        kept(cloud, monkeypatch, LOOSE, "x\n"),
+        cloud("secrets", "test", LOOSE),
+        *(cloud("secrets", "test", f"{kind}:{LOOSE}") for kind in ("env", "secret", "file", "vault")),
+        cloud("secrets", "test", f"keyring:svc/{LOOSE}"),
+        cloud("secrets", "remove", LOOSE),
+    ]
+    for one in said:
+        assert one.code == 2, one
+        assert "looks like a token" in one.err
+        assert LOOSE not in one.out + one.err
+    assert not list(tmp_path.rglob("secrets.json"))
+
+
+def test_an_entry_that_an_older_version_named_as_a_token_can_still_be_removed(
+    cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(store, "check_new_name", lambda name: name)
+        Secrets().store.set(LOOSE, Secret("x"), protect_by="passphrase")
+    removed = cloud("secrets", "remove", LOOSE)
+    assert removed.code == 0, removed.err
+    assert LOOSE not in removed.err
+    assert "revoke" in removed.err
+    assert cloud("secrets", "list", "--quiet").out == ""
+
+
+def test_standard_input_is_not_both_the_passphrase_and_the_value(
+    cloud: ScriptedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAMPLIGHTER_PASSPHRASE_FD", "0")
+    said = kept(cloud, monkeypatch, "admin", f"{VALUE}\n")
+    assert said.code == 2
+    assert "standard input can't be both" in said.err

@@ -703,3 +703,18 @@ endpoints:
         text, str(tmp_path / "lamplighter.yaml"), {"MY_KEY": "k", "MY_TOKEN": "hf_x", "HOME": str(tmp_path)}
     )
     assert settings.secret_variables == {"MY_KEY", "MY_TOKEN"}
+
+
+@pytest.mark.parametrize("kind", ["secret:", "env:", ""])
+def test_a_token_in_the_place_of_a_name_is_not_shown(kind):
+    token = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+    text = f"upstreams: {{u: {{base_url: http://h/v1, key: '{kind}{token}', headers: {{X-A: '${{{token}}}'}}}}}}"
+    said = problem(text)
+    assert "token itself" in said
+    assert token not in said
+
+
+def test_an_address_with_a_password_is_not_shown_under_any_key():
+    said = problem("prices: {router_url: 'http://user:hunter2secret@h/v1'}")
+    assert "prices.router_url: must not hold a user or a password" in said
+    assert "hunter2" not in said

@@ -14,6 +14,7 @@ from lamplighter.control.bookkeeping import EVERY
 from lamplighter.control.costs import CostQuery, CostReport, Dimension
 from lamplighter.domain.endpoint import State
 from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.reconciling import read_bill
 from lamplighter.errors import InvalidInput
 from lamplighter.providers.memory import MemoryProvider
 from lamplighter.store.database import Database
@@ -352,6 +353,6 @@ async def test_a_bill_is_compared_with_what_was_charged() -> None:
         await asyncio.sleep(1.5 * HOUR)
         charged = (await report(run, Dimension.DAY)).lines[0]
         bill = f"endpoint,day,amount\nchat,2023-11-14,{charged.total}\n"
-        assert await run.costs.reconcile(bill) == []
-        found = await run.costs.reconcile(bill + "chat,2023-11-14,1\nother,2023-11-14,2\n")
+        assert await run.costs.reconcile(read_bill(bill)) == []
+        found = await run.costs.reconcile(read_bill(bill + "chat,2023-11-14,1\nother,2023-11-14,2\n"))
         assert [(one.endpoint, one.difference) for one in found] == [("chat", Decimal(1)), ("other", Decimal(2))]

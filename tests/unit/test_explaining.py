@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -115,7 +115,13 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, past: bool = True, **more: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    past: bool = True,
+    usage: Sequence[UsageRecord] = (),
+    served_by: Sequence[Any] = (),
+    **more: Any,
 ) -> AsyncIterator[World]:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -125,12 +131,17 @@ async def world(
         data.mkdir()
         midnight = time.time() // DAY * DAY
         await remember(data, midnight - (DAYS + 1) * DAY)
+    if usage:
+        data.mkdir(exist_ok=True)
+        store = await Store.open(data / "lamplighter.db")
+        await store.add_usage(list(usage))
+        await store.close()
     async with stage() as there, endpoint(always(answer(b"{}"))) as engine:
         monkeypatch.setenv("LAMPLIGHTER_CLOUD_URL", there.url)
         furnish(there)
         groq = novita(provider="groq", pricing={"input": 0.2, "output": 0.6})
         silent = novita(provider="silent", pricing=None)
-        there.script("GET", ROUTER, listing(served(DEEP, novita(), groq, silent)))
+        there.script("GET", ROUTER, listing(served(DEEP, novita(), groq, silent, *served_by)))
         there.script("GET", f"{HUB}/{DEEP}", Reply(body=hub_model(DEEP)))
         settings = json.loads(json.dumps(SERVER | more))
         settings["providers"]["memory"]["options"]["url"] = engine.url
@@ -167,7 +178,7 @@ async def test_the_same_requests_are_priced_on_every_offer(tmp_path: Path, monke
     assert (Decimal(rows["rented"]["cost"]), rows["rented"]["basis"]) == (Decimal("0.30"), "exact")
     assert (rows["silent"]["cost"], rows["silent"]["why"]) == (None, "no price known")
     spare = rows["spare"]
-    assert (spare["basis"], spare["why"]) == ("estimate", "its start is taken to be as long as that of chat")
+    assert (spare["basis"], spare["why"]) == ("estimate", "its start and its speed are taken to be those of chat")
     # Ten wakes of 100 s start, 10 + 200 + 10 s of use, 900 s idle, at $0.9 an hour.
     assert float(spare["cost"]) == pytest.approx(10 * (100 + 220 + 900) * 0.9 / 3600, rel=1e-4)
     assert spare["hours_awake"] == pytest.approx(12_200 / 3600, rel=1e-4)
@@ -217,6 +228,82 @@ async def test_a_route_a_model_and_an_upstream_can_be_asked_about(
     assert "no/such" in unknown.json()["error"]["message"]
 
 
+async def test_who_is_not_live_is_shown_last_with_its_status_and_not_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freebie = novita(provider="freebie", status="staging", is_free=True, pricing={"input": 0, "output": 0})
+    dead = novita(provider="gone", status="error", pricing={"input": 0.01, "output": 0.01})
+    async with world(tmp_path, monkeypatch, served_by=[freebie, dead]) as here:
+        told = await here.explain("chat")
+        answered = await here.http.get("/api/offers", params={"model": DEEP})
+        runner = CliRunner(env={"COLUMNS": "240"})
+        said = await asyncio.to_thread(runner.invoke, root, [*ASK, "--server", here.url])
+    assert told["recommendation"] == "groq would have cost $0.14 instead of $12.20, 99 % less."
+    assert told["break_even"]["rented"] == "groq"
+    known = [row["name"] for row in told["compared"] if row["cost"] is not None]
+    assert known[-2:] == ["freebie", "gone"]
+    rows = named(told)
+    assert rows["freebie"]["why"].endswith("not to be had now, its status is staging")
+    assert (rows["gone"]["offer"]["status"], Decimal(rows["gone"]["cost"])) == ("error", Decimal("0.005"))
+    assert [one["provider"] for one in answered.json()["offers"]][-2:] == ["freebie", "gone"]
+    (line,) = [line for line in said.output.splitlines() if line.startswith("freebie")]
+    assert "staging" in line.split()
+
+
+async def test_a_cpu_is_not_recommended_in_the_place_of_something_faster_and_replicas_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    much = used("chat", noon, tokens_in=10**9)  # by the token that is $200 and more
+    slow = {"type": "memory", "options": SERVER["providers"]["memory"]["options"]}
+    endpoints = {**SERVER["endpoints"], "chat": SERVER["endpoints"]["chat"] | {"replicas": 2}}
+    providers = {**SERVER["providers"], "attic": slow}
+    async with world(tmp_path, monkeypatch, usage=[much], endpoints=endpoints, providers=providers) as here:
+        told = await here.explain("chat")
+    rows = named(told)
+    cpu, gpu = rows["memory-memory-cpu-x8 (memory)"], rows["memory-memory-gpu-x1 (attic)"]
+    assert rows["memory-memory-gpu-x1 (memory)"]["offer"]["provider"] == "memory"
+    assert Decimal(cpu["cost"]) < Decimal(gpu["cost"]) < Decimal(rows["groq"]["cost"])
+    assert "a CPU is hardly as fast, and not recommended" in cpu["why"]
+    assert gpu["why"] == "its start and its speed are taken to be those of chat; for 2 replicas"
+    assert float(gpu["cost"]) == pytest.approx(2 * gpu["hours_awake"] * 0.5, rel=1e-4)
+    assert told["recommendation"].startswith("memory-memory-gpu-x1 (")
+
+
+async def test_where_it_is_not_known_what_was_paid_no_sum_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    async with world(tmp_path, monkeypatch, past=False, usage=[used("untold", noon, "odd")]) as here:
+        ask = ["offers", "explain", "untold", "--server", here.url]
+        said = await asyncio.to_thread(CliRunner(env={"COLUMNS": "200"}).invoke, root, ask)
+    assert "paid is not known, this is all that was charged: cold start $0.00" in said.output
+
+
+async def test_what_upstreams_were_paid_is_what_the_ledger_says_and_not_what_they_ask_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = (time.time() // DAY - 1) * DAY + 12 * HOUR
+    async with world(
+        tmp_path,
+        monkeypatch,
+        past=False,
+        usage=[
+            used("rented", noon, "assistant", nanodollars=14_000),
+            used("rented", noon + 60, "other", nanodollars=6_000),
+            used("elsewhere/novita", noon + 120, DEEP, nanodollars=2_000),
+            used("untold", noon + 180, "odd"),
+        ],
+    ) as here:
+        upstream, route, model, untold = [await here.explain(one) for one in ("rented", "assistant", DEEP, "untold")]
+    was = named(upstream)["as it was"]  # at today's prices 2 x (20,000 x $0.5 + 5,000 x $1) a million: $0.03
+    assert (Decimal(was["cost"]), was["basis"]) == (Decimal("0.00002"), "ledger")
+    assert Decimal(upstream["paid"]["by_use"]) == Decimal("0.00002")
+    assert Decimal(route["paid"]["by_use"]) == Decimal("0.000014")
+    assert (Decimal(model["paid"]["by_use"]), model["asked"]["requests"]) == (Decimal("0.000002"), 1)
+    assert (untold["paid"]["by_use"], named(untold)["as it was"]["cost"]) == (None, None)
+
+
 async def test_what_was_never_used_says_so_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path, monkeypatch, past=False) as here:
         told = await here.explain("quiet")
@@ -226,7 +313,7 @@ async def test_what_was_never_used_says_so_and_what_to_do(tmp_path: Path, monkey
     assert {row["why"] for row in told["compared"] if row["name"] in {"groq", "spare"}} <= {
         "nothing was asked",
         "no tokens measured",
-        "its start was never measured and is not counted",
+        "its start was never measured and is not counted; its speed is taken to be that of quiet",
     }
 
 
@@ -267,11 +354,30 @@ async def test_a_route_that_chooses_by_cost_tells_where_a_request_would_go_now(
     (choice,) = told["choices"]
     assert (choice["route"], choice["targets"][0]) == (
         "assistant",
-        {"target": "rented", "cost": pytest.approx(0.015), "why": "tokens"},  # 20,000 in and 5,000 out, as they were
+        {
+            "target": "rented",
+            "model": None,
+            "cost": pytest.approx(0.015),
+            "why": "tokens",
+        },  # 20,000 in and 5,000 out, as they were
     )
     asleep = {one["target"]: one for one in choice["targets"][1:]}
     assert {one["why"] for one in asleep.values()} == {"asleep"}
     assert asleep["chat"]["cost"] == pytest.approx(1.0)  # a start of 100 s, and 900 s until it sleeps
+
+
+async def test_before_any_request_told_its_tokens_nothing_is_said_of_what_one_more_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = {"assistant": {"targets": ["rented", "chat"], "choose": "cheapest"}}
+    async with world(tmp_path, monkeypatch, past=False, routes=routes) as here:
+        (choice,) = (await here.explain("assistant"))["choices"]
+        ask = ["offers", "explain", "assistant", "--server", here.url]
+        said = await asyncio.to_thread(CliRunner(env={"COLUMNS": "200"}).invoke, root, ask)
+    bids = {one["target"]: (one["cost"], one["why"]) for one in choice["targets"]}
+    assert bids["rented"] == (None, "no-tokens")
+    assert "would send" not in said.output
+    assert "no request that told its tokens" in said.output
 
 
 async def test_where_sources_disagree_both_are_shown_and_it_is_said_which_counts(

@@ -343,7 +343,7 @@ async def test_those_who_may_not_wake_are_counted_apart_and_can_be_told_apart() 
     guest = s.come(may_wake=False)
     await ticks()
     assert (s.demands, s.gate.waiting, s.gate.bystanders, s.gate.held) == (1, 1, 1, 2)
-    assert s.gate.fail_bystanders(lambda: Unavailable("no")) == 1
+    assert s.gate.fail_bystanders(lambda _caller: Unavailable("no")) == 1
     with pytest.raises(Unavailable):
         await guest
     assert (s.gate.waiting, s.gate.bystanders) == (1, 0)
@@ -426,7 +426,7 @@ class World:
             case "bound":
                 gate.bound(max_waiting=4, concurrency=None if number % 4 == 0 else number % 4)
             case "fail guests":
-                gate.fail_bystanders(lambda: Unavailable("no"))
+                gate.fail_bystanders(lambda _caller: Unavailable("no"))
             case "tick":
                 await asyncio.sleep(0)
             case _:

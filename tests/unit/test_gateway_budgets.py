@@ -39,11 +39,14 @@ class Closed(Spent):
     def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
         return spent() if target == "far" else None
 
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        raise AssertionError("nothing is charged by who is not asked")
+
 
 class Broke(Several):
     """Endpoints that nobody can pay for, where they are asleep."""
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         raise spent()
 
     async def claim(self, name: str, timeout: float | None, caller: Caller = SOMEBODY) -> Claim:

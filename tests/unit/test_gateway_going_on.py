@@ -45,8 +45,9 @@ class Several(StageDemand):
         url = urls if isinstance(urls, str) else urls[sum(claim.failures for claim in self.claims) % len(urls)]
         return self._grant(Replica(id=name, url=url))
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         self.woken.append(name)
+        return True
 
     def is_awake(self, name: str) -> bool:
         return bool(self.urls[name])

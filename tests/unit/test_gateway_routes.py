@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from lamplighter.control.keyring import Keyring
+from lamplighter.domain.keys import Role
 from lamplighter.domain.routing import (
     BreakerPolicy,
     Choose,
@@ -118,6 +120,45 @@ async def test_an_upstream_is_rented_at_the_price_that_its_model_has_elsewhere()
     assert set(asked) == {("far", "org/m")}
 
 
+async def test_a_key_that_may_not_wake_leaves_what_was_rented_on_the_account() -> None:
+    ring = Keyring()
+    await ring.make("root", actor="test", role=Role.ADMIN)
+    _, shy = await ring.make("shy", actor="test", may_wake=False)
+    _, bold = await ring.make("bold", actor="test")
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=WhileWaking.BRIDGE, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0})  # a wake: 907 s, about $1.01
+        async with stage(StageDemand(), routing=config, keyring=ring) as s:
+            for _ in range(8):
+                assert (await s.ask(body=ASK, authorization=f"Bearer {shy.reveal()}")).status == 200
+            assert s.demand.wanted == 0
+            assert (await s.ask(body=ASK, authorization=f"Bearer {bold.reveal()}")).status == 200
+            assert s.demand.wanted == 1
+            assert (await s.ask(body=ASK, authorization=f"Bearer {bold.reveal()}")).status == 200
+            assert s.demand.wanted == 1  # the wake has begun, and the account anew
+
+
+@pytest.mark.parametrize("while_waking", [WhileWaking.BRIDGE, WhileWaking.HOLD])
+async def test_a_pause_leaves_what_was_rented_on_the_account(while_waking: WhileWaking) -> None:
+    used = answer(b'{"usage":{"prompt_tokens":0,"completion_tokens":40000}}')  # $0.40
+    async with endpoint(always(used)) as there:
+        ups = {"far": upstream("far", there.url, price=RENT)}
+        config = routing("lamp", "far", upstreams=ups, while_waking=while_waking, rent=True)
+        config = dataclasses.replace(config, prices={"lamp": 4.0})
+        async with stage(StageDemand(), routing=config) as s:
+            s.demand.paused = True
+            for _ in range(5):
+                assert (await s.ask(body=ASK)).status == 200
+            s.demand.paused = False
+            asked = asyncio.create_task(s.ask(body=ASK))
+            await until(lambda: s.demand.wanted or s.demand.asked)
+            if while_waking is WhileWaking.HOLD:
+                s.demand.wake(there.url)
+            assert (await asked).status == 200
+
+
 async def test_without_prices_an_endpoint_is_woken() -> None:
     async with endpoint(always(answer())) as there:
         ups = {"far": upstream("far", there.url, price=RENT)}
@@ -214,6 +255,48 @@ async def test_what_has_no_price_comes_last_and_the_next_answers_where_the_cheap
     assert reply.headers["x-lamplighter-choice"].endswith("odd=unknown no-price")
 
 
+def by_model(upstream: Upstream, model: str | None) -> TokenPrice | None:
+    return {"org/dear": DEAR, "org/low": CHEAP}.get(model or "")
+
+
+TWICE = (RouteTarget(name="far", model="org/dear"), RouteTarget(name="far", model="org/low"))
+
+
+async def test_one_upstream_under_two_names_of_the_model_is_charged_by_the_one_that_answered() -> None:
+    async with endpoint(always(SAID)) as there:
+        config = cheapest(*TWICE, upstreams={"far": upstream("far", there.url)})
+        async with stage(routing=dataclasses.replace(config, token_price=by_model)) as s:
+            await s.ask(body=ASK | {"max_tokens": 1000})
+            reply = await s.ask(body=ASK)
+    assert reply.headers["x-lamplighter-choice"] == "cheapest; far (org/low)=0.001 tokens; far (org/dear)=0.01 tokens"
+    assert [one.nanodollars for one in s.usage.all] == [1_001_000, 1_001_000]  # 10 at $0.1 and 1000 at $1 a million
+
+
+async def test_a_chain_over_one_upstream_is_charged_by_the_model_that_answered() -> None:
+    said = SAID
+
+    async def script(visit: Visit) -> None:
+        while True:
+            body = (await visit.request())[2]
+            await visit.say(said if b"org/low" in body else answer(status="503 No"))
+
+    async with endpoint(script) as there:
+        config = routing(*TWICE, upstreams={"far": upstream("far", there.url)})
+        async with stage(routing=dataclasses.replace(config, token_price=by_model)) as s:
+            assert (await s.ask(body=ASK)).status == 200
+            assert (await s.usage.one()).nanodollars == 1_001_000
+
+
+async def test_an_answer_that_tells_tokens_after_every_attempt_failed_is_charged_all_the_same() -> None:
+    failed = answer(b'{"usage":{"prompt_tokens":10,"completion_tokens":1000}}', status="500 Oops")
+    async with endpoint(always(failed)) as there:
+        ups = {"far": upstream("far", there.url, price=CHEAP)}
+        async with stage(routing=routing("far", upstreams=ups, repeat=Repeat.ALWAYS, max_attempts=3)) as s:
+            reply = await s.ask(body=ASK)
+            record = await s.usage.one()
+    assert (reply.status, reply.body[:8], record.nanodollars) == (500, b'{"usage"', 1_001_000)
+
+
 async def test_a_target_that_can_not_serve_the_request_is_no_bargain() -> None:
     async with endpoint(always(SAID)) as there:
         ups = {"small": upstream("small", there.url, price=CHEAP), "large": upstream("large", there.url, price=DEAR)}
@@ -222,6 +305,53 @@ async def test_a_target_that_can_not_serve_the_request_is_no_bargain() -> None:
             reply = await s.ask(body=ASK | {"max_tokens": 1000})
     assert reply.headers["x-lamplighter-target"] == "large"
     assert reply.headers["x-lamplighter-choice"].endswith("small=unknown does-not-fit")
+
+
+async def test_an_endpoint_with_every_slot_taken_is_no_bargain_as_long_as_others_are_idle() -> None:
+    asked = asyncio.Event()
+
+    async def held(visit: Visit) -> None:
+        await visit.request()
+        asked.set()
+        await visit.gone()
+
+    async with endpoint(held) as lamp, endpoint(always(SAID)) as there:
+        demand = StageDemand(lamp.url)
+        config = cheapest("lamp", "far", upstreams={"far": upstream("far", there.url, price=DEAR)})
+        config = dataclasses.replace(config, sleeps_in={"lamp": 900.0}.__getitem__)
+        async with stage(demand, routing=config) as s, s.client() as client:
+            client.send(request("/v1/chat/completions", ASK))
+            await asked.wait()
+            demand.is_full = True
+            reply = await s.ask(body=ASK | {"max_tokens": 1000})
+    assert reply.headers["x-lamplighter-target"] == "far"
+    assert reply.headers["x-lamplighter-choice"] == "cheapest; far=0.01 tokens; lamp=0 full"
+
+
+async def test_what_is_paused_or_left_alone_is_no_choice_and_said_to_be_so() -> None:
+    async with endpoint(always(SAID)) as there, endpoint(always(answer(status="500 Oops"))) as bad:
+        ups = {"bad": upstream("bad", bad.url, price=CHEAP), "dear": upstream("dear", there.url, price=DEAR)}
+        touchy = BreakerPolicy(least=1)
+        config = cheapest("lamp", "bad", "dear", upstreams=ups, price=0.0001, breaker=touchy, repeat=Repeat.ALWAYS)
+        demand = StageDemand()
+        demand.paused = True
+        async with stage(demand, routing=config) as s:
+            first = await s.ask(body=ASK | {"max_tokens": 1000})
+            told = (await s.ask(body=ASK | {"max_tokens": 1000})).headers["x-lamplighter-choice"]
+            known = s.gateway.expected("smart", (10, 1000))["smart"]
+            unknown = s.gateway.expected("smart", None)["smart"]
+    assert first.headers["x-lamplighter-choice"].endswith("lamp=unknown paused")
+    assert told == "cheapest; dear=0.01 tokens; lamp=unknown paused"
+    assert [(bid.target.name, bid.why) for bid in known] == [
+        ("dear", "tokens"),
+        ("lamp", "paused"),
+        ("bad", "left-alone"),
+    ]
+    assert {bid.target.name: (bid.cost, bid.why) for bid in unknown} == {
+        "dear": (None, "no-tokens"),
+        "lamp": (None, "paused"),
+        "bad": (None, "left-alone"),
+    }
 
 
 async def test_a_route_that_goes_in_order_says_nothing_of_a_choice() -> None:

@@ -22,7 +22,7 @@ from lamplighter.control.kept import Kept
 from lamplighter.control.market import Market
 from lamplighter.domain.inference import FailureKind, InferenceAnswer, InferenceRequest, failure_of
 from lamplighter.domain.model_filter import ModelFilter, ModelPage
-from lamplighter.domain.money import Quote
+from lamplighter.domain.money import Quote, Unit
 from lamplighter.domain.offer_choice import OfferFilter
 from lamplighter.domain.offers import ModelRecord, ServedBy
 from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderUnreachable
@@ -31,6 +31,7 @@ from tests.cli_world import VARIABLES
 from tests.gateway_stage import always, answer, endpoint
 from tests.hf_stage import TOKEN, Reply, Stage, stage
 from tests.hub_stage import CHAT, DEEP, HUB, QWEN, ROUTER, furnish, listing, novita, served
+from tests.unit import test_price_book as books
 from tests.virtual_time import virtual
 
 ASK = {"messages": [{"role": "user", "content": "2+2?"}], "max_tokens": 8}
@@ -285,7 +286,9 @@ async def test_offers_join_what_is_here_with_what_is_elsewhere(tmp_path: Path, m
             "source": "configuration",
             "region": "",
             "at": 0,
+            "age": 0,
         }
+        assert 0 <= deep["quotes"][0]["age"] < 60
         assert (own["price_per_million"], own["price_basis"]) == (None, "not measured")
         assert {source["name"]: source["trouble"] for source in found["sources"]} == {"here": None, "huggingface": None}
 
@@ -326,6 +329,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/api/models", {"cursor": "x"}, 400, "cursor", "begin anew"),
     ("/api/models", {"search": "a\nb"}, 400, "search", "'a\\nb'"),
     ("/api/models", {"id": "a/../../whoami-v2"}, 400, "id", "no name of a model"),
+    ("/api/offers", {"model": ""}, 400, "model", "no name of a model"),
     ("/api/models", {"id": "a//b"}, 400, "id", "no name of a model"),
 ]
 
@@ -619,3 +623,70 @@ async def test_a_model_is_offered_on_hardware_that_it_fits_on(monkeypatch: pytes
             assert found.price_basis == "not measured"
             there.script("GET", f"{HUB}/org/none", Reply(404, {"error": "no"}))
             assert await client.offers(model="org/none") == []
+
+
+async def test_a_key_for_a_route_sees_no_offers_and_prices_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch, keys=True) as here:
+        root = {"x-api-key": ADMIN}
+
+        async def seen(key: dict[str, str]) -> tuple[set[str], set[str], dict[str, Any]]:
+            offers = (await here.http.get("/api/offers", headers=key)).raise_for_status().json()
+            prices = (await here.http.get("/api/pricing", headers=key)).raise_for_status().json()["prices"]
+            own = {one["endpoint"] for one in offers["offers"] if one["endpoint"]}
+            assert offers["total"] == len(offers["offers"])
+            return own, {one["subject"] for one in prices if one["source"] == "configuration"}, offers
+
+        everything = {"chat", "elsewhere"}
+        assert (await seen(root))[:2] == (everything, everything)
+        assert (await seen(await made_key(here, name="any")))[:2] == (everything, everything)
+        own, priced, offers = await seen(await made_key(here, name="one", routes=["chat"]))
+        assert (own, priced) == ({"chat"}, {"chat"})
+        assert {one["cost_basis"] for one in offers["offers"]} == {"told to keys with the role operate"}
+        assert DEEP in {one["model"] for one in offers["offers"]}  # what the world has on offer is nobody's secret
+        assert (await seen(await made_key(here, name="both", role="operate", routes=["chat"])))[0] == everything
+
+
+@pytest.mark.parametrize(("path", "wrong"), [("/api/offers", "max_prices"), ("/api/models", "modality")])
+async def test_a_filter_that_a_route_has_none_of_is_refused(
+    path: str, wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        refused = await here.http.get(path, params={wrong: "1"})
+        assert refused.status_code == 400
+        assert f"{wrong}: no such filter" in refused.text
+
+
+class Priced(Stall):
+    """One that names prices."""
+
+    quotes: Sequence[Quote] = ()
+
+    async def get_pricing(self) -> Sequence[Quote]:
+        return self.quotes
+
+
+async def test_an_offer_has_no_price_that_the_book_refuses_also_right_after_a_start() -> None:
+    async with stage() as played:
+        played.script(
+            "GET", "/v1/models", Reply(body=books.listed(books.model("a/b", books.served("novita", 0.1, 0.2))))
+        )
+        async with books.opened(books.router_feed(played)) as book:
+            stall = Priced("novita", "a/b")
+            stall.quotes = [
+                Quote(subject="novita/a/b", unit=unit, amount=amount, source="router", at=1.0)
+                for unit, amount in ((Unit.MILLION_TOKENS_IN, Decimal(500)), (Unit.MILLION_TOKENS_OUT, Decimal("0.3")))
+            ]
+            market = Market({"router": stall}, Clock(), prices=book)  # new: what it was told before it does not know
+            (offer,) = (await market.offers(OfferFilter())).offers
+            assert [one.amount for one in offer.quotes] == [Decimal("0.1"), Decimal("0.3")]
+
+
+async def test_a_provider_for_a_model_of_this_server_is_told_to_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path, monkeypatch) as here:
+        refused = await here.http.post("/api/inference/chat", params={"provider": "x"}, json=ASK)
+        assert (refused.status_code, refused.json()["error"]["field"]) == (400, "provider")
+        assert "a model of this server" in refused.text

@@ -15,16 +15,17 @@ import pytest
 
 from lamplighter.config import parse
 from lamplighter.control.clock import Clock
-from lamplighter.control.feed_keeper import FeedPace
-from lamplighter.control.feeds import Feed, HardwareFeed, ListFeed, RouterFeed
+from lamplighter.control.feed_keeper import FeedKeeper, FeedPace
+from lamplighter.control.feeds import Feed, HardwareFeed, Heard, ListFeed, RouterFeed
 from lamplighter.control.list_prices import ListPrices
 from lamplighter.control.price_sources import price_sources
 from lamplighter.control.prices import PriceBook, Sources
+from lamplighter.domain.catalogue import Catalogue
 from lamplighter.domain.endpoint import Endpoint, EngineSpec, Phase, Spec, State
 from lamplighter.domain.money import Unit
-from lamplighter.domain.prices import FeedState, Listing, Rate, Tariff
+from lamplighter.domain.prices import FeedState, Kind, Listing, Rate, Tariff, Told
 from lamplighter.domain.routing import TokenPrice, Upstream
-from lamplighter.errors import EndpointNotFound, StoreError
+from lamplighter.errors import EndpointNotFound, ProviderError, StoreError
 from lamplighter.hf.pace import ONCE, Pace
 from lamplighter.hf.router import RouterApi
 from lamplighter.hf.snapshot import published
@@ -33,6 +34,7 @@ from lamplighter.providers.local import LocalProvider
 from lamplighter.providers.memory import MemoryProvider
 from lamplighter.store import Store
 from tests.hf_stage import DROPPED, Reply, Stage, stage
+from tests.virtual_time import virtual
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0
@@ -417,6 +419,65 @@ async def test_a_feed_that_wants_to_be_left_alone_is() -> None:
             assert len(played.questions("GET", MODELS)) == 1
 
 
+async def test_a_reload_leaves_a_feed_alone_that_wants_to_be() -> None:
+    async with stage() as played:
+        reply = Reply(429, {"error": "slow down"}, {"Retry-After": "600"})
+        played.script("GET", MODELS, reply, Reply(body=listed(model())))
+        async with opened(router_feed(played)) as book:
+            told = only(book.feeds()).next_at
+            await book.apply(Sources(feeds=(router_feed(played),), pace=SOON))
+            await heard(book)
+            await asyncio.sleep(0.05)
+            await book.refresh()
+            assert len(played.questions("GET", MODELS)) == 1
+            assert only(book.feeds()).next_at == pytest.approx(told, abs=2.0)
+            await book.apply(Sources(feeds=(), pace=SOON))
+
+
+class Scripted:
+    """A feed that tells a price, or that it is down, as the list says; it notes when it was asked."""
+
+    source = "scripted"
+    asks = "nobody"
+
+    def __init__(self, clock: Clock, *up: bool) -> None:
+        self._clock = clock
+        self._up = list(up)
+        self.asked: list[float] = []
+
+    async def ask(self) -> Heard:
+        self.asked.append(self._clock.now())
+        if not self._up.pop(0):
+            raise ProviderError("It is down.")
+        return Heard([Told(kind=Kind.MODEL, provider="p", subject="p/m", amount=Decimal(1), per="million_tokens_in")])
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@virtual
+async def test_a_refresh_that_fails_is_followed_by_a_retry_as_it_says() -> None:
+    clock = Clock()
+    feed = Scripted(clock, True, False, True)
+    pace = FeedPace(every=HOUR, base=30.0)
+
+    async def take(listings: Sequence[Listing], source: str, at: float) -> None:
+        assert (len(listings), source) == (1, "scripted")
+
+    keeper = FeedKeeper(feed, Catalogue(), take, clock, pace, chance=lambda: 0.5)
+    begun = clock.now()
+    task = asyncio.create_task(keeper.ask_for_ever())
+    await asyncio.sleep(10.0)
+    await keeper.ask_again()
+    said = [keeper.state.error]
+    await asyncio.sleep(60.0)
+    said.append(keeper.state.error)
+    assert said == ["It is down.", None]
+    assert [moment - begun for moment in feed.asked] == pytest.approx([0.0, 10.0, 32.5], abs=0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_rate_limits_in_the_headers_of_a_503_are_obeyed_too() -> None:
     async with stage() as played:
         headers = {"RateLimit": '"api";r=0;t=300', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
@@ -715,24 +776,29 @@ class Failing(Store):
     """A store whose disk is full for a while."""
 
     full = False
+    broken = False
 
     async def add_quotes(self, saved: Sequence[Any]) -> None:
+        if self.broken:
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
         if self.full:
             raise StoreError("The disk is full.")
         await super().add_quotes(saved)
 
 
-async def test_prices_count_while_they_can_t_be_written_and_are_written_later() -> None:
+@pytest.mark.parametrize("failure", ["full", "broken"])
+async def test_prices_count_while_they_can_t_be_written_and_are_written_later(failure: str) -> None:
     clock = Settable()
     store = await Failing.open(":memory:")
     assert isinstance(store, Failing)
-    store.full = True
+    setattr(store, failure, True)
     async with stage() as played:
         played.script("GET", HARDWARE, Reply(body=vendors(compute(0.8))))
         async with opened(hardware_feed(played), clock=clock, store=store) as book:
             assert amounts(book) == {L4_SUBJECT: Decimal("0.8")}
             assert not await book.quotes()
-            store.full = False
+            assert [feed.error for feed in book.feeds()] == [None]
+            setattr(store, failure, False)
             await book.refresh()
             assert len(await book.quotes()) == 1
     await store.close()

@@ -235,6 +235,21 @@ def test_a_clock_that_goes_back_does_not_reorder_prices() -> None:
     assert history.at(100.0) is change.quote
 
 
+def test_a_clock_that_was_far_ahead_freezes_no_price() -> None:
+    year = 365 * 86400.0
+    history = PriceHistory()
+    for amount, at in (("1", NOW), ("2", NOW + 10 * year), ("3", NOW + 60), ("4", NOW + 120)):
+        history.add(quote(amount), at)
+    steps = [(one.at - NOW, one.quote.amount) for one in history.between(NOW, NOW + 1000) if one.quote]
+    assert steps == [(0.0, Decimal(1)), (60.0, Decimal(3)), (120.0, Decimal(4))]
+    healed = PriceHistory()  # from rows that were written with the wrong moment
+    for amount in ("1", "2", "4"):
+        healed.add(quote(amount), NOW + 10 * year)
+    change = healed.add(quote("4"), NOW + 200)
+    assert change is not None
+    assert (change.at, healed.at(NOW + 200)) == (NOW + 200, change.quote)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1000), st.one_of(st.none(), st.integers(1, 3))), max_size=30),
     st.floats(-10, 1010),
@@ -338,3 +353,16 @@ def test_a_feed_that_is_down_is_an_alarm_once_its_prices_are_old() -> None:
     assert alarm.text == "huggingface has told no prices for 1 h: No connection."
     never = FeedState(source="huggingface", failing_since=NOW)
     assert (AlarmKind.PRICES_OLD, "huggingface") in watch.look((), {}, NOW + 3600, feeds=[never])
+
+
+def test_hardware_of_the_same_name_costs_at_each_provider_what_that_says() -> None:
+    known = Catalogue()
+    for amount, source in (("0.8", "huggingface"), ("5", "cloud")):
+        known.put(listing(amount, source, region="us-east-1"), NOW)
+    known.put(listing("0.7", "snapshot 2026-08-20"), NOW)
+    counts = {one.listing.quote.source: one.counts for one in known.entries()}
+    assert counts == {"huggingface": True, "cloud": True, "snapshot 2026-08-20": False}
+
+
+def test_every_list_price_is_an_estimate() -> None:
+    assert all(one.estimate for one in ListPrices().told(None, NOW))

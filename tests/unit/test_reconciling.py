@@ -14,16 +14,20 @@ MONDAY, TUESDAY, WEDNESDAY = date(2026, 11, 16), date(2026, 11, 17), date(2026, 
 def test_differences_are_told_by_endpoint_and_day():
     bill = "endpoint,day,amount\nchat,2026-11-16,1.50\nchat,2026-11-17,2\nembed,2026-11-16,0.25\n"
     charged = {("chat", MONDAY): Decimal("1.5"), ("chat", TUESDAY): Decimal("1.75"), ("mert", TUESDAY): Decimal(1)}
-    assert reconcile(bill, charged) == [
+    assert reconcile(read_bill(bill), charged) == [
         Difference(endpoint="chat", day=TUESDAY, billed=Decimal(2), charged=Decimal("1.75")),
         Difference(endpoint="embed", day=MONDAY, billed=Decimal("0.25"), charged=Decimal(0)),
         Difference(endpoint="mert", day=TUESDAY, billed=Decimal(0), charged=Decimal(1)),
     ]
-    assert [one.difference for one in reconcile(bill, charged)] == [Decimal("0.25"), Decimal("0.25"), Decimal(-1)]
+    assert [one.difference for one in reconcile(read_bill(bill), charged)] == [
+        Decimal("0.25"),
+        Decimal("0.25"),
+        Decimal(-1),
+    ]
 
 
 def test_days_outside_of_the_bill_are_left_alone():
-    assert reconcile("endpoint,day,amount\nchat,2026-11-17,1\n", {("chat", WEDNESDAY): Decimal(1)}) == [
+    assert reconcile({("chat", TUESDAY): Decimal(1)}, {("chat", WEDNESDAY): Decimal(1)}) == [
         Difference(endpoint="chat", day=TUESDAY, billed=Decimal(1), charged=Decimal(0))
     ]
 
@@ -33,6 +37,7 @@ def test_days_outside_of_the_bill_are_left_alone():
     [
         "amount,currency,endpoint,note,day\n$1.50,USD,chat,,2026-11-16\n",
         "\ufeffEndpoint; Day ;AMOUNT\nchat;2026-11-16T00:00:00Z;1.5\n\n",
+        "endpoint,day,amount\nchat,2026-11-16,USD 2\nchat,2026-11-16,-5e-1\n",
         'endpoint,day,amount\r\n"chat",2026-11-16,1\r\nchat,2026-11-16,0.5\r\n',
     ],
 )
@@ -48,6 +53,12 @@ def test_order_other_columns_and_ways_of_writing_do_not_matter(bill):
         ("endpoint,day,amount\nchat,yesterday,1\n", "line 2: day: 'yesterday' should be a date such as 2026-11-21"),
         ("endpoint,day,amount\n\nchat,2026-11-16,much\n", "line 3: amount: 'much' should be a number of dollars"),
         ("endpoint,day,amount\nchat,2026-11-16,nan\n", "line 2: amount: 'nan'"),
+        ("endpoint,day,amount\nchat,2026-11-16,1e9999999\n", "line 2: amount: '1e9999999'"),
+        ("endpoint,day,amount\nchat,2026-11-16,1_000\n", "line 2: amount: '1_000'"),
+        ("endpoint,day,amount\nchat,2026-11-16,9e13\n", "line 2: amount: '9e13'"),
+        ("endpoint,day,amount\nchat,2026-11-219,1\n", "line 2: day: '2026-11-219'"),
+        ("endpoint,day,amount\n" + "chat,2026-11-16,1\n" * 100_000, "more than 100,000 lines; send it in parts"),
+        ("endpoint,day,Amount,amount\nchat,2026-11-16,1,2\n", "names amount more than once"),
         ("endpoint,day,amount\n ,2026-11-16,1\n", "line 2: endpoint: it is empty"),
         ("endpoint,day,amount\nchat\n", "line 2: it has 1 values, and needs 3"),
         ('endpoint,day,amount\n"chat,2026-11-16,1\n', "is no CSV"),
@@ -60,4 +71,4 @@ def test_what_is_wrong_with_a_bill_is_told(bill, told):
 
 
 def test_a_bill_without_lines_differs_in_nothing():
-    assert reconcile("endpoint,day,amount\n", {("chat", MONDAY): Decimal(1)}) == []
+    assert reconcile(read_bill("endpoint,day,amount\n"), {("chat", MONDAY): Decimal(1)}) == []

@@ -87,3 +87,8 @@ def test_any_text_is_a_place_or_none_or_told(text: str) -> None:
 
 def test_names_within_a_text_are_found() -> None:
     assert list(named_in("a ${B} $${C} ${vault:x#y} ${}")) == ["B", "vault:x#y", ""]
+
+
+@pytest.mark.parametrize("name", ["hf_token", "hf-token", "hf_team_readonly", "sk-openai", "ll_admin", "task-hf_prod"])
+def test_a_name_that_only_begins_as_tokens_do_is_one(name: str) -> None:
+    assert parse_place(f"secret:{name}") == StorePlace(name)

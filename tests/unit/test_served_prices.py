@@ -284,6 +284,14 @@ async def test_no_token_is_in_what_prices_tell_or_in_what_is_kept(tmp_path: Path
         ("providers: {local: {price_per_hour: -1}}", "providers.local.price_per_hour: -1"),
         ("providers: {local: {price_per_hour: .nan}}", "providers.local.price_per_hour"),
         ("providers: {local: {price_per_hour: 1, options: {price_per_hour: 1}}}", "leave this one out"),
+        (
+            "providers: {local: {price_per_hour: 1e12}}",
+            "providers.local.price_per_hour: 1000000000000.0 should be less",
+        ),
+        ("providers: {local: {watts: 1e6, price_per_kwh: 1e4}}", "watts: comes to more than $1,000,000 an hour"),
+        ("providers: {local: {options: {price_per_hour: 1e11}}}", "price_per_hour: comes to more than $1,000,000"),
+        ("upstreams: {u: {base_url: http://h/v1, price: {input: 1e11, output: 1}}}", "upstreams.u.price.input"),
+        ("endpoints: {e: {engine: vllm, model: x, price_per_hour: 1e7}}", "endpoints.e.price_per_hour"),
         ("prices: {router: perhaps}", "prices.router: 'perhaps' should be true or false"),
         ("prices: {refresh_every: 1s}", "prices.refresh_every"),
         ("prices: {rooter: true}", "prices.rooter: unknown key; did you mean router?"),
@@ -321,6 +329,36 @@ def test_renting_needs_two_prices_that_may_come_to_be_known(more: str, missing: 
     else:
         told_of = ""
     assert [word for word in ("endpoints.e.price_per_hour", "upstreams.far.price") if word in told_of] == missing
+
+
+LISTED = """
+endpoints: {e: {engine: vllm, model: x, price_per_hour: 1}}
+upstreams: {far: {base_url: 'https://api.openai.com/v1', model: MODEL}}
+routes: {r: {targets: [e, far], choose: cheapest}}
+"""
+
+
+def test_a_model_whose_list_price_counts_by_default_needs_no_price() -> None:
+    assert parse(LISTED.replace("MODEL", "gpt-4o"), "lamplighter.yaml", {}).routes()
+    for missing in (
+        LISTED.replace("MODEL", "own-model"),
+        LISTED.replace("MODEL", "gpt-4o") + "prices: {list_prices: false}",
+    ):
+        with pytest.raises(ConfigError, match=r"needs upstreams\.far\.price"):
+            parse(missing, "lamplighter.yaml", {})
+
+
+def test_what_is_wrong_with_an_upstream_is_not_told_of_renting_too() -> None:
+    text = ROUTED.replace("'https://api.example.com/v1'", "'http://h/v1', key: env:NOBODY_SET_THIS")
+    with pytest.raises(ConfigError) as caught:
+        parse(text.replace("model: x", "model: x, price_per_hour: 1"), "lamplighter.yaml", {})
+    assert "NOBODY_SET_THIS" in str(caught.value)
+    assert "rent" not in str(caught.value)
+
+
+def test_nothing_is_rented_in_place_of_what_comes_after_it() -> None:
+    with pytest.raises(ConfigError, match=r"routes\.r\.rent: does nothing while an upstream comes first, 'far'"):
+        parse(ROUTED.replace("[e, far]", "[far, e]") + "prices: {list_prices: true}", "lamplighter.yaml", {})
 
 
 def test_at_hugging_face_both_prices_of_renting_may_be_left_out() -> None:

@@ -323,9 +323,15 @@ def _as_csv(report: CostReport, names: Mapping[str, str]) -> str:
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow([*groups, *_FIGURES])
     for line in report.lines:
-        values = {**_group(report.query.by, line, names), **_line(line, {})}
+        group = {name: _text(value) for name, value in _group(report.query.by, line, names).items()}
+        values = {**group, **_line(line, {})}
         writer.writerow([values.get(name, "") for name in (*groups, *_FIGURES)])
     return text.getvalue()
+
+
+def _text(value: str) -> str:
+    """Text that no spreadsheet takes for a formula (owasp.org, "CSV Injection")."""
+    return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _columns(dimension: Dimension) -> tuple[str, ...]:

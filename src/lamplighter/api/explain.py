@@ -113,9 +113,9 @@ class BreakEvenShape(_Wire):
     rented: str
     """What is paid by use."""
     requests_per_day: str | None
-    """Below so many a day what is paid by use is cheaper, above it the hardware; null: at no number, see `why`."""
+    """Below so many a day what is paid by use is cheaper, above it the hardware; null: there is none, see `why`."""
     why: str
-    """Where there is none: which of both is always cheaper."""
+    """Where there is none: which of both is always cheaper, or what is missing to tell."""
 
     @classmethod
     def of(cls, found: BreakEven) -> BreakEvenShape:
@@ -129,10 +129,16 @@ class BidShape(_Wire):
 
     target: str
     """An endpoint or an upstream."""
+    model: str | None
+    """The model's name there, where the route gives one: it may lead to one upstream under several."""
     cost: float | None
     """In US dollars; null where that is not known, or without end."""
     why: str
-    """`tokens`, `in-use`, `awake`, `starting`, `asleep`; `no-price`, `gone`."""
+    """`tokens`, `in-use`, `full`, `awake`, `starting`, `asleep`.
+
+    Where the cost is not known: `no-price`, `no-tokens` (no request has told how many it has), `paused`, `left-alone`
+    (it failed too often lately, or asked for a pause), `gone`.
+    """
 
 
 class ChoiceShape(_Wire):
@@ -147,8 +153,11 @@ class ChoiceShape(_Wire):
 class Bids(Protocol):
     """Who knows what requests are expected to cost now: the gateway."""
 
-    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
-        """For a request of so many tokens, by route: those of this name, or that lead to it, and choose by cost."""
+    def expected(self, name: str, tokens: tuple[int, int] | None) -> Mapping[str, Sequence[Bid]]:
+        """For a request of so many tokens in and out (None: not known), in the order in which targets are tried.
+
+        By route: those of this name, or that lead to it, and choose by cost.
+        """
 
 
 class ExplanationShape(_Wire):
@@ -169,7 +178,7 @@ class ExplanationShape(_Wire):
     paid: PaidShape
     """What that has cost."""
     compared: list[ComparedShape]
-    """Everything that the same requests could have gone to, the cheapest first."""
+    """Everything that the same requests could have gone to, the cheapest first, what can't be had now behind it."""
     break_even: BreakEvenShape | None
     """At how many requests a day that changes; null where there is nothing to compare."""
     no_break_even: str
@@ -221,12 +230,14 @@ class ExplanationShape(_Wire):
 
 def _choice(route: str, bids: Sequence[Bid]) -> ChoiceShape:
     known = {bid.target: bid.cost if bid.cost is not None and isfinite(bid.cost) else None for bid in bids}
-    targets = [BidShape(target=bid.target.name, cost=known[bid.target], why=bid.why) for bid in bids]
+    targets = [
+        BidShape(target=bid.target.name, model=bid.target.model, cost=known[bid.target], why=bid.why) for bid in bids
+    ]
     return ChoiceShape(route=route, targets=targets)
 
 
 def _aged(quote: Quote, age: float) -> AgedQuoteShape:
-    return AgedQuoteShape(**QuoteShape.of(quote).model_dump(), age=age)
+    return AgedQuoteShape(**QuoteShape.of(quote, age=age).model_dump())
 
 
 def _explainer(request: Request) -> Explainer:
@@ -252,6 +263,6 @@ async def explain_offers(
     """Tell what the requests of this server have cost, and what they would have cost on each other offer."""
     told = await explainer.explain(name, since=since)
     bids: Bids | None = request.app.state.door
-    told_of = max(1, told.asked.told)
-    each = {"tokens_in": told.asked.tokens_in // told_of, "tokens_out": told.asked.tokens_out // told_of}
-    return ExplanationShape.of(told, bids.expected(told.subject, **each) if bids is not None else {})
+    asked = told.asked
+    each = (asked.tokens_in // asked.told, asked.tokens_out // asked.told) if asked.told else None
+    return ExplanationShape.of(told, bids.expected(told.subject, each) if bids is not None else {})

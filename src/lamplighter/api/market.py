@@ -14,6 +14,7 @@ from fastapi import Path as PathParameter
 from starlette.types import Receive, Scope, Send
 
 from lamplighter.api.access import AnyKey, CallingKey
+from lamplighter.api.filters import only_known
 from lamplighter.api.inference import Passed
 from lamplighter.api.market_shapes import ModelsShape, OffersShape
 from lamplighter.api.problems import FAILED, INVALID, RESPONSES, Problem, Responses
@@ -98,7 +99,7 @@ Task: TypeAlias = Annotated[
 MarketName: TypeAlias = Annotated[str | None, Query(description="Only at this marketplace; all by default.")]
 
 
-@router.get("/models", operation_id="models")
+@router.get("/models", operation_id="models", dependencies=[Depends(only_known)])
 async def list_models(
     _: AnyKey,
     market_: Kept,
@@ -136,7 +137,7 @@ async def list_models(
     return ModelsShape.of(await market_.models(wanted, market=market))
 
 
-@router.get("/offers", operation_id="offers")
+@router.get("/offers", operation_id="offers", dependencies=[Depends(only_known)])
 async def list_offers(
     key: AnyKey,
     market: Kept,
@@ -178,9 +179,9 @@ async def list_offers(
         sort=sort,
     )
     found = await market.offers(wanted)
-    if not key.role.covers(Role.OPERATE):  # what is spent here is for those who may see the costs
-        found = replace(found, offers=[replace(offer, cost=None) for offer in found.offers])
-    return OffersShape.of(found, offset=offset, limit=limit)
+    seen = [offer for offer in found.offers if offer.endpoint is None or key.may_see(offer.endpoint)]
+    costs = key.role.covers(Role.OPERATE)  # what is spent here is for those who may see the costs
+    return OffersShape.of(replace(found, offers=seen), offset=offset, limit=limit, costs=costs, age=market.age)
 
 
 @router.post("/inference/{model:path}", operation_id="run_inference", response_class=Response, responses=_CALLED)
@@ -216,6 +217,10 @@ async def run_inference(
     )
     if door is not None and market is None and provider is None and door.knows(model):
         return Passed(door, payload, hold=timeout)
+    if door is not None and provider is not None and "/" not in model and door.knows(model):
+        raise InvalidInput(
+            f"provider: {model!r} is a model of this server; leave this out to call it", field="provider"
+        )
     if door is None:
         return _answer(await _elsewhere(market_, payload, market))
     with door.counted(key, model) as call:

@@ -5,17 +5,21 @@ The names are those of `lamplighter.domain.offers`. Amounts are in US dollars, m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.control.kept import Told
 from lamplighter.control.market import MarketSource, Offers
+from lamplighter.domain.keys import Role
 from lamplighter.domain.model_filter import ModelPage
 from lamplighter.domain.money import Quote
 from lamplighter.domain.offers import HardwareFit, MeasuredCost, ModelRecord, Offer, ServedBy, Throughput
 from lamplighter.domain.prices import money
+
+AgeOf: TypeAlias = Callable[[Quote], float | None]
+"""How many seconds ago a quote was last found to hold; None: not told."""
 
 
 class _Wire(BaseModel):
@@ -138,12 +142,14 @@ class QuoteShape(_Wire):
     """When."""
     region: str
     """For which region; empty where that was not told."""
+    age: float | None
+    """How many seconds ago it was last found to hold; null where that is told beside it."""
 
     @classmethod
-    def of(cls, quote: Quote) -> QuoteShape:
+    def of(cls, quote: Quote, *, age: float | None = None) -> QuoteShape:
         """Describe a quote."""
         values = {name: getattr(quote, name) for name in cls.model_fields}
-        return cls.model_validate(values | {"amount": money(quote.amount), "unit": quote.unit.value})
+        return cls.model_validate(values | {"amount": money(quote.amount), "unit": quote.unit.value, "age": age})
 
 
 class FitShape(_Wire):
@@ -216,6 +222,9 @@ class MeasuredCostShape(_Wire):
         )
 
 
+_COSTS_HIDDEN = f"told to keys with the role {Role.OPERATE.value}"
+
+
 class OfferShape(_Wire):
     """A model, from somebody, at a price. Null, or empty: not told."""
 
@@ -275,16 +284,17 @@ class OfferShape(_Wire):
     """Where `price_per_million` comes from, or why there is none: `not measured`, `no price was told`."""
 
     @classmethod
-    def of(cls, offer: Offer) -> OfferShape:
+    def of(cls, offer: Offer, *, costs: bool = True, age: AgeOf = lambda _: None) -> OfferShape:
         """Describe an offer."""
         price = offer.price_per_million
         return cls.model_validate(
             {
                 **{name: getattr(offer, name) for name in cls.model_fields},
                 "kind": offer.kind.value,
-                "quotes": [QuoteShape.of(quote) for quote in offer.quotes],
-                "others": [QuoteShape.of(quote) for quote in offer.others],
-                "cost": MeasuredCostShape.of(offer.cost) if offer.cost is not None else None,
+                "quotes": [QuoteShape.of(quote, age=age(quote)) for quote in offer.quotes],
+                "others": [QuoteShape.of(quote, age=age(quote)) for quote in offer.others],
+                "cost": MeasuredCostShape.of(offer.cost) if offer.cost is not None and costs else None,
+                "cost_basis": offer.cost_basis if costs else _COSTS_HIDDEN,
                 "tags": list(offer.tags),
                 "measured": ThroughputShape.of(offer.measured) if offer.measured is not None else None,
                 "fit": FitShape.of(offer.fit) if offer.fit is not None else None,
@@ -326,12 +336,14 @@ class OffersShape(_Wire):
     """Who was asked; one that told nothing takes nothing away from the others."""
 
     @classmethod
-    def of(cls, found: Offers, *, offset: int, limit: int) -> OffersShape:
-        """Describe a page of offers."""
+    def of(
+        cls, found: Offers, *, offset: int, limit: int, costs: bool = True, age: AgeOf = lambda _: None
+    ) -> OffersShape:
+        """Describe a page of offers; without `costs` what use of them has cost is left out."""
         page: Sequence[Offer] = found.offers[offset : offset + limit]
         end, total = offset + len(page), len(found.offers)
         return cls(
-            offers=[OfferShape.of(offer) for offer in page],
+            offers=[OfferShape.of(offer, costs=costs, age=age) for offer in page],
             total=total,
             next=end if page and end < total else None,
             sources=[SourceShape.of(source) for source in found.sources],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -14,11 +13,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from lamplighter.api.access import AnyKey, Operator
+from lamplighter.api.filters import only_known
 from lamplighter.api.problems import INVALID, RESPONSES, Problem, Responses
 from lamplighter.control.prices import PriceBook
 from lamplighter.domain.catalogue import Entry
 from lamplighter.domain.money import Unit
-from lamplighter.domain.prices import RULE, FeedState, Kind, money
+from lamplighter.domain.prices import CONFIGURATION, RULE, FeedState, Kind, money
 from lamplighter.errors import InvalidInput, NotFound
 
 _ABSENT: Responses = {404: {"model": Problem, "description": "This server knows no prices"}}
@@ -160,24 +160,15 @@ def _book(request: Request) -> PriceBook:
     return book
 
 
-async def _only_known(request: Request) -> None:
-    """Refuse a filter that there is none of: without it the answer would be another one than was asked for."""
-    for name in request.query_params:
-        if name not in FILTERS:
-            near = difflib.get_close_matches(name[:80], FILTERS, n=2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(FILTERS)}."
-            raise InvalidInput(f"{name[:80]}: no such filter; {hint}", field=name[:80])
-
-
 FILTERS = ("kind", "subject", "provider", "region", "unit", "source", "counts", "cursor", "limit")
 """What can be asked for."""
 
 Known: TypeAlias = Annotated[PriceBook, Depends(_book)]
 
 
-@router.get("/pricing", operation_id="pricing", responses=INVALID, dependencies=[Depends(_only_known)])
+@router.get("/pricing", operation_id="pricing", responses=INVALID, dependencies=[Depends(only_known)])
 async def pricing(
-    _: AnyKey,
+    key: AnyKey,
     book: Known,
     *,
     kind: Annotated[Kind | None, Query(description="Of this kind alone.")] = None,
@@ -203,6 +194,7 @@ async def pricing(
         and (source is None or _is_from(entry, source))
         and (counts is None or entry.counts is counts)
         and (after is None or entry.listing.key > after)
+        and (not _is_own(entry) or key.may_see(entry.listing.quote.subject))
     ]
     page = found[:limit]
     more = _cursor_of(page[-1]) if len(found) > limit else None
@@ -225,6 +217,11 @@ def _page(book: PriceBook, entries: Iterable[Entry], more: str | None) -> PriceP
         next_cursor=more,
         feeds=[PriceFeed.of(state, now) for state in feeds],
     )
+
+
+def _is_own(entry: Entry) -> bool:
+    """Whether it is about something of this server: an endpoint, or an upstream or provider of its configuration."""
+    return entry.listing.kind is Kind.ENDPOINT or entry.listing.quote.source == CONFIGURATION
 
 
 def _is_from(entry: Entry, source: str) -> bool:

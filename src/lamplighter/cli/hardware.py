@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ import click
 
 from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, json_option, one_form, quiet_option
+from lamplighter.cli.reach.cloud_prices import with_judged_prices
 from lamplighter.cli.reach.place import Asked, find_place
 from lamplighter.cli.show.printing import print_json, print_names
+from lamplighter.domain.prices import Refusal, names_of
 from lamplighter.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -59,7 +62,11 @@ def hardware(
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
     wanted = dict(zip(_FILTERS, (vendor, region, accelerator, instance_type, instance_size), strict=True))
-    found = chosen(place.run(lambda client: client.hardware()), wanted)
+    listed: Sequence[Hardware] = place.run(lambda client: client.hardware())
+    refused: Sequence[Refusal] = ()
+    if place.is_cloud:  # a server has judged them
+        listed, refused = with_judged_prices(listed, time.time())
+    found = chosen(listed, wanted)
     shown = [one for one in found if everything or one.deployable]
     if as_json:
         print_json([_as_json(one) for one in shown])
@@ -70,6 +77,8 @@ def hardware(
 
         console = out()
         console.print(_drawn(shown, console.width, hidden=len(found) - len(shown), where=place.title))
+    for text in names_of(refused):
+        click.echo(f"A price is not believed: {text}", err=True)
 
 
 def _as_json(one: Hardware) -> dict[str, object]:

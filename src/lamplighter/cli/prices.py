@@ -12,15 +12,20 @@ from lamplighter.cli.base.helping import examples
 from lamplighter.cli.options import asks_where, json_option
 from lamplighter.cli.reach.connection import Connection
 from lamplighter.cli.reach.place import Asked, Place, find_place
-from lamplighter.errors import TokenMissing
+from lamplighter.errors import InvalidInput, LamplighterError, NotAllowed, TokenMissing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from lamplighter.domain.prices import Listing
 
 _PAGE = 1000
 _REFRESH_PATIENCE = 90.0
 
 Price = Mapping[str, Any]
+
+_ASK_NOBODY = frozenset({"configuration", "genai-prices"})
+"""Sources that are read here: when that was says nothing of whether it is still so."""
 
 _UNITS = {
     "replica_hour": "a replica's hour",
@@ -46,7 +51,9 @@ _UNITS = {
 @click.option("--unit", type=click.Choice(list(_UNITS)), help="Only for this.")
 @click.option("--source", metavar="NAME", help="Only what this source says: configuration, router, snapshot, …")
 @click.option("--all", "everything", is_flag=True, help="Also prices that do not count, because another source's does.")
-@click.option("--refresh", is_flag=True, help="Have the server ask every source anew first.")
+@click.option(
+    "--refresh", is_flag=True, help="Have the server ask every source anew first; without one that is always so."
+)
 @json_option
 @asks_where
 def prices(
@@ -63,8 +70,9 @@ def prices(
 ) -> int:
     """Show what hardware, models and endpoints cost, who said so, and how long ago that was found to hold.
 
-    WORDS are looked for in the names. Without a server: what Hugging Face tells with your token, else the published
-    prices that come with Lamplighter, with their date. The exit code is 1 where a source that is asked tells none.
+    WORDS are looked for in the names. Without a server, of hardware alone: what Hugging Face tells with your token,
+    else the published prices that come with Lamplighter, with their date. The exit code is 1 where a source that is
+    asked tells none.
     """
     given = {"subject": subject, "provider": provider, "region": region, "unit": unit, "source": source}
     if not everything and source is None:
@@ -83,9 +91,21 @@ def prices(
 def _ask(asked: Asked, wanted: Mapping[str, str], *, refresh: bool) -> dict[str, Any]:
     try:
         place = find_place(asked)
+        return _from_cloud(place, wanted) if place.url is None else _from_server(place, wanted, refresh=refresh)
     except TokenMissing:
+        if refresh:  # there is nobody to ask
+            raise
         return _published(wanted)
-    return _from_cloud(place, wanted) if place.url is None else _from_server(place, wanted, refresh=refresh)
+
+
+def _from_cloud(place: Place, wanted: Mapping[str, str]) -> dict[str, Any]:
+    """What Hugging Face tells, else what it has published."""
+    try:
+        return _told_by_cloud(place, wanted)
+    except (NotAllowed, InvalidInput):
+        raise
+    except LamplighterError as error:
+        return _published(wanted, failed=error)
 
 
 def _from_server(place: Place, wanted: Mapping[str, str], *, refresh: bool) -> dict[str, Any]:
@@ -101,56 +121,64 @@ def _from_server(place: Place, wanted: Mapping[str, str], *, refresh: bool) -> d
     return {"rule": body.get("rule"), "prices": found, "feeds": body.get("feeds") or []}
 
 
-def _from_cloud(place: Place, wanted: Mapping[str, str]) -> dict[str, Any]:
+def _told_by_cloud(place: Place, wanted: Mapping[str, str]) -> dict[str, Any]:
     """What Hugging Face itself tells now, where nothing is kept."""
-    told = [
-        {
-            "kind": "hardware",
-            "subject": one.id,
-            "provider": one.vendor,
-            "region": one.region,
-            "unit": "replica_hour",
-            "amount": str(one.price if one.price is not None else one.price_per_hour),
-            "currency": one.price_currency,
-            "source": "huggingface",
-            "at": time.time(),
-            "age": 0.0,
-            "estimate": False,
-            "counts": True,
-            "others": [],
-            "disagrees": False,
-        }
-        for one in place.run(lambda client: client.hardware())
-        if one.price_per_hour is not None
-    ]
-    return {"rule": None, "prices": [one for one in told if _is_wanted(one, wanted)], "feeds": []}
-
-
-def _published(wanted: Mapping[str, str]) -> dict[str, Any]:
-    from lamplighter.domain.prices import money  # noqa: PLC0415 - help should not pay for it
-    from lamplighter.hf.snapshot import published  # noqa: PLC0415
+    from lamplighter.cli.reach.cloud_prices import SOURCE, judged_prices  # noqa: PLC0415 - help should not pay for it
 
     now = time.time()
-    told: list[dict[str, Any]] = [
-        {
-            "kind": one.kind.value,
-            "subject": one.quote.subject,
-            "provider": one.provider,
-            "region": "",
-            "unit": one.quote.unit.value,
-            "amount": money(one.quote.amount),
-            "currency": one.quote.currency,
-            "source": one.quote.source,
-            "at": one.quote.at,
-            "age": max(0.0, now - one.quote.at),
-            "estimate": True,
-            "counts": True,
-            "others": [],
-            "disagrees": False,
-        }
-        for one in published()
-    ]
-    return {"rule": None, "prices": [one for one in told if _is_wanted(one, wanted)], "feeds": []}
+    good, refused = judged_prices(place.run(lambda client: client.hardware()), now)
+    feed = {"source": SOURCE, "age": 0.0, "error": None, "listed": len(good), "refused": [str(one) for one in refused]}
+    if refused and not good:
+        feed |= {"age": None, "error": "none of its prices can be believed"}
+    return _body([_described(one, now) for one in good], wanted, feed)
+
+
+def _published(wanted: Mapping[str, str], *, failed: LamplighterError | None = None) -> dict[str, Any]:
+    """The published prices that come along; `failed` is why Hugging Face does not tell its own."""
+    from lamplighter.hf.snapshot import published  # noqa: PLC0415 - help should not pay for it
+
+    now = time.time()
+    feeds = list[Mapping[str, Any]]()
+    if failed is not None:
+        feeds = [{"source": "huggingface", "age": None, "error": failed.message, "listed": 0, "refused": []}]
+    return _body([_described(one, now) for one in published()], wanted, *feeds)
+
+
+def _body(told: Sequence[Price], wanted: Mapping[str, str], *feeds: Mapping[str, Any]) -> dict[str, Any]:
+    found = [one for one in told if _is_wanted(one, wanted)]
+    return {"rule": None, "prices": found, "feeds": list(feeds), "notes": list(_of_no_server(found, wanted))}
+
+
+def _of_no_server(found: Sequence[Price], wanted: Mapping[str, str]) -> Iterator[str]:
+    if not found:
+        yield "Without a server only the hardware of Hugging Face is known."
+    region = wanted.get("region")
+    if region is not None and any(not one["region"] for one in found):
+        yield f"The published prices are for all regions: whether there is one called {region!r} they do not tell."
+
+
+def _described(listing: Listing, now: float) -> dict[str, Any]:
+    """A price in the shape of the route."""
+    from lamplighter.domain.prices import money  # noqa: PLC0415 - help should not pay for it
+
+    quote = listing.quote
+    return {
+        "kind": listing.kind.value,
+        "subject": quote.subject,
+        "provider": listing.provider,
+        "region": quote.region,
+        "unit": quote.unit.value,
+        "amount": money(quote.amount),
+        "currency": quote.currency,
+        "source": quote.source,
+        "at": quote.at,
+        "age": max(0.0, now - quote.at),
+        "estimate": listing.estimate,
+        "free": listing.free,
+        "counts": True,
+        "others": [],
+        "disagrees": False,
+    }
 
 
 def _is_wanted(price: Price, wanted: Mapping[str, str]) -> bool:
@@ -186,7 +214,7 @@ def _table(found: Sequence[Price], width: int) -> RenderableType:
         Column("price", lambda one: ("~" if one["estimate"] else "") + f"${one['amount']}", "right"),
         Column("for", lambda one: _UNITS.get(str(one["unit"]), str(one["unit"]))),
         Column("source", lambda one: one_line(str(one["source"]))),
-        Column("found to hold", lambda one: None if one["source"] == "configuration" else ago(float(one["age"]))),
+        Column("found to hold", lambda one: None if one["source"] in _ASK_NOBODY else ago(float(one["age"]))),
         Column("others say", _others, may_be_cut=True),
     ]
     return table(columns, found, width)
@@ -206,6 +234,7 @@ def _notes(body: Mapping[str, Any]) -> Iterator[str]:
         yield "~ is an estimate: a published list or a guess, and not what somebody offers now."
     if any(one["disagrees"] for one in found) and body["rule"]:
         yield f"Where sources disagree, this counts: {body['rule']}."
+    yield from body.get("notes") or ()
     for feed in body["feeds"]:
         if feed["error"]:
             last = f"; its last prices are of {ago(float(feed['age']))}" if feed["age"] is not None else ""

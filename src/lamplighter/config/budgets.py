@@ -11,6 +11,7 @@ from lamplighter.config.section import Section
 from lamplighter.config.values import Number
 from lamplighter.domain.budgets import AtLimit, Budget, Period, Scope
 
+_LEAST = 0.0001  # $
 _Limit: TypeAlias = Annotated[Number, Field(le=1e9)]
 
 
@@ -34,8 +35,8 @@ class BudgetSettings(Section):
     @field_validator("limit")
     @classmethod
     def _is_something(cls, value: float) -> float:
-        if value <= 0:
-            text = f"{value:g} would let nothing run at all; give an amount above 0, or pause what is to cost nothing"
+        if value < _LEAST:
+            text = f"{value:g} would let nothing run at all; give at least {_LEAST}, or pause what is to cost nothing"
             raise ValueError(text)
         return value
 
@@ -44,7 +45,7 @@ class BudgetSettings(Section):
     def _names_something(cls, value: str | None) -> str | None:
         if value is not None and not value.strip():
             raise ValueError("is empty; leave it out for all that is spent here")
-        return value
+        return None if value is None else value.strip()
 
     @field_validator("tag")
     @classmethod
@@ -73,7 +74,7 @@ class BudgetSettings(Section):
             scope, member = Scope.KEY, self.key
         elif self.tag is not None:
             scope = Scope.TAG
-            tag, _, member = self.tag.partition("=")
+            tag, member = (part.strip() for part in self.tag.split("=", 1))
         return Budget(
             name=name,
             limit=Decimal(str(self.limit)),

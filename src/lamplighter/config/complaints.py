@@ -10,9 +10,11 @@ from lamplighter.config.document import Document
 from lamplighter.config.file import known_keys
 from lamplighter.config.problems import Problem, dotted, near
 from lamplighter.config.routes import TAGS
+from lamplighter.secrets.places import is_token_like
 
 _SECRET = frozenset({"urls", "webhook", "keys", "key", "env", "headers", "options", "deployment"})
 _URLS = frozenset({"remote", "base_url"})
+_IN_URLS = frozenset("@?#")
 _LONGEST_VALUE = 60
 _NOT_IN_FILE = {"[key]"} | TAGS
 
@@ -75,12 +77,19 @@ def _text(error: ErrorDetails, path: Sequence[str | int]) -> str:
 def _value(error: ErrorDetails, path: Sequence[str | int]) -> str | None:
     """What was given; nothing where it may be secret, is long, or says nothing."""
     value = error["input"]
-    if _URLS.intersection(path[-1:]) and not {"@", "?", "#"}.isdisjoint(str(value)):  # a URL with a password in it
+    if _holds_secret(value, path):
         return None
     if error["type"] in {"extra_forbidden", "missing"} or _SECRET.intersection(path) or _is_nested(value):
         return None
     text = _AS_WRITTEN.get(repr(value)) or repr(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def _holds_secret(value: object, path: Sequence[str | int]) -> bool:
+    """Whether a URL may have a password or a key in it, under whichever key it stands, or a token stands anywhere."""
+    said = str(value)
+    is_url = "://" in said or bool(_URLS.intersection(path[-1:]))
+    return (is_url and not _IN_URLS.isdisjoint(said)) or is_token_like(said)
 
 
 def _is_nested(value: object) -> bool:

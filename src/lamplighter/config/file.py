@@ -178,7 +178,7 @@ class ProviderSettings(Section):
     """What this kind of provider wants to know beside that."""
     price_per_hour: Dollars | None = None
     """What a GPU of a replica costs an hour in $; else a CPU that it takes; else the replica."""
-    watts: Dollars | None = None
+    watts: Annotated[Number, Field(ge=0)] | None = None
     """In place of that: what it draws in watts while it runs."""
     price_per_kwh: Dollars | None = None
     """What a kilowatt-hour costs in $."""

@@ -32,7 +32,7 @@ def complaints(file: File, document: Document) -> Iterator[Complaint]:
             *_targets(name, route, named),
             *_duplicates(route),
             *_waiting(route),
-            *_renting(route, file),
+            *_renting(route, named),
             *_choosing(route),
         )
         yield from ((("routes", name, *path), text) for path, text in found)
@@ -138,13 +138,15 @@ def _waiting(route: RouteSettings) -> Iterator[Complaint]:
         yield ("bridge_after",), f"is not shorter than the deadline, {route.deadline:g} s: nobody would be bridged"
 
 
-def _renting(route: RouteSettings, file: File) -> Iterator[Complaint]:
-    """There has to be something to wake, and something to rent."""
+def _renting(route: RouteSettings, named: _Named) -> Iterator[Complaint]:
+    """There has to be something to wake, and something to rent in its stead."""
     if not route.rent:
         return
     names = [target.leads_to for _, target in _placed(route)]
-    if not any(name in file.endpoints for name in names) or not any(name in file.upstreams for name in names):
+    if not any(name in named.endpoints for name in names) or not any(name in named.upstreams for name in names):
         yield ("rent",), "needs an endpoint to wake and an upstream to rent among the targets"
+    elif not any(target.leads_to in named.endpoints for target in route.tiers()[0]):
+        yield ("rent",), f"does nothing while an upstream comes first, {names[0]!r}: put the endpoint before it"
 
 
 def _choosing(route: RouteSettings) -> Iterator[Complaint]:

@@ -22,6 +22,7 @@ from lamplighter.config.values import (
     Whole,
     context_of,
 )
+from lamplighter.domain.prices import MOST
 from lamplighter.domain.routing import (
     BreakerPolicy,
     Choose,
@@ -52,7 +53,8 @@ _RETRY = RetryPolicy()
 _ROUTE = Route(name="", tiers=())
 _TARGET = RouteTarget(name="")
 
-Dollars: TypeAlias = Annotated[Number, Field(ge=0)]
+Dollars: TypeAlias = Annotated[Number, Field(ge=0, le=float(MOST))]
+"""Of what one would pay: what no feed is believed is no price of the configuration either."""
 
 
 class PriceSettings(Section):

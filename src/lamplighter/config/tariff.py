@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ from lamplighter.config.elsewhere import HERE, HUGGING_FACE, kinds_of
 from lamplighter.config.file import EndpointSettings, File, ProviderSettings
 from lamplighter.config.problems import Path
 from lamplighter.config.routes import HUGGING_FACE_ROUTER, RouteSettings, UpstreamSettings
-from lamplighter.domain.prices import Rate, Tariff, TokenRates
+from lamplighter.domain.prices import MOST, Rate, Tariff, TokenRates
 from lamplighter.hf.hosts import is_hugging_face
 
 Complaint = tuple[Path, str]
@@ -60,8 +61,10 @@ def _is_published(provider: ProviderSettings) -> bool:
 
 def complaints(file: File) -> Iterator[Complaint]:
     """What of the prices contradicts something else."""
+    kinds = kinds_of(file)
     for name, provider in file.providers.items():
-        yield from ((("providers", name, *path), text) for path, text in _provider(provider))
+        typed = provider.model_copy(update={"type": kinds[name]})
+        yield from ((("providers", name, *path), text) for path, text in _provider(typed))
     for name, route in file.routes.items():
         if route.rent or route.choose == "cheapest":
             key = "rent" if route.rent else "choose"
@@ -75,6 +78,9 @@ def _provider(provider: ProviderSettings) -> Iterator[Complaint]:
         yield ("watts",), "needs a `price_per_kwh`, such as 0.30"
     if provider.price_per_kwh is not None and provider.watts is None:
         yield ("price_per_kwh",), "needs `watts`, such as 350"
+    if (rate := _rate(provider)) is not None and rate.amount > MOST:
+        key = ("watts",) if provider.watts is not None else ("options", "price_per_hour")
+        yield key, f"comes to more than ${MOST:,} an hour"
     if provider.price_per_hour is not None and "price_per_hour" in provider.options:
         yield ("options", "price_per_hour"), "stands beside `price_per_hour` of the provider; leave this one out"
 
@@ -103,4 +109,18 @@ def _may_have_price(endpoint: EndpointSettings, file: File) -> bool:
 def _charges(upstream: UpstreamSettings, file: File) -> bool:
     if upstream.price is not None or file.prices.list_prices:
         return True
-    return upstream.type == HUGGING_FACE_ROUTER and file.prices.router is not False
+    if upstream.type == HUGGING_FACE_ROUTER:
+        return file.prices.router is not False
+    return file.prices.list_prices is None and _is_listed(upstream)
+
+
+def _is_listed(upstream: UpstreamSettings) -> bool:
+    """Whether the list prices that count by default are those of this upstream, and of its model if it names one."""
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 80 ms and 11 MB, for who rents without a price
+
+    providers = get_snapshot().providers
+    return any(
+        re.match(one.api_pattern, upstream.base_url) is not None
+        and (upstream.model is None or one.find_model(upstream.model, all_providers=providers) is not None)
+        for one in providers
+    )

@@ -21,7 +21,7 @@ from lamplighter.config import remote as remotes
 from lamplighter.config.quantities import NEVER, parse_duration, parse_size
 from lamplighter.domain.endpoint import Remote
 from lamplighter.domain.secret import Secret
-from lamplighter.secrets.places import BRACED, PLACES, is_place, is_writable, named_in, parse_place
+from lamplighter.secrets.places import BRACED, PLACES, is_place, is_token_like, is_writable, named_in, parse_place
 from lamplighter.secrets.problems import SecretError
 from lamplighter.secrets.sources import Secrets
 
@@ -155,6 +155,8 @@ def _stands_for(name: str, info: ValidationInfo) -> str:
     if secret is not None:
         return secret.reveal()
     environ = context_of(info).environ
+    if name not in environ and is_token_like(name):
+        raise ValueError("has what looks like a token itself within ${…}, where only a name belongs")
     if name not in environ:
         raise ValueError(f"names the environment variable {name}, which is not set")
     return environ[name]

@@ -14,7 +14,7 @@ from lamplighter.control.trouble import is_lasting, is_refusal, pause_of
 from lamplighter.domain.accounts import KEY, LEASE, OPERATOR, Account
 from lamplighter.domain.endpoint import ASLEEP, State
 from lamplighter.domain.lifecycle import ROOM_LOOK, Verb, backoff
-from lamplighter.errors import BudgetSpent, EndpointNotFound, InvalidInput, WakeFailed
+from lamplighter.errors import BudgetSpent, EndpointNotFound, InvalidInput, LamplighterError, WakeFailed
 
 log = structlog.get_logger("lamplighter.control")
 
@@ -150,9 +150,14 @@ class Acting:
     def dismiss(self) -> None:
         """Tell the bystanders that nobody wakes it any more."""
         here = self._here
-        count = here.gate.fail_bystanders(lambda: portrait.may_not_wake(here.name))
+        count = here.gate.fail_bystanders(self._why_not)
         log.info("bystanders refused", endpoint=here.name, waiters=count)
         here.show()
+
+    def _why_not(self, caller: Caller) -> LamplighterError:
+        """Why nobody wakes it for a bystander: want of money, or of the right to."""
+        here = self._here
+        return here.purse.refusal(here.name, account_of_caller(caller)) or portrait.may_not_wake(here.name)
 
     async def delete(self) -> None:
         """Have the provider forget the endpoint, however often that takes: what it keeps may run and be billed."""
@@ -177,8 +182,9 @@ def account_of(here: Situation) -> Account:
     caller = here.gate.first_caller() or (wishes.called_by if here.called else None)
     if caller is not None:
         return account_of_caller(caller), caller.route
-    holder = next(iter(wishes.leases.values()), "")
-    return (LEASE + holder if holder else "", "")
+    accounts = list(dict.fromkeys(wishes.leases.values()))
+    funded = (account for account in accounts if here.purse.refusal(here.name, account) is None)
+    return next(funded, accounts[0] if accounts else ""), ""
 
 
 def account_of_caller(caller: Caller) -> str:

@@ -7,6 +7,7 @@ check and the reservation: many at once cannot spend the same dollar. docs/budge
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import structlog
@@ -15,7 +16,7 @@ from lamplighter.control.clock import Clock
 from lamplighter.control.outlay import Books, Outlay
 from lamplighter.control.purse import Purse, Spent
 from lamplighter.domain.accounts import KEY
-from lamplighter.domain.budgets import AtLimit, Budget, Scope, Standing, exceeded_by
+from lamplighter.domain.budgets import AtLimit, Budget, Scope, Standing
 from lamplighter.domain.money import dollars, in_words
 from lamplighter.errors import BudgetSpent, LamplighterError
 
@@ -41,10 +42,9 @@ class Budgets(Purse, Spent):
         self._outlay: Outlay | None = None
         self._limits: dict[str, tuple[AtLimit, Standing]] = {}
         self._closed: dict[str, Standing] = {}
-        self._spent: Sequence[Standing] = ()
         self._told: set[tuple[str, str]] = set()
-        self._again = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
     # Its life.
 
@@ -56,42 +56,55 @@ class Budgets(Purse, Spent):
         self._outlay = outlay
         self._look(outlay)
         books.fleet.funds_changed(books.fleet.names())
-        self._task = asyncio.create_task(self._run(), name="budgets")
+        self._tasks = [
+            asyncio.create_task(self._look_for_ever(outlay), name="budgets"),
+            asyncio.create_task(self._sum_for_ever(outlay), name="sums of budgets"),
+        ]
 
     async def close(self) -> None:
         """Stop looking."""
-        task, self._task = self._task, None
-        if task is not None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def apply(self, budgets: Sequence[Budget], *, upstreams: Iterable[str] = ()) -> None:
         """Take other budgets: they count as soon as they are summed up, which is begun at once."""
         self._budgets = tuple(budgets)
         self._open().upstreams = frozenset(upstreams)
-        self._again.set()
+        self._changed.set()
 
-    async def _run(self) -> None:
+    async def _look_for_ever(self, outlay: Outlay) -> None:
+        """What is spent is enforced whether or not the ledger answers."""
         while True:
+            await asyncio.sleep(TURN)
             try:
-                await self._turn(self._open())
-            except LamplighterError as error:
-                log.warning("budgets not summed up; what is known counts on", error=error.message)
+                self._look(outlay)
             except Exception:
-                log.exception("budgets broke")  # the next turn may work: this task has to live
-            if self._open().budgets is self._budgets:
-                self._again.clear()
-            try:
-                async with asyncio.timeout(TURN):
-                    await self._again.wait()
-            except TimeoutError:
-                continue
+                log.exception("looking at budgets broke")  # the next turn may work: this task has to live
 
-    async def _turn(self, outlay: Outlay) -> None:
-        outlay.tally()
-        if outlay.budgets is not self._budgets or outlay.is_due():
-            await outlay.sum_up(self._budgets)
-        self._look(outlay)
+    async def _sum_for_ever(self, outlay: Outlay) -> None:
+        failing = False
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN):
+                    await self._changed.wait()
+            self._changed.clear()
+            if outlay.budgets is self._budgets and not outlay.is_due():
+                continue
+            try:
+                await outlay.sum_up(self._budgets)
+                self._look(outlay)
+            except LamplighterError as error:
+                if not failing:
+                    log.warning("budgets not summed up; what is known counts on", error=error.message)
+                failing = True
+                await asyncio.sleep(TURN)
+            except Exception:
+                log.exception("summing up budgets broke")  # the next time it may work: this task has to live
+                await asyncio.sleep(TURN)
+            else:
+                failing = False
 
     def _open(self) -> Outlay:
         assert self._outlay is not None
@@ -127,15 +140,22 @@ class Budgets(Purse, Spent):
         refused = self._refusal(outlay, endpoint, account, least)
         if refused is None:
             outlay.hold(endpoint, account, least)
+            self._limits.pop(endpoint, None)  # of a key that paid for it before: this time it is on another account
         return refused
+
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        if not self._budgets or self._outlay is None:
+            return False
+        self._outlay.tally_in_time()
+        return self._outlay.exceeded(endpoint, self._outlay.key_of(account), 0) is not None
 
     def at_limit(self, endpoint: str) -> AtLimit | None:
         limit = self._limits.get(endpoint)
         return None if limit is None else limit[0]
 
-    def why(self, endpoint: str) -> str:
+    def spent(self, endpoint: str) -> BudgetSpent | None:
         limit = self._limits.get(endpoint)
-        return "" if limit is None else self._error(self._open(), limit[1], "and nothing is woken").message
+        return None if limit is None else self._error(self._open(), limit[1], "and nothing is woken")
 
     @property
     def closed_keys(self) -> Mapping[str, Standing]:
@@ -146,23 +166,23 @@ class Budgets(Purse, Spent):
         return self._error(self._open(), self._closed[key_id], "and with it all that this key may use")
 
     def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
-        if not self._spent or self._outlay is None:
+        if not self._budgets or self._outlay is None:
             return None
-        key = self._outlay.key_of(KEY + key_id)
-        for found in self._spent:
-            if found.budget.member_of(target, key) == found.member:
-                return self._error(self._outlay, found, f"and {target!r} charges by use")
-        return None
+        outlay = self._outlay
+        outlay.tally_in_time()
+        found = outlay.exceeded(target, outlay.key_of(KEY + key_id), 0)
+        return None if found is None else self._error(outlay, found, f"and {target!r} charges by use")
+
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        if self._outlay is not None and self._budgets:
+            self._outlay.use(target, KEY + key_id, nanodollars)
 
     def _refusal(self, outlay: Outlay, endpoint: str, account: str, least: int) -> BudgetSpent | None:
-        key = outlay.key_of(account)
-        members = ((budget, budget.member_of(endpoint, key)) for budget in outlay.budgets)
-        found = [outlay.standing(budget, member) for budget, member in members if member is not None]
-        exceeded = [one for one in found if exceeded_by(one, least)]
-        if not exceeded:
+        found = outlay.exceeded(endpoint, outlay.key_of(account), least)
+        if found is None:
             return None
         cost = f"and waking {endpoint!r} costs at least {in_words(dollars(least))}" if least else "and nothing is woken"
-        return self._error(outlay, max(exceeded, key=lambda one: one.renews_at), cost)
+        return self._error(outlay, found, cost)
 
     def _error(self, outlay: Outlay, found: Standing, why: str) -> BudgetSpent:
         budget = found.budget
@@ -185,7 +205,6 @@ class Budgets(Purse, Spent):
         before, now = ({name: word for name, (word, _) in some.items()} for some in (self._limits, limits))
         changed = [name for name in before | now if before.get(name) is not now.get(name)]
         self._limits = limits
-        self._spent = spent
         self._closed = dict(_closed_keys(spent, outlay))
         self._tell(spent, outlay)
         if changed:

@@ -11,8 +11,10 @@ import dataclasses
 import random
 from collections.abc import Callable
 
+import structlog
+
 from lamplighter.control import portrait
-from lamplighter.control.acting import Acting, account_of_caller
+from lamplighter.control.acting import Acting, account_of_caller, account_of_operator
 from lamplighter.control.changing import Changing
 from lamplighter.control.clock import Clock
 from lamplighter.control.demand import SOMEBODY, Caller
@@ -22,7 +24,6 @@ from lamplighter.control.looking import Looking
 from lamplighter.control.purse import Purse
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.situation import Situation
-from lamplighter.domain.budgets import AtLimit
 from lamplighter.domain.endpoint import ASLEEP, Endpoint, Spec, State, Status
 from lamplighter.domain.lifecycle import (
     Action,
@@ -40,6 +41,8 @@ from lamplighter.domain.lifecycle import (
 )
 from lamplighter.errors import EndpointNotFound, EndpointPaused, QueueFull, ShuttingDown, Unavailable
 from lamplighter.providers.base import Provider
+
+log = structlog.get_logger("lamplighter.control")
 
 _TIMER_SLACK = 0.001  # a timer may come a little early; what is due at its moment would not be due yet
 
@@ -104,22 +107,23 @@ class Controller:
         except QueueFull as error:
             raise QueueFull(error.message, retry_after=here.retry_after()) from None
 
-    def want(self, caller: Caller = SOMEBODY) -> None:
+    def want(self, caller: Caller = SOMEBODY) -> bool:
         """Raise demand without waiting; see `Demand.want`."""
         here = self._here
         if self.gate.is_open or here.wishes.retiring:
-            return
+            return False
         now = here.clock.now()
         if now >= here.wishes.called_until:
             if here.barred:
                 self._look_for_resume()
-                return
+                return False
             if here.given_up and now < here.trouble.retry_at:
-                return
+                return False
             if not here.is_starting():
                 self._check_funds(account_of_caller(caller))
             here.nudge.set()
         here.wishes.call(now + here.spec.policy.wake_timeout, caller)
+        return True
 
     async def await_awake(self, timeout: float) -> ActiveClaim:
         """Wait without any demand; see `Demand.await_awake`."""
@@ -146,7 +150,7 @@ class Controller:
         here.history.restart_idle_clock()
         here.trouble.retry_now(here.clock.now())
         if lease is not None:
-            self.hold(lease, holder)
+            self.hold(lease, account_of_operator(actor, holder))
         here.look_now()  # where a pause had shut the gate before what still runs, that opens it again
 
     def ask_sleep(self, actor: str, into: State | None = None) -> None:
@@ -165,9 +169,9 @@ class Controller:
         self._here.turn_away()
         self._lie_down()
 
-    def hold(self, lease: str, holder: str = "") -> None:
-        """Add a standing demand. It does not withdraw a pause."""
-        self._here.wishes.leases[lease] = holder
+    def hold(self, lease: str, account: str = "") -> None:
+        """Add a standing demand, on an account. It does not withdraw a pause."""
+        self._here.wishes.leases[lease] = account
         self._here.demanded()
 
     def let_go(self, lease: str) -> None:
@@ -200,8 +204,11 @@ class Controller:
     def funds_changed(self) -> None:
         """A budget was spent or has renewed: look again whether it may run, and let in whom."""
         here = self._here
-        if here.purse.at_limit(self.name) in {AtLimit.DRAIN, AtLimit.CUT}:
+        if here.is_drained:
             self.gate.shut()
+            count = self.gate.fail_all(lambda: here.purse.spent(self.name) or EndpointPaused(self.name))
+            if count:
+                log.warning("waiters refused", endpoint=self.name, waiters=count, reason="budget")
         here.funds_changed()
 
     def check_funds(self, account: str) -> None:
@@ -223,7 +230,7 @@ class Controller:
         refused = here.purse.refusal(self.name, account_of_caller(caller))
         if refused is None:
             return caller
-        if here.is_starting():
+        if here.is_starting() and not here.is_drained:
             return dataclasses.replace(caller, may_wake=False)
         raise refused
 

@@ -21,7 +21,7 @@ from lamplighter.domain.closing import Position
 from lamplighter.domain.keys import ApiKey
 from lamplighter.domain.ledger import Kind
 from lamplighter.domain.money import dollars
-from lamplighter.domain.reconciling import Difference, read_bill, reconcile
+from lamplighter.domain.reconciling import Amounts, Difference, reconcile
 from lamplighter.domain.timeline import SECOND, micros
 from lamplighter.errors import InvalidInput
 from lamplighter.store.charging import Terms
@@ -230,16 +230,16 @@ class Costs:
         """What each awake period that lasts has come to at the Unix time `now`, by endpoint. From memory."""
         return self._accruals.accrued(self._clock.wall() if now is None else now, self._tariffs)
 
-    async def reconcile(self, bill_csv: str) -> list[Difference]:
-        """Where a provider's bill (CSV: endpoint, day, amount) and what was charged differ. Raises InvalidInput."""
-        days = [day for _, day in read_bill(bill_csv)]
+    async def reconcile(self, billed: Amounts) -> list[Difference]:
+        """Where a provider's bill and what was charged differ. Raises StoreError."""
+        days = [day for _, day in billed]
         if not days:
             return []
         by = (Dimension.ENDPOINT, Dimension.DAY)
         query = CostQuery(by=by, since=min(days), until=max(days) + timedelta(days=1))
         lines = (await self.report(query)).lines
         charged = {(line.group[0], date.fromisoformat(line.group[1])): line.total for line in lines}
-        return reconcile(bill_csv, charged)
+        return reconcile(billed, charged)
 
     async def rebuild(self) -> date | None:
         """Charge all hours that have ended anew, from the facts, in one step. Raises StoreError.

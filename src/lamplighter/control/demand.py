@@ -109,11 +109,11 @@ class Demand(Protocol):
         WakeFailed, QueueFull, ShuttingDown, and Forbidden for a caller for whom nobody wakes it.
         """
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         """Raise demand without waiting, as a request would until it is awake or its policy's `wake_timeout` is over.
 
-        Does nothing to an endpoint that is awake or paused, or that failed to start and is left alone for a while.
-        Said again it counts from then. Raises EndpointNotFound.
+        Does nothing, and tells so by False, to an endpoint that is awake or paused, or that failed to start and is left
+        alone for a while. Said again it counts from then. Raises EndpointNotFound, BudgetSpent.
         """
 
     def is_awake(self, name: str) -> bool:
@@ -121,6 +121,9 @@ class Demand(Protocol):
 
     def is_starting(self, name: str) -> bool:
         """Whether it is asleep and on its way; False for a name that is not known."""
+
+    def is_paused(self, name: str) -> bool:
+        """Whether an operator's pause stands, so that no request wakes it; False for a name that is not known."""
 
     def expected_wait(self, name: str) -> float:
         """Seconds until a request has a chance, as `Retry-After` tells them; 0.0 where it would be let through now.
@@ -261,7 +264,7 @@ class Lease:
     """A session's standing demand. It ends when no heartbeat came for `ttl` seconds; `expires_at` is Unix time.
 
     `pause_at_end` says what becomes of the endpoint when its last lease ends: paused, or left to its idle timeout.
-    `holder` tells people whose it is (`user@host pid 42`).
+    `holder` tells people whose it is (`user@host pid 42`), `actor` who opened it, as it stands on record.
     """
 
     id: str
@@ -271,6 +274,7 @@ class Lease:
     created_at: float
     expires_at: float
     pause_at_end: bool = True
+    actor: str = ""
 
 
 class Leases(Protocol):

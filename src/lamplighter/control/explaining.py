@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -37,6 +38,7 @@ LONGEST = 366 * 86400.0
 """How far back usage is looked at (seconds)."""
 
 AS_IT_WAS = "as it was"
+_CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ class Row:
 class Explanation:
     """What was asked of `subject` (an endpoint, a route, an upstream or a model), and what it has cost and would have.
 
-    `rows` are sorted by what they come to; those of which that can't be said are last. `break_even` is None where
+    `rows` are sorted by what they come to, what can't be had now behind the others; those of which it can't be said are
+    last. `break_even` is None where
     there is nothing to compare: `why_none` says what is missing.
     """
 
@@ -116,7 +119,7 @@ class Explainer:
             text = f"name: no endpoint, route, upstream or model on offer is called {name[:120]!r}"
             raise InvalidInput(text, field="name")
         spells = await self._spells(subject, begun, until)
-        lines = await self._stock.charged(day, by_route=subject.route is not None)
+        lines = await self._stock.charged(day, by_route=True)
         mine = [line for line in lines if _concerns(line, subject)]
 
         def compare() -> Explanation:
@@ -199,8 +202,11 @@ def _models(endpoints: Iterable[Endpoint], upstreams: Iterable[tuple[Upstream, s
 
 
 def _concerns(line: CostLine, subject: _Subject) -> bool:
-    names = {one.spec.name for one in subject.endpoints}
-    return line.group[0] in names and (subject.route is None or line.group[1] == subject.route)
+    """Whether a sum by target and route is for what was asked; a model is also asked for under its own name."""
+    target, route = line.group
+    if target in subject.targets:
+        return subject.route is None or route == subject.route
+    return subject.kind == "model" and route == subject.name
 
 
 def _asked(spells: Sequence[Spell], since: float, until: float) -> Asked:
@@ -232,13 +238,18 @@ class _Comparison:
         self._age = age
         self._pattern = Pattern(((one.begin, one.end) for one in spells), asked.until - asked.since)
         self._endpoints = {one.spec.name: one for one in subject.endpoints}
+        cpus = {one.hardware for one in offers if one.accelerator == _CPU}
+        self._was_on_cpu = any(one.endpoint in self._endpoints and one.hardware in cpus for one in offers)
+        places = {(one.hardware, one.provider) for one in offers if one.endpoint is None}
+        self._providers_of = Counter(hardware for hardware, _ in places)
 
     def explain(self, lines: Sequence[CostLine], sources: Sequence[MarketSource]) -> Explanation:
         paid = self._paid(lines)
         own = self._as_it_was(paid, lines)
         others = [self._row(offer) for offer in self._offers if not self._is_all_of_it(offer)]
-        found, why_none = self._break_even(others)
-        compared = [Compared(name=row.name, amount=row.amount, is_own=row.offer is None) for row in (own, *others)]
+        usable = [row for row in others if row.offer is not None and self._is_match(row.offer)]
+        found, why_none = self._break_even(usable)
+        compared = [Compared(name=row.name, amount=row.amount, is_own=row.offer is None) for row in (own, *usable)]
         subject = self._subject
         return Explanation(
             subject=subject.name,
@@ -254,10 +265,16 @@ class _Comparison:
             sources=sources,
         )
 
+    def _is_match(self, offer: Offer) -> bool:
+        """Whether it may be recommended: it can be had, and is no CPU in the place of something faster."""
+        return offer.can_be_had and (offer.accelerator != _CPU or self._was_on_cpu)
+
     # How it was.
 
     def _paid(self, lines: Sequence[CostLine]) -> Paid:
-        parts = [self._rented(target) for target in dict.fromkeys(one.target for one in self._spells)]
+        charged = [line.group[0] for line in lines if line.by_use]
+        targets = dict.fromkeys([*(one.target for one in self._spells), *charged])
+        parts = [self._rented(target, lines) for target in targets]
         known = [part for part in parts if part is not None]
         return Paid(
             cold_start=sum((line.cold_start for line in lines), Decimal(0)),
@@ -266,15 +283,19 @@ class _Comparison:
             rented=sum(known, Decimal(0)) if len(known) == len(parts) else None,
         )
 
-    def _rented(self, target: str) -> Decimal | None:
-        """What one that is paid by use has charged; None: not known. Endpoints are charged by the ledger."""
-        if target in self._endpoints:
-            return Decimal(0)
+    def _rented(self, target: str, lines: Sequence[CostLine]) -> Decimal | None:
+        """What the ledger has charged for its use; None where that was not priced. An endpoint is paid by the hour.
+
+        Nothing is charged by what is free, and by what had no price when it was asked: only of the former it is known.
+        """
+        charged = sum((line.by_use for line in lines if line.group[0] == target), Decimal(0))
+        if charged or target in self._endpoints:
+            return charged
         offer = next((one for one in self._offers if one.kind is OfferKind.SERVERLESS and _name(one) == target), None)
         if offer is None:
             return None
         asked = _asked([one for one in self._spells if one.target == target], self._asked.since, self._asked.until)
-        return by_use(asked, offer.quotes, task=offer.task, is_free=offer.is_free).dollars
+        return Decimal(0) if by_use(asked, offer.quotes, task=offer.task, is_free=offer.is_free).dollars == 0 else None
 
     def _as_it_was(self, paid: Paid, lines: Sequence[CostLine]) -> Row:
         seconds, unpriced = (sum((getattr(one, what) for one in lines), Decimal(0)) for what in ("seconds", "unpriced"))
@@ -305,6 +326,8 @@ class _Comparison:
         amount, hours = self._of_hardware(offer) if offer.kind is OfferKind.HARDWARE else (self._of_use(offer), None)
         if not self._asked.requests:
             amount, hours = Amount(None, Basis.UNKNOWN, amount.why or "nothing was asked"), None
+        if not offer.can_be_had:
+            amount = _noted(amount, f"not to be had now, its status is {offer.status}")
         return Row(
             name=self._title(offer),
             amount=amount,
@@ -315,8 +338,10 @@ class _Comparison:
         )
 
     def _title(self, offer: Offer) -> str:
-        """Who has it, with the model where several are compared."""
+        """Who has it, with the provider where several have such hardware, and the model where several are compared."""
         name = _name(offer)
+        if offer.endpoint is None and offer.hardware is not None and self._providers_of[offer.hardware] > 1:
+            name = f"{name} ({offer.provider})"
         alone = offer.endpoint is not None or len(self._subject.models) < 2
         return name if alone else f"{name} {offer.model}"
 
@@ -329,27 +354,37 @@ class _Comparison:
         terms = self._terms(offer)
         if terms is None:
             return Amount(None, Basis.UNKNOWN, "no price known"), None
-        amount = by_the_hour(self._pattern, terms)
-        if terms.start is not None and not offer.cold_start:
-            amount = replace(amount, why=f"its start is taken to be as long as that of {self._like(offer)}")
+        amount = _noted(by_the_hour(self._pattern, terms), *self._assumed(offer, terms))
         if offer.fit is not None and offer.fit.fits is None:
-            amount = replace(amount, why="; ".join(filter(None, (amount.why, "whether it fits is not known"))))
+            amount = _noted(amount, "whether it fits is not known")
         return amount, self._pattern.awake(terms.idle_timeout, terms.start or 0.0) / 3600
+
+    def _assumed(self, offer: Offer, terms: Terms) -> Iterator[str]:
+        """What is taken for true of hardware that answered none of the requests."""
+        if offer.endpoint in self._endpoints:
+            return
+        start = "its start and " if terms.start is not None and not offer.cold_start else ""
+        like = self._like(offer) or "what answered"
+        yield f"{start}its speed {'are' if start else 'is'} taken to be {'those' if start else 'that'} of {like}"
+        if not self._is_match(offer) and offer.can_be_had:
+            yield "a CPU is hardly as fast, and not recommended for that"
+        if terms.replicas > 1:
+            yield f"for {terms.replicas} replicas"
 
     def _like(self, offer: Offer) -> str:
         """The endpoint whose terms are taken for hardware that has none of its own."""
         return offer.endpoint if offer.endpoint in self._endpoints else next(iter(self._endpoints), "")
 
     def _terms(self, offer: Offer) -> Terms | None:
-        """On which it would run: its own ones where it is here, else those of the endpoint that is compared."""
+        """On which it would run: as the endpoint that is compared does, with as many replicas."""
         quote = offer.quote(Unit.REPLICA_HOUR)
         if quote is None:
             return None
-        here = self._endpoints.get(offer.endpoint or "")
         like = self._endpoints.get(self._like(offer))
         policy = like.spec.policy if like is not None else Policy()
         return Terms(
-            per_hour=quote.amount * (here.spec.replicas if here is not None else 1),
+            per_hour=quote.amount * (like.spec.replicas if like is not None else 1),
+            replicas=like.spec.replicas if like is not None else 1,
             idle_timeout=None if policy.keep_warm else policy.idle_timeout,
             start=offer.cold_start or (like.expected_start if like is not None else None),
         )
@@ -388,9 +423,15 @@ def _name(offer: Offer) -> str:
     return offer.endpoint or offer.hardware or offer.provider
 
 
-def _by_cost(row: Row) -> tuple[bool, Decimal, str]:
+def _noted(amount: Amount, *notes: str) -> Amount:
+    """An amount of which more is to be said."""
+    return replace(amount, why="; ".join(filter(None, (amount.why, *notes))))
+
+
+def _by_cost(row: Row) -> tuple[bool, bool, Decimal, str]:
     amount = row.amount.dollars
-    return amount is None, amount or Decimal(0), row.name
+    usable = row.offer is None or row.offer.can_be_had
+    return amount is None, not usable, amount or Decimal(0), row.name
 
 
 def _cheapest(rows: Sequence[Row], kind: OfferKind) -> Row | None:

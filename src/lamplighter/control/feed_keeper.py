@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,7 @@ class FeedKeeper:
         pace: FeedPace,
         *,
         checked_at: float | None = None,
+        not_before: float = float("-inf"),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.feed = feed
@@ -76,13 +78,32 @@ class FeedKeeper:
         self._chance = chance
         self._failures = 0
         self._asking = asyncio.Lock()
-        self._not_before = float("-inf")
+        self._not_before = not_before
+        self._due = float("-inf")
+        self._planned = asyncio.Event()
+        if not_before > clock.now():
+            self.state = replace(self.state, next_at=clock.wall() + not_before - clock.now())
+
+    @property
+    def not_before(self) -> float:
+        """The monotonic moment until which the feed wants to be left alone; in the past where it does not."""
+        return self._not_before
 
     async def ask_for_ever(self) -> None:
-        """Ask now, and again after each pause."""
+        """Ask now, or once the feed need not be left alone any more; and again after each pause.
+
+        Somebody who asks between sets the next time anew, an earlier as well as a later one.
+        """
+        self._due = max(self._clock.now(), self._not_before)
         while True:
-            pause = await self.ask()
-            await asyncio.sleep(pause)
+            self._planned.clear()
+            pause = self._due - self._clock.now()
+            if pause <= 0:
+                await self.ask()
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._planned.wait()
 
     async def ask_again(self) -> None:
         """Ask now, because somebody wants to know; not while the feed wants to be left alone."""
@@ -153,5 +174,7 @@ class FeedKeeper:
         return pause
 
     def _plan(self, following: float, *, pause: float | None) -> None:
-        self._not_before = float("-inf") if pause is None else self._clock.now() + following
+        self._due = self._clock.now() + following
+        self._not_before = float("-inf") if pause is None else self._due
+        self._planned.set()
         self.state = replace(self.state, next_at=self._clock.wall() + following)

@@ -416,11 +416,11 @@ class Fleet:
         claim.waited = self._clock.now() - began
         return claim
 
-    def want(self, name: str, caller: Caller = SOMEBODY) -> None:
+    def want(self, name: str, caller: Caller = SOMEBODY) -> bool:
         if name in self._coming:
             self._wanted_early.setdefault(name, caller)
-        elif not self._closing:
-            self._wanted(name).want(caller)
+            return True
+        return not self._closing and self._wanted(name).want(caller)
 
     def is_awake(self, name: str) -> bool:
         controller = self._controllers.get(name)
@@ -429,6 +429,10 @@ class Fleet:
     def is_starting(self, name: str) -> bool:
         controller = self._controllers.get(name)
         return controller is not None and controller.is_starting()
+
+    def is_paused(self, name: str) -> bool:
+        controller = self._controllers.get(name)
+        return controller is not None and controller.paused
 
     def expected_wait(self, name: str) -> float:
         return _ARRIVAL if name in self._coming else self._wanted(name).expected_wait()
@@ -519,9 +523,9 @@ class Fleet:
         provider = self._providers[self._find(name).spec.provider]
         return provider.processes(self._find(name).name) if isinstance(provider, RunsHere) else ()
 
-    def hold(self, name: str, lease: str, holder: str = "") -> None:
-        """Keep an endpoint awake until the lease is let go."""
-        self._find(name).hold(lease, holder)
+    def hold(self, name: str, lease: str, holder: str = "", actor: str = "") -> None:
+        """Keep an endpoint awake until the lease is let go, on the account of its holder, or of the key it came by."""
+        self._find(name).hold(lease, account_of_operator(actor, holder) if actor or holder else "")
 
     def let_go(self, name: str, lease: str) -> None:
         """End a lease; one that has ended already is no error."""

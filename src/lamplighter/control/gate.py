@@ -10,6 +10,7 @@ import asyncio
 import random
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from lamplighter.control.clock import Clock
 from lamplighter.control.demand import SOMEBODY, Caller
@@ -327,12 +328,13 @@ class Gate:
                 waiter.future.set_exception(why)
         return len(told)
 
-    def fail_bystanders(self, error: Callable[[], LamplighterError]) -> int:
+    def fail_bystanders(self, error: Callable[[Caller], LamplighterError]) -> int:
         """Give those who may not wake it an error of their own; tells how many that were."""
         bystanders = list(self._bystanders)
         for waiter in bystanders:
             self._take_out(waiter)
-        return _fail([waiter.future for waiter in bystanders], error)
+            _fail([waiter.future], partial(error, waiter.caller))
+        return len(bystanders)
 
     # Leaving.
 

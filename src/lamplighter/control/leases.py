@@ -48,7 +48,7 @@ class Holding(Protocol):
 
     def endpoint(self, name: str) -> Endpoint: ...
 
-    def hold(self, name: str, lease: str, holder: str = "") -> None: ...
+    def hold(self, name: str, lease: str, holder: str = "", actor: str = "") -> None: ...
 
     def let_go(self, name: str, lease: str) -> None: ...
 
@@ -139,6 +139,7 @@ class LeaseKeeper:
                 created_at=now,
                 expires_at=now + ttl,
                 pause_at_end=pause_at_end,
+                actor=actor,
             )
             await self._store.save_lease(_saved(lease))
             try:
@@ -268,7 +269,7 @@ class LeaseKeeper:
         if not self._may_be_held(lease.endpoint):
             await self._forget(lease.id)
             return
-        self._fleet.hold(lease.endpoint, lease.id, lease.holder)
+        self._fleet.hold(lease.endpoint, lease.id, lease.holder, lease.actor)
         self._entries[lease.id] = _Entry(lease, self._clock.now() + max(0.0, left))
         self._changed.set()
 

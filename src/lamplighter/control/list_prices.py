@@ -67,23 +67,23 @@ def _serves(provider: Provider, url: str) -> bool:
 
 
 def _prices(provider: Provider, model: ModelInfo, moment: datetime) -> Iterator[Told]:
-    for per, amount, tiered in _amounts(model.get_prices(moment)):
+    for per, amount in _amounts(model.get_prices(moment)):
         yield Told(
             kind=Kind.MODEL,
             provider=provider.id,
             subject=f"{provider.id}/{model.id}",
             amount=amount,
             per=per,
-            estimate=tiered,
+            estimate=True,  # a published list, and maybe the first of several tiers
             free=amount == 0,
         )
 
 
-def _amounts(price: ModelPrice) -> Iterator[tuple[str, Decimal, bool]]:
-    """Each unit with its price, and whether that is only the first of several tiers."""
+def _amounts(price: ModelPrice) -> Iterator[tuple[str, Decimal]]:
+    """Each unit with its price; of several tiers the first one's."""
     for word, per in _UNITS.items():
         told = vars(price).get(word)
         if isinstance(told, Decimal):
-            yield per, told, False
+            yield per, told
         elif told is not None:
-            yield per, told.base, True
+            yield per, told.base

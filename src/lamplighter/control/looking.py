@@ -10,7 +10,6 @@ from lamplighter.control import portrait
 from lamplighter.control.ledger import VERB_TIMEOUT, text_of
 from lamplighter.control.situation import Situation
 from lamplighter.control.trouble import pause_of
-from lamplighter.domain.budgets import AtLimit
 from lamplighter.domain.endpoint import ASLEEP, SERVING, STARTING, State, Status
 from lamplighter.domain.lifecycle import SETTLE_TIME, STABLE_TIME, Verb
 from lamplighter.errors import EndpointNotFound, LamplighterError
@@ -113,8 +112,7 @@ class Looking:
     def _serves(self, status: Status) -> bool:
         here = self._here
         free = here.begun is not Verb.SLEEP and not here.revision.replacing and not here.wishes.paused
-        drained = here.purse.at_limit(here.name) in {AtLimit.DRAIN, AtLimit.CUT}
-        return free and not drained and status.serves
+        return free and not here.is_drained and status.serves
 
     def _settle_verb(self, status: Status) -> Verb | None:
         """Tell the verb that was under way; it is over once the provider shows its effect, or a failure."""

@@ -26,7 +26,7 @@ from lamplighter.domain.offers import (
     hardware_quotes,
     serverless_offers,
 )
-from lamplighter.domain.prices import CONFIGURATION
+from lamplighter.domain.prices import CONFIGURATION, why_not_believed
 from lamplighter.domain.regions import region_tags
 from lamplighter.domain.routing import TokenPrice, Upstream
 from lamplighter.errors import InvalidInput, LamplighterError, ModelNotFound, ProviderTimeout
@@ -196,6 +196,8 @@ class Market:
 
         With `wanted.model`, each hardware that the model fits on is an offer, too; with `all_sizes` each other one.
         """
+        if wanted.model is not None and not wanted.model.strip():
+            raise InvalidInput("model: '' is no name of a model, such as Qwen/Qwen3-8B", field="model")
         needed = self._own is not None or wanted.model is not None
         hardware, trouble = await self._all_hardware() if needed else ((), None)
         found, sources = list[Offer](), list[MarketSource]()
@@ -246,14 +248,19 @@ class Market:
         return offers, MarketSource(name=key, at=told.at, age=told.age, trouble=told.trouble)
 
     def _with_others(self, offer: Offer) -> Offer:
-        """An offer of a marketplace with what the book's other sources say of the same."""
-        if self._prices is None:
+        """An offer of a marketplace with what the book's other sources say of the same.
+
+        A price that the book does not believe, by the last good one of the same source, is not believed here either.
+        """
+        if self._prices is None or not offer.quotes:
             return offer
-        told = self._prices.told_of_model
-        others = tuple(
-            one for quote in offer.quotes for one in told(quote.subject, quote.unit) if one.source != quote.source
-        )
-        return replace(offer, others=others) if others else offer
+        quotes, others = list[Quote](), list[Quote]()
+        for quote in offer.quotes:
+            known = self._prices.told_of_model(quote.subject, quote.unit)
+            same = next((one for one in known if one.source == quote.source), None)
+            quotes.append(quote if same is None or why_not_believed(quote, same.amount) is None else same)
+            others += [one for one in known if one.source != quote.source]
+        return replace(offer, quotes=tuple(quotes), others=tuple(others))
 
     async def _on_hardware(
         self, name: str, hardware: Sequence[tuple[str, Hardware]], *, all_sizes: bool

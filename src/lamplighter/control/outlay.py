@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from lamplighter.domain.budgets import (
 )
 from lamplighter.domain.calendar import Calendar
 from lamplighter.domain.endpoint import Spec
-from lamplighter.domain.keys import ApiKey
+from lamplighter.domain.keys import ApiKey, by_name
 from lamplighter.domain.money import Quote, nanos
 from lamplighter.errors import EndpointNotFound
 from lamplighter.providers.base import Provider
@@ -37,6 +37,8 @@ SUM_AT_LEAST = 30.0
 
 _TALLY_AGE = 1.0  # seconds for which what has accrued is not looked up again
 _BEGINS = 1.0  # seconds by which a period may be on record before its wake was let through
+_JUMP = 2.0  # seconds by which the wall clock may drift from the other one between two tallies
+_AFTER_JUMP = 12.0  # seconds after which a step of the wall clock is on record
 _SETTLED = 5.0  # seconds after which a wake that came to nothing is not expected any more
 
 
@@ -77,6 +79,10 @@ class SpendingPrices(Protocol):
     def price_of(self, endpoint: str, at: float | None = None) -> Quote | None: ...
 
 
+async def _at_once() -> None:
+    """Nothing is on its way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
     """What budgets are reckoned from. `list_keys` tells all keys, also those that count no more."""
@@ -85,6 +91,8 @@ class Books:
     ledger: SpendingLedger
     prices: SpendingPrices
     list_keys: Callable[[], Sequence[ApiKey]]
+    settled: Callable[[], Awaitable[None]] = _at_once
+    """Waits until what was used just now is on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +118,27 @@ class Outlay:
         self._sums = Sums()
         self._base: Mapping[str, Accrued] = {}
         self._grown: dict[tuple[str, float], tuple[str, int]] = {}  # account and amount since, by awake period
+        self._used = Sums()  # charged by use since the ledger was asked
+        self._before = Sums()  # of periods that have ended since: what counted until then
+        self._ends: dict[Period, int] = {}
+        self._turned: set[Period] = set()
         self._holds: dict[str, _Hold] = {}
+        self._ahead = clock.wall() - clock.now()
+        self._steady_at = float("-inf")
         self._spent, self._reserved = Sums(), Sums()
         self._tallied_at = self._summed_at = float("-inf")
-        self._renews_at = 0
         self._keys: dict[str, ApiKey] = {}
+        self._by_name: dict[str, ApiKey] = {}
+        self._named_at = float("-inf")
         self._names: frozenset[str] = frozenset()
 
     # Sums.
 
     def is_due(self) -> bool:
         """Whether the ledger is to be asked: a period has renewed or ended, or that was long ago."""
-        if not self.budgets:
+        if not self.budgets or not self._is_steady():
             return False
-        if self._clock.wall() >= self._renews_at or self._has_ended():
+        if self._has_renewed() or self._has_ended():
             return True
         busy = bool(self._base or self._holds or self.accrued)
         return self._clock.now() - self._summed_at >= (SUM_EVERY if busy else SUM_AT_LEAST)
@@ -134,9 +149,24 @@ class Outlay:
         known = {(name, one.began) for name, one in self._base.items()} | self._grown.keys()
         return not known <= lasting
 
+    def _has_renewed(self) -> bool:
+        return any(self._clock.wall() >= end for end in self._ends.values())
+
+    def _is_steady(self) -> bool:
+        """Whether the wall clock goes with the other one. After a step the bookkeeper puts it on record first.
+
+        Until then nothing is counted: time that has not passed would be.
+        """
+        ahead = self._clock.wall() - self._clock.now()
+        if abs(ahead - self._ahead) > _JUMP:
+            self._steady_at = self._clock.now() + _AFTER_JUMP
+        self._ahead = ahead
+        return self._clock.now() >= self._steady_at
+
     async def sum_up(self, budgets: tuple[Budget, ...]) -> None:
         """Ask the ledger what was spent under these. Raises StoreError; what was known counts on then."""
-        now = self._clock.wall()
+        await self.books.settled()
+        now, used = self._clock.wall(), Sums(dict(self._used.spent))
         base = self.books.ledger.accrued() if budgets else {}
         over = [name for name, hold in self._holds.items() if self._is_over(name, hold, base, now)]
         self._take_names()
@@ -147,9 +177,10 @@ class Outlay:
         for name in over:
             self._holds.pop(name, None)
         self.budgets, self._sums, self._base, self._grown = budgets, sums, base, {}
+        self._used.plus(used, -1)
         self._summed_at = self._clock.now()
-        ends = (period_of(budget.period, int(now), self.calendar)[1] for budget in budgets)
-        self._renews_at = min(ends, default=0)
+        self._before, self._turned = Sums(), set()
+        self._ends = {one.period: period_of(one.period, int(now), self.calendar)[1] for one in budgets}
         self.tally()
 
     async def _add_up(self, budgets: Sequence[Budget], period: Period, now: int, sums: Sums) -> None:
@@ -172,6 +203,8 @@ class Outlay:
     def tally(self) -> None:
         """Add to the ledger's sums what has accrued since, and see what is set aside."""
         self._tallied_at = self._clock.now()
+        if not self._is_steady():
+            return
         self.accrued = self.books.ledger.accrued() if self.budgets else {}
         self._spent, self._reserved = Sums(dict(self._sums.spent)), Sums()
         for name, one in self.accrued.items():
@@ -180,15 +213,47 @@ class Outlay:
             self._grown[name, one.began] = one.account, max(0, one.nanos - known)
         for (name, _), (account, more) in self._grown.items():
             self._spent.add(self.budgets, name, self.key_of(account), more)
+        self._spent.plus(self._used, 1)
+        self._turn_over()
+        self._spent.plus(self._before, -1)
         for name, hold in self._holds.items():
             begun = self.accrued.get(name)
             cost = begun.nanos if begun is not None and begun.began >= hold.at - _BEGINS else 0
             self._reserved.add(self.budgets, name, hold.key, max(0, hold.least - cost))
 
+    def _turn_over(self) -> None:
+        """Let what was spent until a period ended count no more, without waiting for the ledger."""
+        now = self._clock.wall()
+        over = {period for period, end in self._ends.items() if now >= end}
+        for period in over - self._turned:
+            self._turned.add(period)
+            names = {budget.name for budget in self.budgets if budget.period is period}
+            self._before.spent |= {spot: sum_ for spot, sum_ in self._spent.spent.items() if spot[0] in names}
+
     def tally_in_time(self) -> None:
         """The same where that was not done just now."""
         if self._clock.now() - self._tallied_at >= _TALLY_AGE:
             self.tally()
+
+    def use(self, target: str, account: str, nanodollars: int) -> None:
+        """Count what was charged by use just now."""
+        key = self.key_of(account)
+        self._used.add(self.budgets, target, key, nanodollars)
+        self._spent.add(self.budgets, target, key, nanodollars)
+
+    def exceeded(self, endpoint: str, key: ApiKey | None, least: int) -> Standing | None:
+        """The budget that leaves less than `least` nanodollars: of several that which renews last. None: there is none.
+
+        As of the last tally. Asked for each request that finds a gate shut.
+        """
+        found = [
+            (budget, member)
+            for budget in self.budgets
+            if (member := budget.member_of(endpoint, key)) is not None
+            and budget.is_exceeded(self._spent.of(budget, member), self._reserved.of(budget, member), least)
+        ]
+        standings = [self.standing(budget, member) for budget, member in found]
+        return max(standings, key=lambda one: one.renews_at, default=None)
 
     # What is set aside.
 
@@ -245,7 +310,9 @@ class Outlay:
     def _is_missing(self, budget: Budget, member: str) -> bool:
         if budget.scope is Scope.ENDPOINT:
             return member not in self._names | self.upstreams
-        return budget.scope is Scope.KEY and all(key.name != member for key in self._keys.values())
+        if budget.scope is Scope.TAG:
+            return all(key.tags.get(budget.tag) != member for key in self._keys.values())
+        return budget.scope is Scope.KEY and member not in self._by_name
 
     @property
     def calendar(self) -> Calendar:
@@ -261,17 +328,21 @@ class Outlay:
 
     def key_of(self, account: str) -> ApiKey | None:
         """The key behind an account, also where its holder operated."""
-        by_name = account.removeprefix(OPERATOR + KEY)
-        if by_name != account:
-            return next((key for key in self._keys.values() if key.name == by_name), None)
-        if not account.startswith(KEY):
-            return None
-        found = self._keys.get(account.removeprefix(KEY))
-        if found is None:  # made since
+        found = self._known_key(account)
+        if found is None and KEY in account and self._clock.now() - self._named_at >= _TALLY_AGE:  # made since
             self._take_names()
-            found = self._keys.get(account.removeprefix(KEY))
+            found = self._known_key(account)
         return found
 
+    def _known_key(self, account: str) -> ApiKey | None:
+        by_name = account.removeprefix(OPERATOR + KEY)
+        if by_name != account:
+            return self._by_name.get(by_name)
+        return self._keys.get(account.removeprefix(KEY)) if account.startswith(KEY) else None
+
     def _take_names(self) -> None:
-        self._keys = {key.id: key for key in self.books.list_keys()}
+        every = self.books.list_keys()
+        self._named_at = self._clock.now()
+        self._keys = {key.id: key for key in every}
+        self._by_name = by_name(every, self._clock.wall())
         self._names = frozenset(self.books.fleet.names())

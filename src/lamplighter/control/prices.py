@@ -155,6 +155,7 @@ class PriceBook:
         self._begin()
 
     def _begin(self) -> None:
+        left_alone = {(one.feed.source, one.feed.asks): one.not_before for one in self._keepers}
         self._keepers = [
             FeedKeeper(
                 feed,
@@ -163,6 +164,7 @@ class PriceBook:
                 self._clock,
                 self._sources.pace,
                 checked_at=self._checked.get(feed.source),
+                not_before=left_alone.get((feed.source, feed.asks), float("-inf")),
                 chance=self._chance,
             )
             for feed in self._sources.feeds
@@ -472,7 +474,14 @@ class PriceBook:
                 await self._store.add_quotes(list(rows))
             except StoreError as error:
                 log.warning("prices not on record", count=len(rows), error=error.message)
-                self._pending = deque([*rows, *self._pending], maxlen=_MOST_PENDING)
+                self._keep(rows)
+            except Exception:  # a fault of the store is none of whoever told the prices
+                log.exception("writing prices broke", count=len(rows))
+                self._keep(rows)
+
+    def _keep(self, rows: Iterable[SavedQuote]) -> None:
+        """For the next time; those that were told since come after them."""
+        self._pending = deque([*rows, *self._pending], maxlen=_MOST_PENDING)
 
 
 def _in_order(said: Iterable[Listing], counts: Quote | None = None) -> list[Quote]:

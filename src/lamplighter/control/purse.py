@@ -21,11 +21,14 @@ class Purse(Protocol):
     def reserve(self, endpoint: str, account: str) -> BudgetSpent | None:
         """The same; and where it may be woken, what that costs at least is set aside until it is on the ledger."""
 
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        """Whether nothing is left to keep an endpoint awake on this account."""
+
     def at_limit(self, endpoint: str) -> AtLimit | None:
         """What becomes of the endpoint because a budget is spent; None: nothing."""
 
-    def why(self, endpoint: str) -> str:
-        """Which budget that is, for people; empty where nothing becomes of it."""
+    def spent(self, endpoint: str) -> BudgetSpent | None:
+        """Which budget that is; None where nothing becomes of it."""
 
 
 class Spent(Protocol):
@@ -41,6 +44,9 @@ class Spent(Protocol):
     def by_use(self, target: str, key_id: str) -> BudgetSpent | None:
         """Why nothing may be spent at a target that charges by use on a key's account; None where it may be."""
 
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        """Tell what a target has charged for an answer."""
+
 
 class NoBudgets(Purse, Spent):
     """Where there are none."""
@@ -54,6 +60,9 @@ class NoBudgets(Purse, Spent):
         del target, key_id
         return None
 
+    def used(self, target: str, key_id: str, nanodollars: int) -> None:
+        del target, key_id, nanodollars
+
     def refusal(self, endpoint: str, account: str) -> BudgetSpent | None:
         del endpoint, account
         return None
@@ -62,10 +71,14 @@ class NoBudgets(Purse, Spent):
         del endpoint, account
         return None
 
+    def is_spent(self, endpoint: str, account: str) -> bool:
+        del endpoint, account
+        return False
+
     def at_limit(self, endpoint: str) -> AtLimit | None:
         del endpoint
         return None
 
-    def why(self, endpoint: str) -> str:
+    def spent(self, endpoint: str) -> BudgetSpent | None:
         del endpoint
-        return ""
+        return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ from lamplighter.control.recorder import Recorder
 from lamplighter.domain.days import NamedDay, is_in_reach
 from lamplighter.domain.endpoint import Endpoint
 from lamplighter.domain.keys import ApiKey
-from lamplighter.domain.reconciling import Difference, read_bill
+from lamplighter.domain.reconciling import Amounts, Difference, read_bill
 from lamplighter.errors import Conflict, EndpointNotFound, InvalidInput
 
 NOBODYS = "nobody"
@@ -83,6 +83,11 @@ class LedgerNames(Protocol):
     async def ledger_names(self) -> list[str]: ...
 
 
+async def _read_in_thread(bill_csv: str) -> Amounts:
+    """A large bill takes a second, and requests are on the loop."""
+    return await asyncio.to_thread(read_bill, bill_csv)
+
+
 class Reports:
     """Answers questions about costs. `keys` tells all keys, also those that count no more."""
 
@@ -95,7 +100,10 @@ class Reports:
         *,
         keys: Callable[[], Sequence[ApiKey]],
         recorder: Recorder,
+        read: Callable[[str], Awaitable[Amounts]] = _read_in_thread,
     ) -> None:
+        """`keys` tells all keys, also those that count no more; `read` reads a bill."""
+        self._read = read
         self._costs = costs
         self._store = store
         self._fleet = fleet
@@ -133,9 +141,9 @@ class Reports:
         Raises InvalidInput for a bill that can't be read, StoreError.
         """
         async with self._recorder.recorded("reconcile a bill", None, actor) as note:
-            billed = read_bill(bill_csv)
+            billed = await self._read(bill_csv)
             days = _days(billed)
-            differences = await self._costs.reconcile(bill_csv)
+            differences = await self._costs.reconcile(billed)
             told = [one for one in differences if abs(one.difference) > tolerance]
             note.change = f"{min(days)} to {max(days)}, {len(told)} differences"
             total = sum(billed.values(), Decimal(0))

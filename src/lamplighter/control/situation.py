@@ -23,6 +23,7 @@ from lamplighter.control.revision import Revision
 from lamplighter.control.room import RoomKeeper
 from lamplighter.control.trouble import Trouble
 from lamplighter.control.wishes import Wishes
+from lamplighter.domain.budgets import AtLimit
 from lamplighter.domain.endpoint import ASLEEP, STARTING, Endpoint, Replica, Spec, State, Status
 from lamplighter.domain.lifecycle import QUIET_LOOK, SETTLE_TIME, Room, Verb, View, is_barred, is_given_up
 from lamplighter.errors import BudgetSpent, EndpointPaused, Unavailable
@@ -118,6 +119,11 @@ class Situation:
         """As the view tells it, without making one."""
         return is_given_up(self.spec.policy, self.trouble.failures, permanent=self.trouble.permanent)
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether nobody is let in, because a budget is spent that says so."""
+        return self.purse.at_limit(self.name) in {AtLimit.DRAIN, AtLimit.CUT}
+
     def view(self) -> View:
         """All that a decision looks at."""
         last, history, wishes, trouble = self.gate.last_activity, self.history, self.wishes, self.trouble
@@ -133,7 +139,7 @@ class Situation:
             waiting=self.gate.waiting,
             called=self.called,
             bystanders=self.gate.bystanders,
-            leases=len(wishes.leases),
+            leases=sum(not self.purse.is_spent(self.name, account) for account in wishes.leases.values()),
             wake_asked=wishes.wake_asked,
             sleep_asked=wishes.sleep_asked,
             sleep_into=wishes.sleep_into,
@@ -210,7 +216,8 @@ class Situation:
         if self.known not in ASLEEP:
             return None
         if view.at_limit is not None:
-            return self.purse.why(self.name)
+            spent = self.purse.spent(self.name)
+            return None if spent is None else spent.message
         return None if self.refused is None else self.refused.message
 
     def _room_state(self) -> Room:

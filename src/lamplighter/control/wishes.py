@@ -24,7 +24,7 @@ class Wishes:
         self.stay_asleep = False
         self.asker = ""
         self.holder = ""  # whose lease asked for it, if one did
-        self.leases: dict[str, str] = {}  # and who holds them
+        self.leases: dict[str, str] = {}  # and on whose account they hold
         self.retiring = False
 
     @property

@@ -278,8 +278,8 @@ def _feed(feed: FeedState, bounds: Bounds, now: float) -> Iterator[_Suspicion]:
         what = "1 price is" if count == 1 else f"{count} prices are"
         text = f"{what} not believed that {feed.source} told: {_cut(first)}."
         advice = (
-            "The last good ones count instead. If these are right, say so in the configuration: `price_per_hour` of "
-            "the endpoint, or `price` of the upstream."
+            "Where there was a good one before, that counts. If these are right, say so in the configuration: "
+            "`price_per_hour` of the endpoint, or `price` of the upstream."
         )
         yield _Suspicion(AlarmKind.PRICE_REFUSED, feed.source, text, advice)
     if feed.failing_since is not None:

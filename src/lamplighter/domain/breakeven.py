@@ -142,12 +142,13 @@ def by_use(asked: Asked, quotes: Sequence[Quote], *, task: str | None = None, is
 class Terms:
     """On which terms hardware runs: $ an hour of all replicas, seconds idle before it sleeps (None: never), of a start.
 
-    `start` None: never measured; nothing is counted for it then.
+    `replicas` are so many as `per_hour` pays. `start` None: never measured; nothing is counted for it then.
     """
 
     per_hour: Decimal
     idle_timeout: float | None
     start: float | None = None
+    replicas: int = 1
 
     def cost(self, pattern: Pattern, pace: float = 1.0) -> Decimal:
         """What the requests come to at a pace."""
@@ -166,7 +167,7 @@ def by_the_hour(pattern: Pattern, terms: Terms) -> Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakEven:
-    """From how many requests a day on `hardware` is cheaper than `rented`. None: at no pace, and `why` says which way.
+    """From how many requests a day on `hardware` is cheaper than `rented`. None: at no pace, or not known; see `why`.
 
     Amounts are those of the same requests, at their own pace.
     """
@@ -178,13 +179,19 @@ class BreakEven:
 
 
 def break_even(pattern: Pattern, asked: Asked, terms: Terms, *, rent: Decimal, hardware: str, rented: str) -> BreakEven:
-    """Find the pace at which the hardware costs what the tokens do."""
+    """Find the pace at which the hardware costs what the tokens do.
+
+    From less than a day of requests it is not told how many come in one: night and day differ too much for that.
+    """
     if terms.cost(pattern, _FASTEST) > rent:
         why = f"even busy without a break {hardware} costs more than {rented}"
         return BreakEven(hardware=hardware, rented=rented, per_day=None, why=why)
     if terms.cost(pattern, _SLOWEST) <= rent:
         why = f"even woken for every single request {hardware} costs less than {rented}"
         return BreakEven(hardware=hardware, rented=rented, per_day=Decimal(0), why=why)
+    if asked.until - asked.since < DAY:
+        why = "the requests of a whole day at least are needed to tell how many come in one"
+        return BreakEven(hardware=hardware, rented=rented, per_day=None, why=why)
     slow, fast = _SLOWEST, _FASTEST
     for _ in range(_STEPS):
         middle = (slow * fast) ** 0.5

@@ -69,6 +69,11 @@ class Budget:
     tag: str = ""
     at_limit: AtLimit = AtLimit.IDLE
 
+    def is_exceeded(self, spent: int, reserved: int, least: int) -> bool:
+        """Whether it is spent, or a cost of `least` does not fit any more; all in nanodollars."""
+        limit = nanos(self.limit)
+        return spent >= limit or spent + reserved + least > limit
+
     def whose(self, member: str) -> str:
         """For people, of a member: `endpoint chat`, `key web`, `tag team=research`, `all`."""
         if self.scope is Scope.ALL:
@@ -81,7 +86,7 @@ class Budget:
             case Scope.ALL:
                 return ""
             case Scope.ENDPOINT:
-                found: str | None = endpoint
+                found: str | None = endpoint.partition("/")[0]  # what is elsewhere is one, whoever answers there
             case Scope.KEY:
                 found = key.name if key is not None else None
             case Scope.TAG:
@@ -198,6 +203,11 @@ class Sums:
                 spot = budget.name, member
                 self.spent[spot] = self.spent.get(spot, 0) + amount
 
+    def plus(self, other: Sums, factor: int) -> None:
+        """Count other sums, so many times."""
+        for spot, amount in other.spent.items():
+            self.spent[spot] = self.spent.get(spot, 0) + factor * amount
+
     def of(self, budget: Budget, member: str) -> int:
         """What one of them has spent."""
         return self.spent.get((budget.name, member), 0)
@@ -230,8 +240,3 @@ def standing(
         unpriced=tuple(unpriced),
         missing=missing,
     )
-
-
-def exceeded_by(found: Standing, least: int) -> bool:
-    """Whether a wake that costs at least `least` nanodollars does not fit any more."""
-    return found.is_spent or found.spent + found.reserved + dollars(least) > found.budget.limit

@@ -145,6 +145,8 @@ def _alike(one: Listing, other: Listing) -> bool:
 def _rivals(one: Listing, other: Listing) -> bool:
     """Whether two listings of a thing speak of the same: hardware may cost more in one region than in another."""
     mine, its = one.quote, other.quote
+    if one.kind is Kind.HARDWARE and rank(mine.source) is rank(its.source) is Rank.PROVIDER:
+        return False  # two providers may call their hardware the same: each charges its own price
     return mine.source != its.source and (mine.region == its.region or not (mine.region and its.region))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import islice
 from typing import Any
@@ -101,21 +101,28 @@ def by_cost(
 ) -> list[Bid]:
     """The bids in the order in which their targets are tried: the cheapest first, the unknown last. Never empty.
 
-    Where they cost the same it goes as among equals of a route. What is full or not admitted is left out, unless that
-    were all.
+    Where they cost the same it goes as among equals of a route. What is full comes behind the others, since it makes a
+    request wait, and what is not admitted is left out, unless that were all.
     """
     known = [(bid, standing(bid.target)) for bid in bids]
-    known = [(bid, one) for bid, one in known if one.admitted and not one.full] or known
+    known = [pair for pair in known if pair[1].admitted] or known
     ordered: list[Bid] = []
-    for cost in sorted({_cost(bid) for bid, _ in known}):
-        alike = {bid.target: bid for bid, _ in known if _cost(bid) == cost}
-        pairs = [(bid.target, one) for bid, one in known if _cost(bid) == cost]
-        ordered += [alike[target] for target in _ranked(pairs, sticky, draw)]
+    for rank in sorted({_rank(*pair) for pair in known}):
+        alike = {bid.target: (bid, one) for bid, one in known if _rank(bid, one) == rank}
+        pairs = [(target, one) for target, (_, one) in alike.items()]
+        ordered += [as_it_stands(*alike[target]) for target in _ranked(pairs, sticky, draw)]
     return ordered
 
 
-def _cost(bid: Bid) -> tuple[bool, float]:
-    return bid.cost is None, bid.cost or 0.0
+def as_it_stands(bid: Bid, standing: Standing) -> Bid:
+    """The bid as people are to be told of it: what is left alone or full is not asked, whatever it would cost."""
+    if not standing.admitted:
+        return replace(bid, cost=None, why="left-alone")
+    return replace(bid, why="full") if standing.full else bid
+
+
+def _rank(bid: Bid, standing: Standing) -> tuple[bool, bool, float]:
+    return standing.full, bid.cost is None, bid.cost or 0.0
 
 
 def _last_resort(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -76,6 +76,10 @@ class ApiKey:
         """Whether it may call this model."""
         return not self.routes or name in self.routes
 
+    def may_see(self, name: str) -> bool:
+        """Whether it is told of an endpoint, route or upstream of this server: who operates it is told of all."""
+        return self.may_call(name) or self.role.covers(Role.OPERATE)
+
     def may_call_elsewhere(self, name: str) -> bool:
         """Whether it may call this model at a marketplace, which the account behind this server's token pays for.
 
@@ -84,6 +88,11 @@ class ApiKey:
         if not self.routes:
             return self.role.covers(Role.OPERATE)
         return "/" in name and name in self.routes  # without a slash it is the name of something here
+
+
+def by_name(keys: Iterable[ApiKey], now: float) -> dict[str, ApiKey]:
+    """Keys by their names. A name may have been given anew: that which counts now goes before those that do not."""
+    return {key.name: key for key in sorted(keys, key=lambda key: (key.counts(now), key.created_at))}
 
 
 ANYBODY = ApiKey(id="anybody", name="anybody", role=Role.ADMIN)

@@ -55,10 +55,10 @@ class View:
     endpoint is asleep, in `sleep_into` if that was asked for, too. `stay_asleep` is an operator's word that outlasts
     `keep_warm`. `untold` says that the provider has not heard of a new spec yet, `replacing` that it takes it only
     from an endpoint that is asleep. `room_wanted` says that another endpoint needs this one's resources. `at_limit`
-    says what becomes of it because a budget is spent. `idle_since` is the end of the last response, or the moment of
-    the wake if that came later. `retry_at`, `heal_at`, `sleep_retry_at` and `update_at` are the earliest moments for
-    another wake, for bringing back a lost replica, for another sleep after one that failed, and for telling of a new
-    spec again; `room_look_at` is when to plan the room anew.
+    says what becomes of it because a budget is spent; `leases` are those that somebody can pay for. `idle_since` is
+    the end of the last response, or the moment of the wake if that came later. `retry_at`, `heal_at`, `sleep_retry_at`
+    and `update_at` are the earliest moments for another wake, for bringing back a lost replica, for another sleep
+    after one that failed, and for telling of a new spec again; `room_look_at` is when to plan the room anew.
     """
 
     policy: Policy

@@ -6,7 +6,7 @@ All amounts are US dollars: no feed that is read here quotes another currency, a
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from lamplighter.domain.endpoint import State
@@ -35,7 +35,8 @@ class Quote:
     `subject` is what is priced: hardware by its id (`aws-us-east-1-nvidia-l4-x1`), a model at an upstream's provider
     (`novita/deepseek-ai/DeepSeek-V3`), or an endpoint by its name. `source` is who said so: `configuration`,
     `huggingface`, `router`, `genai-prices`, `snapshot 2026-09-01`. `at` is the Unix time of the quote. `region` is the
-    provider's word for it, or empty.
+    provider's word for it, or empty. `age`: how many seconds ago it
+    was last found to hold; None where nobody has looked that up.
     """
 
     subject: str
@@ -45,6 +46,7 @@ class Quote:
     at: float
     currency: str = "USD"
     region: str = ""
+    age: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

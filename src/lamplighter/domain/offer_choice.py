@@ -137,8 +137,13 @@ _CONDITIONS: Sequence[Callable[[Offer, OfferFilter], bool]] = (
 
 
 def _sorted(offers: Iterable[Offer], sort: str) -> list[Offer]:
-    key = _KEYS[sort]
-    return sorted(offers, key=lambda offer: (key(offer), offer.model, offer.provider, offer.hardware or ""))
+    """What can't be had now comes last, unless it is the names that sort."""
+    key, by_name = _KEYS[sort], sort in _NAMES
+
+    def place(offer: Offer) -> tuple[Any, ...]:
+        return (not by_name and not offer.can_be_had, key(offer), offer.model, offer.provider, offer.hardware or "")
+
+    return sorted(offers, key=place)
 
 
 def _by_price(offer: Offer) -> tuple[int, Decimal]:
@@ -160,6 +165,7 @@ def _speed(offer: Offer) -> float | None:
     return measured if measured is not None else offer.throughput
 
 
+_NAMES = frozenset({"model", "provider"})
 _KEYS: dict[str, Callable[[Offer], Any]] = {
     "price": _by_price,
     "throughput": lambda offer: _most(_speed(offer)),

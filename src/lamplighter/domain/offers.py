@@ -36,6 +36,8 @@ _BYTES = {
 }  # fmt: skip
 """By the words of safetensors (github.com/huggingface/safetensors)."""
 
+_BROKEN = "error"
+_UNUSABLE = frozenset({"deprecated", "not_available"})
 _GIGA = 1e9
 _NANO = Decimal("0.000000001")
 _IN_HOUR = 3600
@@ -158,7 +160,8 @@ class Offer:
     `source` says who told of it: a marketplace's key, `router`, or `configuration`. `endpoint` is the name under which
     this server has it. `throughput` (tokens a second) and `first_token` (seconds) are quoted, `measured` is one's own.
     `cold_start` is how long starts took here (seconds). `tags` hold `region=…` and `gdpr`. `others` are what other
-    sources say of the same prices: those of `quotes` count. `cost` is what use of it has cost here.
+    sources say of the same prices: those of `quotes` count. `accelerator` is the hardware's (`cpu`: none). `cost` is
+    what use of it has cost here.
     """
 
     model: str
@@ -180,9 +183,19 @@ class Offer:
     measured: Throughput | None = None
     cold_start: float | None = None
     hardware: str | None = None
+    accelerator: str | None = None
     fit: HardwareFit | None = None
     others: tuple[Quote, ...] = ()
     cost: MeasuredCost | None = None
+
+    @property
+    def can_be_had(self) -> bool:
+        """Whether it works at present, as far as is told: a provider that is live, hardware that is left."""
+        if self.endpoint is not None:
+            return self.status != _BROKEN
+        if self.kind is OfferKind.SERVERLESS:
+            return self.status in {"", "live"}
+        return self.status not in _UNUSABLE
 
     @property
     def disagrees(self) -> bool:
@@ -342,7 +355,7 @@ def hardware_offers(
     `all_sizes`: also what it does not fit on, which its `fit` says.
     """
     by_subject = _by_subject(quotes)
-    fits = ((one, fit(model, one)) for one in hardware if one.status not in {"deprecated", "not_available"})
+    fits = ((one, fit(model, one)) for one in hardware if one.status not in _UNUSABLE)
     return [
         Offer(
             model=model.id,
@@ -356,6 +369,7 @@ def hardware_offers(
             task=model.task,
             context=model.context,
             hardware=one.id,
+            accelerator=one.accelerator,
             fit=judged,
         )
         for one, judged in fits

@@ -33,6 +33,8 @@ MOST: Final = Decimal(1_000_000)
 JUMP: Final = 1000
 """A price that is more than so many times the last good one, or less than that part of it, is not believed."""
 
+_AHEAD = 60.0
+"""Seconds by which a clock may be corrected and moments only stand still for so long."""
 _LEAST = Decimal(1) / 1_000_000_000
 _LONGEST_SHOWN = 60
 _MOST_DIGITS = 60
@@ -300,7 +302,12 @@ class PriceHistory:
         return self._changes[-1] if self._changes else None
 
     def add(self, quote: Quote | None, at: float) -> Change | None:
-        """Note what it costs from `at` on; None where that is no change. A clock that went back does not reorder."""
+        """Note what it costs from `at` on; None where that is no change. A clock that went back does not reorder.
+
+        What was noted for a moment that has not come yet, because the clock was ahead, is forgotten.
+        """
+        while self._moments and self._moments[-1] > at + _AHEAD:
+            del self._moments[-1], self._changes[-1]
         last = self.last
         if last is None and quote is None:
             return None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TypeAlias
 
 from lamplighter.errors import InvalidInput
@@ -19,7 +20,14 @@ COLUMNS = ("endpoint", "day", "amount")
 Amounts: TypeAlias = Mapping[tuple[str, date], Decimal]
 """What endpoints cost on days, in $."""
 
+MOST_LINES = 100_000
+"""What a bill may have."""
+
 _MOST_TOLD = 5
+_MOST = Decimal(10**12)
+_AMOUNT = re.compile(
+    r"(?P<sign>-?)(?:\$|USD\s*)?(?P<number>[0-9]{1,13}(?:\.[0-9]{0,20})?(?:[eE][+-]?[0-9]{1,2})?)", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +45,8 @@ class Difference:
         return self.billed - self.charged
 
 
-def reconcile(bill_csv: str, charged: Amounts) -> list[Difference]:
-    """Where a bill and the charges differ, by endpoint and day, of the days from the first to the last of the bill.
-
-    Raises InvalidInput as `read_bill` does.
-    """
-    billed = read_bill(bill_csv)
+def reconcile(billed: Amounts, charged: Amounts) -> list[Difference]:
+    """Where a bill and the charges differ, by endpoint and day, of the days from the first to the last of the bill."""
     if not billed:
         return []
     days = [day for _, day in billed]
@@ -74,6 +78,9 @@ def read_bill(bill_csv: str) -> dict[tuple[str, date], Decimal]:
     try:
         places = _places(next(rows, []))
         for row in rows:
+            if rows.line_num > MOST_LINES:
+                text = f"bill: it has more than {MOST_LINES:,} lines; send it in parts, such as by month."
+                raise InvalidInput(text, field="bill")
             if any(value.strip() for value in row):
                 problems = list(_problems(row, places, rows.line_num))
                 wrong += problems
@@ -96,6 +103,9 @@ def _places(heading: Sequence[str]) -> tuple[int, int, int]:
         if len(missing) == 1:
             text = text.replace("columns", "column").replace("are missing", "is missing")
         raise InvalidInput(text, field="bill")
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        text = f"bill: the heading names {', '.join(twice)} more than once; leave all but one of them out."
+        raise InvalidInput(text, field="bill")
     return (names.index("endpoint"), names.index("day"), names.index("amount"))
 
 
@@ -112,17 +122,18 @@ def _problems(row: Sequence[str], places: tuple[int, int, int], line: int) -> It
     ):
         try:
             read(value)
-        except (ValueError, InvalidOperation):
+        except ValueError:
             yield f"line {line}: {field}: {value.strip()[:40]!r} should be {right}"
 
 
 def _day(text: str) -> date:
     """A date; of a moment, its day."""
-    return date.fromisoformat(text.strip()[:10])
+    text = text.strip()
+    return date.fromisoformat(text) if len(text) <= len("2026-11-21") else datetime.fromisoformat(text).date()
 
 
 def _amount(text: str) -> Decimal:
-    amount = Decimal(text.strip().removeprefix("$").removeprefix("USD").strip())
-    if not amount.is_finite():
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or abs(amount := Decimal(found["sign"] + found["number"])) > _MOST:
         raise ValueError(text)
     return amount

@@ -158,9 +158,12 @@ class Gateway:
         self._services.renting.take(routing)
         self._services.standings.take(routing.upstreams, breaker=routing.breaker, retry=routing.retry)
 
-    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
-        """What a request of so many tokens would be expected to cost now, on the routes that choose by cost."""
-        return self._services.renting.expected(name, tokens_in=tokens_in, tokens_out=tokens_out)
+    def expected(self, name: str, tokens: tuple[int, int] | None) -> Mapping[str, Sequence[Bid]]:
+        """What a request of so many tokens in and out would be expected to cost now, on the routes that choose by cost.
+
+        None: how many is not known.
+        """
+        return self._services.renting.expected(name, tokens, self._services.standings.look_closely)
 
     def resolve(self, model: str) -> str:
         """The name of the route or endpoint behind a name that clients use. Raises EndpointNotFound."""

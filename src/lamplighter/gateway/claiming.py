@@ -74,6 +74,8 @@ async def claim_as_the_route_waits(x: Exchange, plan: Plan) -> None:
         if monotonic() - began < patience - TIMER_SLACK:
             raise  # all of its time is over, or the endpoint's own
         raise _turned_down(x, plan) from None
+    if plan.route.rent and x.endpoint == plan.woken:
+        x.services.renting.woken(plan.route)
 
 
 async def claim_by_waiting(x: Exchange, patience: float = inf) -> Claim:
@@ -148,8 +150,9 @@ def _raise_demand(x: Exchange, plan: Plan) -> bool:
         return True
     if x.rented or (name == plan.woken and x.services.renting.rents(x, plan, name)):
         return False
-    if name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake:
-        demand.want(name, _caller(x))
+    wakes = name == plan.woken and plan.route.while_waking is not WhileWaking.HOLD and x.key.may_wake
+    if wakes and demand.want(name, _caller(x)) and plan.route.rent:
+        x.services.renting.woken(plan.route)
     return True
 
 

@@ -70,6 +70,8 @@ def counted(services: Services, key: ApiKey, model: str) -> Iterator[Elsewhere]:
         ended = time.monotonic()
         if meter is not None:
             meter.leave(call.tokens_in + call.tokens_out, ended)
+        if call.nanodollars:
+            services.spent.used(TARGET, key.id, call.nanodollars)
         services.usage.add(_record(call, key, model, status, ended - began))
 
 

@@ -350,6 +350,9 @@ class Exchange:
 
     def _note_usage(self) -> None:
         began = self.started
+        charged = self.services.renting.charged(self) if self.tokens_out or self.tokens_in else 0
+        if charged:
+            self.services.spent.used(self.endpoint, self.key.id, charged)
         self.services.usage.add(
             UsageRecord(
                 endpoint=self.endpoint,
@@ -367,7 +370,7 @@ class Exchange:
                 tokens_out=self.tokens_out,
                 first_byte=0.0 if self.first_byte_at is None else self.first_byte_at - began,
                 attempts=self.attempts,
-                nanodollars=self.services.renting.charged(self) if self.tokens_out or self.tokens_in else 0,
+                nanodollars=charged,
             )
         )
 

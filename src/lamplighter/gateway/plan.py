@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def current(self) -> RouteTarget:
-        """The target whose turn it is."""
+        """The target whose turn it is; at the end the last one."""
         return self.order[self._at]
 
     @property
@@ -169,6 +169,7 @@ class Plan:
         elif self._asleep:
             self.order, self._asleep, self.is_last_hope = self._asleep, [], True
         else:
+            self._at = len(self.order) - 1
             return False
         self._at = 0
         self._rounds += 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from lamplighter.control.demand import Demand
-from lamplighter.domain.choosing import Bid, by_cost, fits
+from lamplighter.domain.choosing import Bid, Standing, as_it_stands, by_cost, fits
 from lamplighter.domain.renting import (
     Arrivals,
     Rent,
@@ -22,7 +22,7 @@ from lamplighter.domain.renting import (
 from lamplighter.domain.routing import Choose, Route, RouteTarget, TokenPrice
 from lamplighter.errors import EndpointNotFound
 from lamplighter.gateway.plan import Plan
-from lamplighter.gateway.router import Routing
+from lamplighter.gateway.router import Routing, with_kinds
 
 if TYPE_CHECKING:
     from lamplighter.gateway.exchange import Exchange
@@ -45,8 +45,10 @@ class Renting:
         """Take other prices and routes. What was spent stays with its route."""
         self._routing = routing
         self._rents = {name: self._rents.get(name) or Rent() for name, route in routing.routes.items() if route.rent}
-        choosing = [name for name, route in routing.routes.items() if route.choose is Choose.CHEAPEST]
-        self._arrivals = {name: self._arrivals.get(name) or Arrivals() for name in choosing}
+        self._choosing = [
+            with_kinds(route, routing.upstreams) for route in routing.routes.values() if route.choose is Choose.CHEAPEST
+        ]
+        self._arrivals = {one.name: self._arrivals.get(one.name) or Arrivals() for one in self._choosing}
 
     def plan(self, x: Exchange, route: Route) -> Plan:
         """The attempts of a request that goes where it is expected to cost least."""
@@ -58,30 +60,38 @@ class Renting:
         arrivals.come(now)
         sticky = x.request.header(route.sticky.encode()) if route.sticky is not None else None
         text = None if sticky is None else sticky.decode("latin-1")
-        x.choice = by_cost(bids, x.services.standings.look, sticky=text, draw=random.random())  # noqa: S311
+        x.choice = by_cost(bids, x.services.standings.look_closely, sticky=text, draw=random.random())  # noqa: S311
         return Plan(route, tuple(bid.target for bid in x.choice))
 
-    def expected(self, name: str, *, tokens_in: int, tokens_out: int) -> Mapping[str, Sequence[Bid]]:
-        """What a request of so many tokens would be expected to cost now, the cheapest target first.
+    def expected(
+        self, name: str, tokens: tuple[int, int] | None, standing: Callable[[RouteTarget], Standing]
+    ) -> Mapping[str, Sequence[Bid]]:
+        """What a request would be expected to cost now, in the order in which its targets would be tried.
 
-        By route: those of this name, or that lead to it, and choose by cost.
+        `tokens` are those in and out; None: not known, so that upstreams can't be compared. By route: those of this
+        name, or that lead to it, and choose by cost.
         """
         now, found = monotonic(), dict[str, Sequence[Bid]]()
-        for route in self._routing.routes.values():
-            arrivals = self._arrivals.get(route.name)
-            if arrivals is None or (route.name != name and all(one.name != name for one in route.targets)):
+        for route in self._choosing:
+            arrivals = self._arrivals[route.name]
+            if route.name != name and all(one.name != name for one in route.targets):
                 continue
             rate = arrivals.rate(now)
-            bids = [self._expected(route, target, rate, (tokens_in, tokens_out)) for target in route.targets]
-            found[route.name] = sorted(bids, key=lambda bid: (bid.cost is None, bid.cost or 0.0))
+            bids = [self._expected(route, target, rate, tokens) for target in route.targets]
+            tried = by_cost(bids, standing, sticky=None, draw=0.0)
+            first = {bid.target for bid in tried}
+            rest = [as_it_stands(bid, standing(bid.target)) for bid in bids if bid.target not in first]
+            found[route.name] = [*tried, *rest]
         return found
 
-    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int]) -> Bid:
-        if target.name not in self._routing.upstreams:
+    def _expected(self, route: Route, target: RouteTarget, rate: float, tokens: tuple[int, int] | None) -> Bid:
+        if not target.is_upstream:
             return self.bid_of_endpoint(target, rate)
         price = self._price(route.name, target)
         if price is None:
             return Bid(target, None, "no-price")
+        if tokens is None:
+            return Bid(target, None, "no-tokens")
         return Bid(target, cost_of_tokens(price, tokens_in=tokens[0], tokens_out=tokens[1]), "tokens")
 
     def learn(self, x: Exchange) -> None:
@@ -112,6 +122,8 @@ class Renting:
         in_use = demand.in_flight(name) > 0
         if in_use and demand.is_awake(name):
             return Bid(target, 0.0, "in-use")
+        if demand.is_paused(name):
+            return Bid(target, None, "paused")
         price = self._routing.prices.get(name)
         if price is None:
             return Bid(target, None, "no-price")
@@ -136,10 +148,16 @@ class Renting:
         if rent is None or price is None or upstream is None:
             return False
         wake = cost_of_wake(price, start=self._demand.expected_wait(endpoint), tail=self._demand.idle_timeout(endpoint))
-        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=_estimate(upstream, x))
-        if not x.rented:
+        if self._demand.is_starting(endpoint):
             rent.settle()
+        x.rented = cheaper_to_rent(wake=wake, spent=rent.spent(monotonic()), request=_estimate(upstream, x))
         return x.rented
+
+    def woken(self, route: Route) -> None:
+        """The endpoint of a route is on its way up, or came up: what was rented in place of that is settled."""
+        rent = self._rents.get(route.name)
+        if rent is not None:
+            rent.settle()
 
     def note(self, x: Exchange) -> None:
         """A request was answered, as far as it was, while the endpoint slept: remember what that cost."""
@@ -155,17 +173,17 @@ class Renting:
         """What the target that answered charges for the tokens that it told, in nanodollars; 0 where it does not."""
         if x.endpoint not in self._routing.upstreams:
             return 0
-        price = self._price_of(x, x.endpoint)
+        price = self._price_of(x)
         return 0 if price is None else price.nanodollars(x.tokens_in, x.tokens_out)
 
     def charges(self, x: Exchange) -> bool:
         """Whether it is known that the current target, an upstream, charges for tokens."""
-        price = self._price_of(x, x.endpoint)
+        price = self._price_of(x)
         return price is not None and (price.input > 0 or price.output > 0)
 
-    def _price_of(self, x: Exchange, name: str) -> TokenPrice | None:
-        target = next((one for one in x.way.targets if one.name == name), None)
-        return None if target is None else self._price(x.way.name, target)
+    def _price_of(self, x: Exchange) -> TokenPrice | None:
+        """Of the current target: a route may lead to one upstream under several names of the model."""
+        return None if x.plan is None else self._price(x.way.name, x.plan.current)
 
     def _price_of_upstream(self, x: Exchange, plan: Plan) -> TokenPrice | None:
         """Of the first target that is always on and serves such a request."""
@@ -205,9 +223,14 @@ def _tokens_out(x: Exchange, arrivals: Arrivals) -> float:
 
 def choice_told(bids: Sequence[Bid]) -> bytes:
     """What was expected of the targets, in the order in which they are tried: for a header."""
-    told = [f"{bid.target.name}={_told(bid)}" for bid in bids[:_MOST_TOLD]]
+    told = [f"{_named(bid.target)}={_told(bid)}" for bid in bids[:_MOST_TOLD]]
     more = [f"and {len(bids) - _MOST_TOLD} more"] if len(bids) > _MOST_TOLD else []
     return "; ".join(["cheapest", *told, *more]).encode("ascii", "backslashreplace")
+
+
+def _named(target: RouteTarget) -> str:
+    """A route may lead to one upstream under several names of the model."""
+    return target.name if target.model is None else f"{target.name} ({target.model})"
 
 
 def _told(bid: Bid) -> str:

@@ -48,7 +48,7 @@ class Router:
 
     def take(self, routing: Routing) -> None:
         """Take other routes; requests that are under way keep theirs."""
-        self._named = {name: _with_kinds(route, routing.upstreams) for name, route in routing.routes.items()}
+        self._named = {name: with_kinds(route, routing.upstreams) for name, route in routing.routes.items()}
         aliases = {alias: route for route in self._named.values() for alias in route.aliases}
         self._routes = aliases | self._named
 
@@ -87,7 +87,7 @@ class Router:
         return route
 
 
-def _with_kinds(route: Route, upstreams: Container[str]) -> Route:
+def with_kinds(route: Route, upstreams: Container[str]) -> Route:
     """The route with each target known as what it is: an endpoint may come to have the name of an upstream."""
     tiers = tuple(
         tuple(dataclasses.replace(target, is_upstream=target.name in upstreams) for target in tier)

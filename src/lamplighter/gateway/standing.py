@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic
 
 from lamplighter.control.demand import Claim, Demand
@@ -177,6 +178,13 @@ class Standings:
         if demand.is_awake(name):
             return Standing(admitted=admitted, in_flight=demand.in_flight(name))
         return Standing(is_awake=False, is_starting=demand.is_starting(name), admitted=admitted)
+
+    def look_closely(self, target: RouteTarget) -> Standing:
+        """The same, and whether an endpoint that is awake has a slot left: the order of a route need not know that."""
+        standing = self.look(target)
+        if target.is_upstream or not standing.is_awake:
+            return standing
+        return replace(standing, full=self._demand.expected_wait(target.name) > 0.0)
 
     def states(self) -> Mapping[str, str]:
         """The breaker of each target that was asked so far and is there: closed, open or half-open."""

@@ -17,6 +17,14 @@ VAULT_PATH = "huggingface/api_key"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VARIABLE = re.compile(r"[^=\x00\s]+")
+_TOKEN = re.compile(
+    r"(?<![A-Za-z0-9])(hf_(?=[A-Za-z]*[A-Z0-9])[A-Za-z0-9]{8,}|hf_[A-Za-z0-9]{24,}|api_org_[A-Za-z0-9]{16,}"
+    r"|(sk-|ll_|hvs\.)(?=[A-Za-z_-]*[A-Z0-9])[A-Za-z0-9_-]{16,})"
+)
+"""How tokens begin: those of Hugging Face and of its organizations, keys of model APIs, of this program, of a Vault."""
+_NO_NAME = (
+    "looks like a token itself, where only a name belongs; it is not repeated here. Keep it under a name of yours"
+)
 _VAULT = re.compile(
     r"(?:(?P<mount>[^\s:#?]+):)?(?P<path>[^\s:#?]*)(?:\?version=(?P<version>[0-9]{1,9}))?(?:#(?P<field>.+))?"
 )
@@ -96,6 +104,8 @@ def parse_place(text: str, expand: Callable[[str], Path] = Path) -> Place | None
         return None
     if "\0" in rest or not is_writable(rest):
         raise ValueError("has a character that the name of no place has")
+    if is_token_like(rest):
+        raise ValueError(_NO_NAME)
     return _READERS[kind](rest, expand)
 
 
@@ -115,6 +125,18 @@ def named_in(text: str) -> Iterator[str]:
 
 BRACED = re.compile(r"\$(\$\{)|\$\{([^}]*)\}")
 """`${…}` within a text, the inner part as group 2; `$${`, which stands for `${`, with group 1."""
+
+
+def is_token_like(text: str) -> bool:
+    """Whether a text holds what tokens look like: it is not to be shown, and is the name of nothing."""
+    return _TOKEN.search(text) is not None
+
+
+def check_new_name(name: str) -> str:
+    """The same as `check_name`, for a name that somebody gives: names are in plain text, so none may be a token."""
+    if is_token_like(name):
+        raise ValueError(_NO_NAME)
+    return check_name(name)
 
 
 def check_name(name: str) -> str:

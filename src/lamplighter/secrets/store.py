@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lamplighter.domain.secret import Secret
 from lamplighter.secrets.keyring_source import KeyringSource
 from lamplighter.secrets.passphrase import Passphrase
-from lamplighter.secrets.places import KeyringPlace, check_name
+from lamplighter.secrets.places import KeyringPlace, check_name, check_new_name
 from lamplighter.secrets.problems import (
     SecretForbidden,
     SecretMissing,
@@ -141,7 +141,7 @@ class SecretStore:
 
         Raises ValueError for a name of no use, and what `get` raises; then the file is as it was.
         """
-        check_name(name)
+        check_new_name(name)
         if len(value.reveal()) > LONGEST:
             raise SourceUnfit(f"a secret has at most {LONGEST} characters; nothing was changed")
         with self._writing():

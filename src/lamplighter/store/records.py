@@ -139,3 +139,4 @@ class SavedLease:
     created_at: float
     expires_at: float
     pause_at_end: bool
+    actor: str = ""

@@ -152,6 +152,7 @@ leases = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("pause_at_end", Boolean, nullable=False),
+    Column("actor", Text, nullable=False, server_default=""),
 )
 
 keys = Table(

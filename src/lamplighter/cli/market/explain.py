@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _DAY = 86400.0
 _LONGEST = 366 * _DAY
 _MANY = 100
+_FINE = frozenset({"", "live", "available", "running", "sleeping", "starting", "stopping"})
 _MOST_SHOWN = 20
 
 Compared = Mapping[str, Any]
@@ -102,9 +103,18 @@ def _head(told: Mapping[str, Any]) -> Iterator[str]:
         )
     by_use = "not known" if paid["by_use"] is None else _dollars(paid["by_use"])
     yield (
-        f"paid {_dollars(paid['total'])}: cold start {_dollars(paid['cold_start'])}, "
+        f"paid {_said(told)}: cold start {_dollars(paid['cold_start'])}, "
         f"serving {_dollars(paid['serving'])}, idle {_dollars(paid['idle'])}, by use {by_use}"
     )
+
+
+def _said(told: Mapping[str, Any]) -> str:
+    """What was paid, with the word that the row says it with: where it is not known no sum is."""
+    own = next(row for row in told["compared"] if row["offer"] is None)
+    if own["cost"] is None and told["asked"]["requests"]:
+        return "is not known, this is all that was charged"
+    words = "at least " if own["basis"] == "at least" else ""
+    return f"{words}{_dollars(told['paid']['total'])}"
 
 
 def _table(rows: Sequence[Compared], width: int) -> RenderableType:
@@ -117,6 +127,7 @@ def _table(rows: Sequence[Compared], width: int) -> RenderableType:
         Column("offer", lambda row: Text(one_line(row["name"]), style="bold"), may_be_cut=True),
         Column("cost", lambda row: None if row["cost"] is None else _dollars(row["cost"]), "right"),
         Column("how", lambda row: row["basis"]),
+        Column("status", _status, may_be_missing=True),
         Column("awake", _awake, "right", may_be_missing=True),
         Column("price", _price, may_be_cut=True),
         Column("told by", _told_by, may_be_cut=True),
@@ -143,8 +154,7 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             f"cheaper, above it {one_line(found['hardware'])}."
         )
     for choice in told["choices"]:
-        bids = (f"{one_line(one['target'])} {_bid(one)}" for one in choice["targets"])
-        yield f"Route {one_line(choice['route'])} would send one more such request to the first of: {', '.join(bids)}."
+        yield f"Route {one_line(choice['route'])} {_choice(choice['targets'])}."
     if any(row["others"] for row in rows):
         yield f"Where sources disagree, this counts: {told['rule']}."
     for source in told["sources"]:
@@ -152,8 +162,29 @@ def _below(told: Mapping[str, Any], rows: Sequence[Compared], hidden: int) -> It
             yield f"{source['name']}: {one_line(source['trouble'])}"
 
 
+def _choice(targets: Sequence[Mapping[str, Any]]) -> str:
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    if any(one["why"] == "no-tokens" for one in targets):
+        return "has had no request that told its tokens: where one more would go is not known"
+    bids = ", ".join(f"{one_line(_target(one))} {_bid(one)}" for one in targets)
+    return f"would send one more such request to the first of: {bids}"
+
+
+def _target(bid: Mapping[str, Any]) -> str:
+    return f"{bid['target']} ({bid['model']})" if bid["model"] else str(bid["target"])
+
+
 def _bid(bid: Mapping[str, Any]) -> str:
     return f"({bid['why']})" if bid["cost"] is None else f"{_dollars(format(bid['cost'], '.12f'))} ({bid['why']})"
+
+
+def _status(row: Compared) -> str | None:
+    """How the offer is, where it is not simply there."""
+    from lamplighter.cli.show.words import one_line  # noqa: PLC0415 - help should not pay for it
+
+    status = "" if row["offer"] is None else row["offer"]["status"]
+    return None if status in _FINE else one_line(status)
 
 
 def _awake(row: Compared) -> str | None:

@@ -75,18 +75,18 @@ class AmountType(click.ParamType[Decimal]):
 @quiet_option
 @click.pass_context
 @asks_where
-def offers(ctx: click.Context, /, asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> None:
+def offers(ctx: click.Context, /, asked: Asked, *, as_json: bool, quiet: bool, **wanted: Any) -> int:
     """Show what models can be had for: served by the token, or by the hour on hardware, cheapest first.
 
     What an hour comes to per million tokens is only shown where a server has measured it. Prices are in US dollars.
-    --quiet prints the models, each with who has it.
+    --quiet prints the models, each with who has it. The exit code is 1 where nobody who was asked could tell.
     """
     if ctx.invoked_subcommand is not None:
         given = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if given:
             option = given[0].replace("_", "-").removeprefix("as-")
-            raise click.UsageError(f"--{option} belongs behind `{ctx.invoked_subcommand}`, or to `offers` alone.")
-        return
+            raise click.UsageError(_misplaced(ctx, given[0], option))
+        return 0
     one_form(as_json=as_json, quiet=quiet)
     place = find_place(asked)
     found = place.run(lambda client: client.offers(**wanted))
@@ -100,6 +100,15 @@ def offers(ctx: click.Context, /, asked: Asked, *, as_json: bool, quiet: bool, *
 
         console = out()
         console.print(_drawn(found, console.width, place.title))
+    return int(not found and any(source.trouble for source in found.sources))
+
+
+def _misplaced(ctx: click.Context, name: str, option: str) -> str:
+    """What to do about an option that stands before a subcommand."""
+    within = offers.commands[str(ctx.invoked_subcommand)]
+    if any(one.name == name for one in within.params):
+        return f"--{option} belongs behind `{ctx.invoked_subcommand}`, or to `offers` alone."
+    return f"--{option} belongs to `offers` alone; `{ctx.invoked_subcommand}` has no such option."
 
 
 offers.add_command(explain)
@@ -128,6 +137,8 @@ def _drawn(found: OfferList, width: int, where: str) -> RenderableType:
     from rich.console import Group  # noqa: PLC0415 - help should not pay for it
     from rich.text import Text  # noqa: PLC0415
 
+    if not found and any(source.trouble for source in found.sources):
+        return "No offer is known: not everybody who was asked could tell."
     if not found:
         return f"There is no such offer at {where}."
     notes = [_sources(found.sources)]
@@ -178,7 +189,7 @@ def _table(found: OfferList, width: int) -> RenderableType:
         ),
         Column("fits", _fits, may_be_missing=True),
         Column("status", lambda one: None if one.status in {"live", "available"} else one_line(one.status)),
-        Column("priced", _age, may_be_missing=True),
+        Column("priced", lambda one: _age(one, found.sources), may_be_missing=True),
         Column("others say", _others, may_be_cut=True, may_be_missing=True),
     ]
     return table(columns, found, width)
@@ -264,8 +275,14 @@ def _fits(offer: Offer) -> str | None:
     return f"~{fit.needed_gb:.0f} of {fit.available_gb:g} GB"
 
 
-def _age(offer: Offer) -> str | None:
+def _age(offer: Offer, sources: Sequence[MarketSource]) -> str | None:
+    """Who told the price, and how long ago: the configuration's holds now, a marketplace's since it was last asked."""
     from lamplighter.cli.show.words import ago  # noqa: PLC0415 - help should not pay for it
 
     quote = offer.main_quote
-    return f"{quote.source}, {ago(time.time() - quote.at)}" if quote is not None else None
+    if quote is None or quote.source == "configuration":
+        return None if quote is None else quote.source
+    if quote.age is not None:
+        return f"{quote.source}, {ago(quote.age)}"
+    told = next((one.age for one in sources if one.name == offer.source and offer.endpoint is None), None)
+    return f"{quote.source}, {ago(time.time() - quote.at if told is None else told)}"

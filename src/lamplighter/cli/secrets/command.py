@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -61,11 +62,11 @@ def set_(name: str, more: Sequence[str], *, protect_by: str | None) -> None:
     """
     if more:  # not told: whoever wrote it there meant it as the value
         raise click.UsageError("The value is never an argument. Give it on standard input, or wait to be asked for it.")
-    from lamplighter.secrets.places import check_name  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.secrets.places import check_new_name  # noqa: PLC0415 - help should not pay for it
 
     store = _here().store
     try:
-        check_name(name)
+        check_new_name(name)
         store.entries()  # what is wrong with the file is told before anybody types
         store.set(name, _value(name), protect_by=protect_by)
     except ValueError as error:
@@ -80,11 +81,18 @@ def _protection(kind: str | None) -> str:
 
 def _value(name: str) -> Secret:
     from lamplighter.domain.secret import Secret  # noqa: PLC0415 - help should not pay for it
+    from lamplighter.secrets.passphrase import DESCRIPTOR  # noqa: PLC0415
     from lamplighter.secrets.store import LONGEST  # noqa: PLC0415
 
     if sys.stdin.isatty():
         text = click.prompt(f"Value of {name}", hide_input=True, default="", show_default=False)
     else:
+        if os.environ.get(DESCRIPTOR, "").strip() == "0":
+            raise InvalidInput(
+                f"{DESCRIPTOR}: standard input can't be both the passphrase and the value; give the passphrase by "
+                f"another file, as in {DESCRIPTOR}=3 … 3<FILE",
+                field=DESCRIPTOR,
+            )
         try:
             text = sys.stdin.buffer.read(4 * LONGEST + 1).decode()
         except UnicodeDecodeError:
@@ -195,10 +203,10 @@ def _tell(tried: Sequence[Tried]) -> None:
 
 
 def _named(name: str) -> Place:
-    from lamplighter.secrets.places import StorePlace, check_name, parse_place  # noqa: PLC0415 - see above
+    from lamplighter.secrets.places import StorePlace, check_new_name, parse_place  # noqa: PLC0415 - see above
 
     try:
-        return parse_place(name) or StorePlace(check_name(name))
+        return parse_place(name) or StorePlace(check_new_name(name))
     except ValueError as error:
         raise InvalidInput(f"source: what was given {error}", field="source") from None
 
@@ -229,9 +237,17 @@ def _wanted(path: Path | None) -> dict[Place, list[str]]:
 @click.argument("name")
 def remove(name: str) -> None:
     """Take a secret out of the encrypted file. What opens the file is not needed for it."""
+    from lamplighter.secrets.places import is_token_like  # noqa: PLC0415 - help should not pay for it
+
     store = _here().store
+    if not is_token_like(name):
+        store.remove(name)
+        click.echo(f"Removed {name} from {store.path}.", err=True)
+        return
+    if name not in {entry.name for entry in store.entries()}:
+        raise InvalidInput("name: what was given looks like a token itself, and is the name of no entry", field="name")
     store.remove(name)
-    click.echo(f"Removed {name} from {store.path}.", err=True)
+    click.echo(f"Removed it from {store.path}. A name is in plain text there: if it was a token, revoke it.", err=True)
 
 
 def _here() -> Secrets:

@@ -46,6 +46,7 @@ def _causes() -> None:
         op.add_column("transitions", sa.Column(name, sa.Text, nullable=False, server_default=""))
     op.add_column("transitions", sa.Column("replicas", sa.Integer, nullable=False, server_default="1"))
     op.add_column("transitions", sa.Column("seen_until", sa.Double))
+    op.add_column("leases", sa.Column("actor", sa.Text, nullable=False, server_default=""))
     op.add_column("usage", sa.Column("nanodollars", sa.BigInteger, nullable=False, server_default="0"))
 
 

@@ -37,7 +37,9 @@ _SHOWS = """(phase) => {
 }"""
 
 
-def measure(server: LamplighterProcess, endpoints: int, *, changing: str, path: str = "/") -> Iterator[Figure | Skipped]:
+def measure(
+    server: LamplighterProcess, endpoints: int, *, changing: str, path: str = "/"
+) -> Iterator[Figure | Skipped]:
     """The figures of one server that has so many endpoints; the one called `changing` is woken and put to sleep."""
     if place_of_chromium() is None:
         yield Skipped(skipped=f"the page with {endpoints} endpoints in a browser", why="there is no Chromium")
@@ -59,7 +61,9 @@ def measure(server: LamplighterProcess, endpoints: int, *, changing: str, path: 
         target=300,
     )
     yield Figure(
-        figure=f"the slowest of these {len(changes)} changes, {endpoints} endpoints", value=round(max(changes)), unit="ms"
+        figure=f"the slowest of these {len(changes)} changes, {endpoints} endpoints",
+        value=round(max(changes)),
+        unit="ms",
     )
 
 

@@ -22,6 +22,7 @@ from lamplighter.domain.usage import Outcome, UsageRecord
 from lamplighter.store import Store
 from tests.acceptance.harness import LamplighterProcess, lamplighter
 from tests.browser import browser, opened
+from tests.hub_stage import hub
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -46,7 +47,7 @@ SCREENS: Final = {
 }
 
 
-def configuration() -> str:
+def configuration(there: str) -> str:
     common: dict[str, Any] = {"provider": "cloud", "engine": "vllm", "idle_timeout": "15m"}
     simulated = {
         name: {**common, "model": f"org/{name}", "price_per_hour": price} for name, price in sorted(PRICES.items())
@@ -55,6 +56,7 @@ def configuration() -> str:
     sections: dict[str, Any] = {
         "providers": {"cloud": {"type": "memory", "options": {"start_delay": 40, "url": "http://127.0.0.1:9"}}},
         "endpoints": {"chat": chat, **simulated},
+        "prices": {"router": True, "router_url": f"{there}/v1"},
         "budgets": {
             "all": {"limit": 6000, "per": "month"},
             "llama": {"limit": 150, "per": "day", "endpoint": "llama-70b", "at_limit": "drain"},
@@ -69,7 +71,10 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        with lamplighter(root, configuration(), page=True, environ={"LAMPLIGHTER_KEYS": ADMIN}) as server:
+        with (
+            hub() as there,
+            lamplighter(root, configuration(there), page=True, environ=_environ(there, root)) as server,
+        ):
             keys = [_make_key(server, name, team) for name, team in (("web", "product"), ("batch", "research"))]
             server.stop()
             asyncio.run(_give_past(root / "data" / "lamplighter.db", keys))
@@ -85,6 +90,12 @@ def _take_all(server: LamplighterProcess, folder: Path) -> None:
             for scheme in ("light", "dark"):
                 _take(chrome, server, path, folder / f"{name}-{scheme}.png", scheme, WIDE, state)
         _take(chrome, server, "/", folder / "phone-dark.png", "dark", PHONE, state)
+
+
+def _environ(there: str, home: Path) -> dict[str, str]:
+    """Prices of the marketplace come from the stand-in that tests use, not from the network."""
+    token = "hf_OfThePictures"
+    return {"LAMPLIGHTER_KEYS": ADMIN, "LAMPLIGHTER_CLOUD_URL": there, "HF_TOKEN": token, "HF_HOME": str(home)}
 
 
 def _client(server: LamplighterProcess) -> httpx2.Client:

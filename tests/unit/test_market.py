@@ -434,7 +434,8 @@ async def test_a_key_spends_the_servers_token_only_where_somebody_decided_so(
         assert await call(local, DEEP) == await call(bound, DEEP) == (404, "not_found")
         assert await call(named, QWEN) == await call(named, f"{DEEP}:fastest") == (404, "not_found")
         if query:  # then it is no name of this server, and the right to call that one is no right to this
-            assert await call(local, "chat") == (404, "not_found")
+            assert await call(local, "chat") == ((400, "bad_input") if "provider" in query else (404, "not_found"))
+            assert await call(named, "other") == (404, "not_found")
         assert here.there.questions("POST") == []
         assert await call(named, DEEP) == await call(operate, DEEP) == (200, None)
 

@@ -217,7 +217,7 @@ async def run_inference(
     )
     if door is not None and market is None and provider is None and door.knows(model):
         return Passed(door, payload, hold=timeout)
-    if door is not None and provider is not None and "/" not in model and door.knows(model):
+    if door is not None and provider is not None and "/" not in model and key.may_call(model) and door.knows(model):
         raise InvalidInput(
             f"provider: {model!r} is a model of this server; leave this out to call it", field="provider"
         )

@@ -26,7 +26,7 @@ from tests.wire_stage import document
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page_endpoint")]  # one server and one browser for all
 
 ADMIN = "an-admin-key-for-one-endpoint"
 MARKUP = "<img src=x onerror=document.body.remove()>"
@@ -194,6 +194,7 @@ def test_a_log_is_followed_searched_and_paused_whatever_stands_in_it(signed, ser
     page.get_by_role("button", name="Wake talker").click()
     log = page.get_by_role("log")
     log.get_by_text(MARKUP).wait_for()
+    log.get_by_text("end of a million").wait_for()
     assert log.get_by_text("red, ␀ a zero and \\u202e turned around").count() == 1
     assert log.get_by_text("end of a million").count() == 1
     log.get_by_text("line 3 of slot 3", exact=True).wait_for()

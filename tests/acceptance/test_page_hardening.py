@@ -21,7 +21,7 @@ import pytest
 
 from tests.acceptance.harness import LamplighterProcess, eventually, lamplighter
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page_hardening")]  # one server and one browser for all
 
 ADMIN = "an-admin-key-for-the-page"
 HTML = b"<script>fetch('/page/rest/api/endpoints/wake', {method: 'POST'})</script>"
@@ -143,12 +143,12 @@ def test_who_is_not_signed_in_is_told_nothing_but_where_to_do_so(keyed, method):
 def test_what_a_stranger_asks_of_the_toolkit_costs_no_memory_and_no_line_of_the_log(keyed):
     process, lines = psutil.Process(keyed.process.pid), len(keyed.lines)
     with httpx2.Client(base_url=keyed.url) as client:
-        client.get("/_nicegui/x")
-        before = process.memory_info().rss
-        for at in range(300):
+        for at in range(900):
+            if at == 300:  # what is made once is there
+                before = process.memory_info().rss
             client.get(f"/_nicegui/x{at}")
             client.get(f"/_nicegui/3.18.0/static/x{at}.js")
-        assert process.memory_info().rss - before < 3_000_000  # a document that was drawn for each took 20 MB
+        assert process.memory_info().rss - before < 12_000_000  # a document that was drawn for each took 40 MB
     assert len(keyed.lines) == lines
 
 

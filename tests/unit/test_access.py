@@ -33,6 +33,7 @@ ANY_KEY = {
 ADMINS = {
     ("GET", "/api/audit"),
     ("POST", "/api/cost/rebuild"),
+    ("GET", "/api/settings"),
     ("POST", "/api/keys"),
     ("GET", "/api/keys"),
     ("DELETE", "/api/keys/{key}"),

@@ -122,7 +122,7 @@ def _table_of(rows: Sequence[InForce], width: int) -> RenderableType:
     columns: list[Column[InForce]] = [
         Column("key", lambda one: Text(one.key, style="bold")),
         Column("value", lambda one: one_line(one.text), may_wrap=True),
-        Column("said by", _said_by),
+        Column("said by", _said_by, may_wrap=True),
     ]
     return table(columns, rows, width)
 

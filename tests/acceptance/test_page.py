@@ -22,7 +22,7 @@ from tests.wire_stage import document
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one server and one browser for all
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
 
 ADMIN = "an-admin-key-for-the-page"
 MARKUP = "<img src=x onerror=document.body.remove()>"
@@ -178,6 +178,18 @@ def test_the_filter_lives_in_the_address(chrome, server):
         page.get_by_label("Filter by name, model, provider or status").fill("nothing like it")
         page.get_by_role("button", name="Show all").click()
         page.get_by_role("rowheader", name="chat").wait_for()
+
+
+def test_the_link_to_the_screen_one_is_on_takes_its_filters_back(chrome, server):
+    with opened(chrome, server.url, "/?q=coder") as (page, _):
+        live(page)
+        card(page, "coder").wait_for()
+        assert card(page, "chat").count() == 0
+        page.get_by_role("navigation").get_by_role("link", name="Endpoints").click()
+        card(page, "chat").wait_for()
+        assert page.get_by_label("Filter by name, model, provider or status").input_value() == ""
+        page.go_back()
+        card(page, "chat").wait_for(state="detached")
 
 
 def test_axe_finds_no_serious_fault(chrome, server):

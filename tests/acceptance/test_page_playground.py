@@ -20,7 +20,7 @@ from tests.browser import browser, faults, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page_playground")]  # one server and one browser for all
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
 
 ADMIN = "an-admin-key-for-the-playground"
 MARKUP = "<img src=x onerror=document.body.remove()> für 🏮\n<b>zwei</b>"

@@ -19,7 +19,7 @@ from tests.wire_stage import document
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page_troubles")]  # one server and one browser for all
+pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
 
 CONFIGURATION = """
 providers:

@@ -95,8 +95,11 @@ export default {
     const moved = () => (path.value = location.pathname);
     const go = (to) => {
       if (to === location.pathname + location.search) return;
+      const stays = new URL(to, location.href).pathname === location.pathname;
       history.pushState(null, "", to);
-      moved();
+      // A screen that stays reads its filters from the address anew, as when one goes back.
+      if (stays) window.dispatchEvent(new PopStateEvent("popstate"));
+      else moved();
       window.scrollTo(0, 0);
       main.value?.focus({ preventScroll: true });
     };

@@ -29,7 +29,7 @@ browser:  ## install Chromium, which tests of the page are run in, where this ma
 	  || echo "No Chromium, and no right to install it: tests of the page are skipped. apt-get install chromium"
 
 test: install browser  ## run all tests
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: install  ## lint, formatting, types, import direction
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from tests.browser import browser, faults, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 HOOK = "http://127.0.0.1:9/a-secret-address"
 PLAIN = "a-secret-that-somebody-wrote-down"

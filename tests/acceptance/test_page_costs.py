@@ -24,7 +24,7 @@ from tests.browser import browser, faults, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 HOUR, DAY, DAYS = 3600.0, 86400.0, 10
 MARKUP = "<img src=x onerror=document.body.remove()>"

@@ -26,7 +26,7 @@ from tests.wire_stage import document
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 ADMIN = "an-admin-key-for-one-endpoint"
 MARKUP = "<img src=x onerror=document.body.remove()>"

@@ -21,7 +21,7 @@ import pytest
 
 from tests.acceptance.harness import LamplighterProcess, eventually, lamplighter
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 ADMIN = "an-admin-key-for-the-page"
 HTML = b"<script>fetch('/page/rest/api/endpoints/wake', {method: 'POST'})</script>"

@@ -20,7 +20,7 @@ from tests.hub_stage import CHAT, DEEP, QWEN, ROUTER, completion, furnish, hub, 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 WORLD = f"""
 providers:

@@ -20,7 +20,7 @@ from tests.browser import browser, faults, opened
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 ADMIN = "an-admin-key-for-the-playground"
 MARKUP = "<img src=x onerror=document.body.remove()> für 🏮\n<b>zwei</b>"

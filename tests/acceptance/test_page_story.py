@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.harness import CHAT, eventually, lamplighter
 from tests.browser import browser, opened
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 CONFIGURATION = f"""
 providers: {{local: {{type: local, price_per_hour: 0.36}}}}

@@ -19,7 +19,7 @@ from tests.wire_stage import document
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.xdist_group("page")]  # one browser at a time
+pytestmark = pytest.mark.acceptance
 
 CONFIGURATION = """
 providers:

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lamplighter.api.access import Admin, Operator
+from lamplighter.api.bodies import read_body
 from lamplighter.api.problems import FAILED, INVALID, NAMED, RESPONSES, Problem, Responses
 from lamplighter.control.costs import CostLine, CostReport, Dimension
 from lamplighter.control.reports import Reconciled, Reports, Wanted
@@ -39,20 +40,6 @@ _LONGEST_NAME = 100
 _LONGEST = 300
 _MOST_BILL = 16_000_000  # bytes
 _BILL_TIMEOUT = 60.0
-
-
-class BillTooLarge(InvalidInput):
-    """A bill of more than 16 MB."""
-
-    status = 413
-    code = "body_too_large"
-
-
-class BillTooSlow(InvalidInput):
-    """A bill that did not come in time."""
-
-    status = 408
-    code = "body_timeout"
 
 
 class _Wire(BaseModel):
@@ -397,19 +384,10 @@ def _reconciled(found: Reconciled) -> ReconcileAnswer:
 
 
 async def _bill(request: Request) -> str:
-    """The whole body as text. Raises BillTooLarge, BillTooSlow, InvalidInput."""
-    pieces, size = [], 0
+    """The whole body as text. Raises TooLarge, TooSlow, InvalidInput."""
+    body = await read_body(request, "bill", most=_MOST_BILL, timeout=_BILL_TIMEOUT)
     try:
-        async with asyncio.timeout(_BILL_TIMEOUT):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > _MOST_BILL:
-                    raise BillTooLarge(f"bill: it has more than {_MOST_BILL} bytes.", field="bill")
-                pieces.append(piece)
-    except TimeoutError:
-        raise BillTooSlow(f"bill: it did not come within {_BILL_TIMEOUT:g} s.", field="bill") from None
-    try:
-        return b"".join(pieces).decode()
+        return body.decode()
     except UnicodeDecodeError as error:
         text = f"bill: it is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}."
         raise InvalidInput(text, field="bill") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from fastapi import Path as PathParameter
 from starlette.types import Receive, Scope, Send
 
 from lamplighter.api.access import AnyKey, CallingKey
+from lamplighter.api.bodies import read_body
 from lamplighter.api.filters import only_known
 from lamplighter.api.inference import Passed
 from lamplighter.api.market_shapes import ModelsShape, OffersShape
@@ -38,20 +38,6 @@ _MOST_BODY = 64_000_000
 _LARGEST_OFFSET = 1_000_000
 
 router = APIRouter(prefix="/api", tags=["marketplace"], responses=RESPONSES | INVALID | FAILED | _ABSENT)
-
-
-class PayloadTooLarge(InvalidInput):
-    """A payload beyond `server.max_body`."""
-
-    status = 413
-    code = "body_too_large"
-
-
-class PayloadTooSlow(InvalidInput):
-    """A payload that did not come in time."""
-
-    status = 408
-    code = "body_timeout"
 
 
 class Call(Protocol):
@@ -209,7 +195,9 @@ async def run_inference(
     one of auth, rate_limit, payment, not_found, bad_input, overloaded, timeout and unavailable.
     """
     door = _door(request)
-    content = await _body(request, door.max_body_bytes if door is not None else _MOST_BODY)
+    content = await read_body(
+        request, "payload", most=_MOST_BODY if door is None else door.max_body_bytes, timeout=_BODY_TIMEOUT
+    )
     body = _object(content)
     body.pop("model", None)
     payload = InferenceRequest(
@@ -256,18 +244,3 @@ def _object(content: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput("payload: it should be an object of JSON, such as {'messages': […]}", field="payload")
     return value
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The whole body. Raises PayloadTooLarge, PayloadTooSlow."""
-    pieces, size = [], 0
-    try:
-        async with asyncio.timeout(_BODY_TIMEOUT):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > most:
-                    raise PayloadTooLarge(f"payload: it has more than {most} bytes", field="payload")
-                pieces.append(piece)
-    except TimeoutError:
-        raise PayloadTooSlow(f"payload: it did not come within {_BODY_TIMEOUT:g} s", field="payload") from None
-    return b"".join(pieces)

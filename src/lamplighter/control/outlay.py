@@ -138,7 +138,7 @@ class Outlay:
         """Whether the ledger is to be asked: a period has renewed or ended, or that was long ago."""
         if not self.budgets or not self._is_steady():
             return False
-        if self._has_renewed() or self._has_ended():
+        if self._renewed() or self._has_ended():
             return True
         busy = bool(self._base or self._holds or self.accrued)
         return self._clock.now() - self._summed_at >= (SUM_EVERY if busy else SUM_AT_LEAST)
@@ -149,8 +149,10 @@ class Outlay:
         known = {(name, one.began) for name, one in self._base.items()} | self._grown.keys()
         return not known <= lasting
 
-    def _has_renewed(self) -> bool:
-        return any(self._clock.wall() >= end for end in self._ends.values())
+    def _renewed(self) -> set[Period]:
+        """Which periods have ended since the ledger was asked."""
+        now = self._clock.wall()
+        return {period for period, end in self._ends.items() if now >= end}
 
     def _is_steady(self) -> bool:
         """Whether the wall clock goes with the other one. After a step the bookkeeper puts it on record first.
@@ -223,9 +225,7 @@ class Outlay:
 
     def _turn_over(self) -> None:
         """Let what was spent until a period ended count no more, without waiting for the ledger."""
-        now = self._clock.wall()
-        over = {period for period, end in self._ends.items() if now >= end}
-        for period in over - self._turned:
+        for period in self._renewed() - self._turned:
             self._turned.add(period)
             names = {budget.name for budget in self.budgets if budget.period is period}
             self._before.spent |= {spot: sum_ for spot, sum_ in self._spent.spent.items() if spot[0] in names}

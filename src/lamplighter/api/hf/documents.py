@@ -10,8 +10,8 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from lamplighter.api.bodies import TooLarge, TooSlow
 from lamplighter.api.hf.context import ServedWire
-from lamplighter.api.hf.problems import TooLarge, TooSlow
 from lamplighter.api.hf.translate import check_installed, find_offer, merged, parted, resources_of
 from lamplighter.control.demand import Offer, Revise
 from lamplighter.domain.endpoint import Deployment, Spec

@@ -50,20 +50,6 @@ class WrongNamespace(LamplighterError):
     code = "wrong_namespace"
 
 
-class TooLarge(InvalidInput):
-    """A body that is longer than any document of this API."""
-
-    status = 413
-    code = "body_too_large"
-
-
-class TooSlow(InvalidInput):
-    """A body that did not come in time."""
-
-    status = 408
-    code = "body_timeout"
-
-
 class Failure(BaseModel):
     """The answer of every request that failed."""
 
